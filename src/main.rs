@@ -1,0 +1,3 @@
+//! The `vramplan` command.
+
+fn main() {}

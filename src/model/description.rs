@@ -1,0 +1,250 @@
+//! The one normalised description of a model that everything else reads.
+
+/// What a model is, as far as memory is concerned.
+///
+/// Read from a config.json, a model card or a guess; names follow Hugging Face `transformers`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// The name it was asked for by, or the card's.
+    pub name: String,
+    /// The `model_type` of its config.json.
+    pub model_type: ModelType,
+    /// How much is known about it.
+    pub origin: Origin,
+    /// Width of the residual stream.
+    pub hidden_size: u64,
+    /// Number of decoder layers.
+    pub num_hidden_layers: u64,
+    /// Rows of the token embedding.
+    pub vocab_size: u64,
+    /// Longest sequence the model's positions allow.
+    pub max_position_embeddings: u64,
+    /// `pad_token_id`; where it is set the embedding has a padding row (no effect on sizes, but on embedding backward).
+    pub pad_token_id: Option<i64>,
+    /// Token and position embedding.
+    pub embedding: Embedding,
+    /// Self-attention, the same in every layer but for [`Model::layer_types`].
+    pub attention: Attention,
+    /// Feed-forward block.
+    pub mlp: Mlp,
+    /// The norm used throughout.
+    pub norm: Norm,
+    /// How attention, MLP, norms and residuals are arranged.
+    pub block: Block,
+    /// Each layer's attention span; as long as `num_hidden_layers`.
+    pub layer_types: Vec<LayerType>,
+    /// `sliding_window` of the sliding layers.
+    pub sliding_window: Option<u64>,
+    /// Dropout on each residual branch (`resid_pdrop`, `hidden_dropout`, `dropout` ...).
+    pub residual_dropout: f64,
+    /// `residual_multiplier` of Granite: branches are scaled before they are added, where it is not 1 or not absent.
+    pub residual_multiplier: Option<f64>,
+    /// Norm after the last layer (false: OPT with `do_layer_norm_before = false`).
+    pub final_norm: bool,
+    /// Language-model head.
+    pub head: Head,
+}
+
+/// The model types this version knows how to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+#[allow(missing_docs)] // each is the config.json `model_type` of the same name
+pub enum ModelType {
+    Llama,
+    Mistral,
+    Qwen2,
+    Qwen3,
+    Gemma,
+    Gemma2,
+    Gemma3Text,
+    Phi,
+    Phi3,
+    Olmo2,
+    Granite,
+    Starcoder2,
+    Stablelm,
+    Falcon,
+    Gpt2,
+    GptNeox,
+    Opt,
+    Bloom,
+}
+
+/// How much is known about a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// A real configuration.
+    Config,
+    /// A Llama-shaped guess from a bare size such as `7b`.
+    Guess,
+}
+
+/// Token and position embedding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding {
+    /// Rows of a learned position table (GPT-2: `n_positions`; OPT: `max_position_embeddings + 2`).
+    pub learned_positions: Option<u64>,
+    /// OPT's `word_embed_proj_dim` where it differs from `hidden_size`: adds `project_in` and `project_out`.
+    pub projection_dim: Option<u64>,
+    /// BLOOM's layer norm on the embedding.
+    pub norm: bool,
+    /// Embeddings are multiplied (Gemma by sqrt(hidden_size), Granite by `embedding_multiplier`).
+    pub scaled: bool,
+    /// Dropout on the embedding (`embd_pdrop`, `embedding_dropout`, OPT's `dropout`).
+    pub dropout: f64,
+}
+
+/// Self-attention.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attention {
+    /// `num_attention_heads`
+    pub num_heads: u64,
+    /// `num_key_value_heads`
+    pub num_kv_heads: u64,
+    /// Width of one head.
+    pub head_dim: u64,
+    /// Biases on the query, key and value projections.
+    pub qkv_bias: bool,
+    /// Bias on the output projection.
+    pub output_bias: bool,
+    /// How the projections are stored.
+    pub projections: Projections,
+    /// Norms on queries and keys.
+    pub qk_norm: QkNorm,
+    /// Rotary embedding: how many of a head's dimensions turn; `None`: no rotary embedding.
+    pub rotary_dim: Option<u64>,
+    /// BLOOM's and Falcon-RW's ALiBi.
+    pub alibi: bool,
+    /// Gemma 2's `attn_logit_softcapping`.
+    pub logit_softcap: bool,
+    /// Dropout on attention probabilities.
+    pub dropout: f64,
+}
+
+/// How query, key and value weights are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Projections {
+    /// `q_proj`, `k_proj`, `v_proj`.
+    Separate,
+    /// One matrix (`qkv_proj`, `query_key_value`, `c_attn`).
+    Fused,
+}
+
+/// Norms on queries and keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QkNorm {
+    /// None.
+    None,
+    /// One norm of `head_dim`, shared by the heads (Qwen3, Gemma 3).
+    PerHead,
+    /// One norm over the whole projection's width (OLMo 2).
+    FullWidth,
+    /// A layer norm of its own for every head, without bias (StableLM 2 12B, `qk_layernorm`).
+    LayerNormEachHead,
+    /// One layer norm of `head_dim` with bias, shared by the heads (Phi, `qk_layernorm`).
+    LayerNormShared,
+}
+
+/// Feed-forward block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mlp {
+    /// Inner width.
+    pub intermediate_size: u64,
+    /// Its matrices.
+    pub layout: MlpLayout,
+    /// `hidden_act`
+    pub activation: Activation,
+    /// Biases on its matrices.
+    pub bias: bool,
+}
+
+/// Which matrices a feed-forward block has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MlpLayout {
+    /// `gate_proj`, `up_proj`, `down_proj`: act(gate) * up.
+    Gated,
+    /// `gate_up_proj` in one, `down_proj` (Phi-3).
+    GatedFused,
+    /// Two matrices with the activation between them.
+    Plain,
+}
+
+/// Activation functions, by what they compute in `transformers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// `silu`, `swish`
+    Silu,
+    /// `gelu` (erf; one fused kernel)
+    Gelu,
+    /// `gelu_pytorch_tanh` (one fused kernel)
+    GeluTanh,
+    /// `gelu_new`, `gelu_fast`: written out in Python, several kernels.
+    GeluNew,
+    /// BLOOM's own gelu function with its hand-written backward.
+    BloomGelu,
+    /// `relu`
+    Relu,
+    /// `relu2`
+    Relu2,
+}
+
+/// Norms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Norm {
+    /// Llama's RMSNorm: computed in fp32, weight applied in the input's type.
+    Rms,
+    /// Gemma's RMSNorm: weight (1 + w) applied in fp32.
+    GemmaRms,
+    /// `torch.nn.LayerNorm`, with or without bias.
+    Layer {
+        /// Whether it has a bias.
+        bias: bool,
+    },
+}
+
+/// How a decoder layer is arranged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Block {
+    /// norm, attention, add, norm, MLP, add.
+    PreNorm,
+    /// OPT-350m (`do_layer_norm_before = false`): attention, add, norm, MLP, add, norm.
+    PostNorm,
+    /// Norms after attention and after the MLP, inside the branch (OLMo 2).
+    BranchNorm,
+    /// Norms before and after both (Gemma 2 and 3).
+    Sandwich,
+    /// Attention and MLP side by side from one norm (Phi, Falcon-7B, StableLM with `use_parallel_residual`).
+    ParallelSharedNorm,
+    /// Attention and MLP side by side, each with a norm of its own (GPT-NeoX, Falcon-40B).
+    ParallelTwoNorms,
+}
+
+/// A layer's attention span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerType {
+    /// Attends to everything before it.
+    FullAttention,
+    /// Attends to the last `sliding_window` tokens.
+    SlidingAttention,
+}
+
+/// Language-model head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// Shares its weight with the token embedding.
+    pub tied: bool,
+    /// Has a bias (Phi).
+    pub bias: bool,
+    /// Gemma 2's `final_logit_softcapping`.
+    pub logit_softcap: bool,
+    /// Logits are divided or multiplied by a constant (Granite's `logits_scaling`).
+    pub scaled: bool,
+}
