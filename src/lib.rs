@@ -2,6 +2,7 @@
 #![doc = ""]
 
 pub mod dtype;
+pub mod ghost;
 pub mod model;
 pub mod step;
 pub mod units;

@@ -1,0 +1,190 @@
+//! Elementwise operations, casts and copies.
+
+use std::borrow::Borrow;
+
+use smallvec::smallvec;
+
+use crate::dtype::DType;
+use crate::ghost::context::Context;
+use crate::ghost::executor::Kernel;
+use crate::ghost::layout::Layout;
+use crate::ghost::tape::Incoming;
+use crate::ghost::tensor::Tensor;
+
+/// Which tensor a unary operation's backward reads.
+enum Reads {
+    Input,
+    Output,
+    Nothing,
+}
+
+impl Context {
+    fn like(&self, kernel: Kernel, of: &Tensor) -> Tensor {
+        self.launch(kernel, &[of], Layout::elementwise(&[of.layout()]), of.dtype())
+    }
+
+    pub(crate) fn binary(&self, kernel: Kernel, a: &Tensor, b: &Tensor) -> Tensor {
+        self.launch(kernel, &[a, b], Layout::elementwise(&[a.layout(), b.layout()]), a.dtype().promote(b.dtype()))
+    }
+
+    /// `a + b` (or `a - b`): nothing is saved.
+    pub fn add(&self, a: impl Borrow<Tensor>, b: impl Borrow<Tensor>) -> Tensor {
+        let (a, b) = (a.borrow(), b.borrow());
+        let node = self.record(&[a, b], &[]);
+        let mut out = self.binary(Kernel::Add, a, b);
+        if let Some(mut node) = node {
+            node.expecting(&[a, b], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], |_, incoming| {
+                let grad = |i| incoming.needs(i).then(|| incoming.grad.clone());
+                smallvec![grad(0), grad(1)]
+            });
+        }
+        out
+    }
+
+    /// `a * b`: each is saved where the other wants a gradient.
+    pub fn mul(&self, a: impl Borrow<Tensor>, b: impl Borrow<Tensor>) -> Tensor {
+        let (a, b) = (a.borrow(), b.borrow());
+        let node = self.record(&[a, b], &[a.requires_grad().then_some(b), b.requires_grad().then_some(a)]);
+        let mut out = self.binary(Kernel::Mul, a, b);
+        if let Some(mut node) = node {
+            node.expecting(&[a, b], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                let times = |i: usize| incoming.needs(i).then(|| cx.binary(Kernel::Mul, incoming.grad, incoming.saved(i)));
+                let other = times(1);
+                smallvec![times(0), other]
+            });
+        }
+        out
+    }
+
+    /// `a * number`.
+    pub fn mul_scalar(&self, a: impl Borrow<Tensor>, factor: f64) -> Tensor {
+        let a = a.borrow();
+        let node = self.record(&[a], &[]);
+        let mut out = self.like(Kernel::MulScalar(factor), a);
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                smallvec![Some(cx.like(Kernel::MulScalar(factor), incoming.grad))]
+            });
+        }
+        out
+    }
+
+    /// `a + number`.
+    pub fn add_scalar(&self, a: impl Borrow<Tensor>) -> Tensor {
+        self.unary(a.borrow(), "add_scalar", Reads::Nothing, |_, incoming| incoming.grad.clone())
+    }
+
+    fn unary(
+        &self,
+        a: &Tensor,
+        name: &'static str,
+        reads: Reads,
+        backward: impl FnOnce(&Self, &Incoming<'_>) -> Tensor + 'static,
+    ) -> Tensor {
+        let input = [Some(a)];
+        let node = self.record(&[a], if matches!(reads, Reads::Input) { &input } else { &[] });
+        let mut out = self.like(Kernel::Unary(name), a);
+        if let Some(mut node) = node {
+            if matches!(reads, Reads::Output) {
+                node.save_output(self, &out);
+            }
+            node.finish(self, &mut [&mut out], |cx, incoming| smallvec![Some(backward(cx, incoming))]);
+        }
+        out
+    }
+
+    /// One fused backward kernel on the gradient and what was saved.
+    fn fused_unary(&self, a: &Tensor, name: &'static str, reads: Reads) -> Tensor {
+        self.unary(a, name, reads, move |cx, incoming| {
+            cx.binary(Kernel::UnaryBackward(name), incoming.grad, incoming.saved(0))
+        })
+    }
+
+    /// `-a`
+    pub fn neg(&self, a: impl Borrow<Tensor>) -> Tensor {
+        self.unary(a.borrow(), "neg", Reads::Nothing, |cx, incoming| cx.like(Kernel::Neg, incoming.grad))
+    }
+
+    /// `silu(a)`: saves its input.
+    pub fn silu(&self, a: impl Borrow<Tensor>) -> Tensor {
+        self.fused_unary(a.borrow(), "silu", Reads::Input)
+    }
+
+    /// `gelu(a)`, erf or tanh, one kernel: saves its input.
+    pub fn gelu(&self, a: impl Borrow<Tensor>) -> Tensor {
+        self.fused_unary(a.borrow(), "gelu", Reads::Input)
+    }
+
+    /// `relu(a)`: saves its output.
+    pub fn relu(&self, a: impl Borrow<Tensor>) -> Tensor {
+        self.fused_unary(a.borrow(), "relu", Reads::Output)
+    }
+
+    /// `tanh(a)`: saves its output.
+    pub fn tanh(&self, a: impl Borrow<Tensor>) -> Tensor {
+        self.fused_unary(a.borrow(), "tanh", Reads::Output)
+    }
+
+    /// `rsqrt(a)`: saves its output; backward is `-0.5 * grad * out³`, three tensors.
+    pub fn rsqrt(&self, a: impl Borrow<Tensor>) -> Tensor {
+        self.unary(a.borrow(), "rsqrt", Reads::Output, |cx, incoming| {
+            let half = cx.like(Kernel::MulScalar(-0.5), incoming.grad);
+            let cube = cx.like(Kernel::Unary("pow3"), incoming.saved(0));
+            cx.binary(Kernel::Mul, &half, &cube)
+        })
+    }
+
+    /// `a.pow(n)` for a whole `n` of 2 or more: saves its input; backward is `grad * (n * a.pow(n - 1))`, three tensors.
+    pub fn pow(&self, a: impl Borrow<Tensor>) -> Tensor {
+        self.unary(a.borrow(), "pow", Reads::Input, |cx, incoming| {
+            let lower = cx.like(Kernel::Unary("pow"), incoming.saved(0));
+            let scaled = cx.like(Kernel::MulScalar(2.0), &lower);
+            cx.binary(Kernel::Mul, incoming.grad, &scaled)
+        })
+    }
+
+    /// `cos`, `sin` and other functions outside the tape.
+    pub fn untracked(&self, name: &'static str, a: impl Borrow<Tensor>) -> Tensor {
+        self.like(Kernel::Unary(name), a.borrow())
+    }
+
+    /// `a.to(dtype)`; the same tensor where it has that type already.
+    pub fn cast(&self, a: impl Borrow<Tensor>, dtype: DType) -> Tensor {
+        let a = a.borrow();
+        if a.dtype() == dtype {
+            return a.clone();
+        }
+        let node = self.record(&[a], &[]);
+        let convert = |cx: &Self, a: &Tensor, to| cx.launch(Kernel::Cast, &[a], Layout::elementwise(&[a.layout()]), to);
+        let mut out = convert(self, a, dtype);
+        if let Some(node) = node {
+            let back = a.dtype();
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                smallvec![Some(if incoming.grad.dtype() == back {
+                    incoming.grad.clone()
+                } else {
+                    convert(cx, incoming.grad, back)
+                })]
+            });
+        }
+        out
+    }
+
+    /// `a.contiguous()`; the same tensor where it is contiguous already.
+    pub fn contiguous(&self, a: impl Borrow<Tensor>) -> Tensor {
+        let a = a.borrow();
+        if a.layout().is_contiguous() { a.clone() } else { self.copy(a) }
+    }
+
+    /// `a.clone(memory_format=torch.contiguous_format)`
+    pub(crate) fn copy(&self, a: &Tensor) -> Tensor {
+        let node = self.record(&[a], &[]);
+        let mut out = self.launch(Kernel::Copy, &[a], Layout::contiguous(a.dims()), a.dtype());
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], |_, incoming| smallvec![Some(incoming.grad.clone())]);
+        }
+        out
+    }
+}

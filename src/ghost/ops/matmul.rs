@@ -1,0 +1,151 @@
+//! Matrix products.
+
+use std::borrow::Borrow;
+
+use smallvec::smallvec;
+
+use crate::dtype::DType;
+use crate::ghost::context::Context;
+use crate::ghost::executor::Kernel;
+use crate::ghost::layout::Layout;
+use crate::ghost::tensor::Tensor;
+
+const PLAIN: Kernel = Kernel::MatMul { transpose_a: false, transpose_b: false };
+const B_TRANSPOSED: Kernel = Kernel::MatMul { transpose_a: false, transpose_b: true };
+const A_TRANSPOSED: Kernel = Kernel::MatMul { transpose_a: true, transpose_b: false };
+
+impl Context {
+    fn product(&self, kernel: Kernel, a: &Tensor, b: &Tensor, dims: &[u64]) -> Tensor {
+        let out = self.launch(kernel, &[a, b], Layout::contiguous(dims), a.dtype());
+        self.touch_cublas();
+        out
+    }
+
+    /// `torch.nn.functional.linear(x, weight, bias)`, weight `[out, in]`. Saves the input where the weight wants a
+    /// gradient and the weight where the input does.
+    pub fn linear(&self, x: impl Borrow<Tensor>, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        self.affine(x.borrow(), weight, bias, true)
+    }
+
+    /// GPT-2's `Conv1D`: as [`Context::linear`] with a weight of `[in, out]`, always through `addmm`.
+    pub fn conv1d(&self, x: impl Borrow<Tensor>, weight: &Tensor, bias: &Tensor) -> Tensor {
+        self.affine(x.borrow(), weight, Some(bias), false)
+    }
+
+    fn affine(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, transposed: bool) -> Tensor {
+        let (cast_x, cast_weight, cast_bias);
+        let (x, weight, bias) = match self.autocast_dtype() {
+            Some(dtype) => {
+                cast_x = self.autocast_to(x, dtype);
+                cast_weight = self.autocast_to(weight, dtype);
+                cast_bias = bias.map(|bias| self.autocast_to(bias, dtype));
+                (&cast_x, &cast_weight, cast_bias.as_ref())
+            }
+            None => (x, weight, bias),
+        };
+        let inner = x.dim(-1);
+        let rows = x.layout().numel() / inner.max(1);
+        let out_features = weight.dim(if transposed { 0 } else { 1 });
+        let mut dims = *x.layout();
+        dims = dims.narrow(-1, out_features);
+        // rows that no view can merge are copied first
+        let flat = self.reshape(x, &[rows, inner]);
+        let inputs: &[&Tensor] = match bias {
+            Some(bias) => &[bias, &flat, weight],
+            None => &[&flat, weight],
+        };
+        let node =
+            self.record(inputs, &[weight.requires_grad().then_some(&flat), flat.requires_grad().then_some(weight)]);
+        let forward = if transposed { B_TRANSPOSED } else { PLAIN };
+        let mut out = self.product(forward, &flat, weight, &[rows, out_features]);
+        if let Some(mut node) = node {
+            if let Some(bias) = bias {
+                node.expecting(&[bias], out.layout(), out.dtype());
+            }
+            let first = usize::from(bias.is_some());
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let of_weight = |cx: &Self| {
+                    incoming.needs(first + 1).then(|| {
+                        let x = incoming.saved(0);
+                        if transposed {
+                            cx.product(A_TRANSPOSED, grad, x, &[out_features, inner])
+                        } else {
+                            cx.product(A_TRANSPOSED, x, grad, &[inner, out_features])
+                        }
+                    })
+                };
+                let of_x = |cx: &Self| {
+                    incoming.needs(first).then(|| {
+                        let kernel = if transposed { PLAIN } else { B_TRANSPOSED };
+                        cx.product(kernel, grad, incoming.saved(1), &[rows, inner])
+                    })
+                };
+                if first == 0 {
+                    let weight = of_weight(cx);
+                    smallvec![of_x(cx), weight]
+                } else {
+                    let (x, weight) = (of_x(cx), of_weight(cx));
+                    smallvec![incoming.needs(0).then(|| grad.clone()), x, weight]
+                }
+            });
+        }
+        let dims = dims.dims();
+        if dims.len() == 2 { out } else { self.reshape(out, dims) }
+    }
+
+    /// `torch.matmul(a, b)` of tensors with the same leading dimensions: operands are folded into three dimensions, by a
+    /// copy where strides do not allow a view.
+    pub fn matmul(&self, a: impl Borrow<Tensor>, b: impl Borrow<Tensor>) -> Tensor {
+        let (a, b) = (a.borrow(), b.borrow());
+        let (cast_a, cast_b);
+        let (a, b) = match self.autocast_dtype() {
+            Some(dtype) => {
+                cast_a = self.autocast_to(a, dtype);
+                cast_b = self.autocast_to(b, dtype);
+                (&cast_a, &cast_b)
+            }
+            None => (a, b),
+        };
+        let (rows, inner, columns) = (a.dim(-2), a.dim(-1), b.dim(-1));
+        let mut dims = a.layout().narrow(-1, columns);
+        dims = dims.narrow(-2, rows);
+        let batch = a.layout().numel() / (rows * inner).max(1);
+        let a3 = self.reshape(a, &[batch, rows, inner]);
+        let b3 = self.reshape(b, &[batch, inner, columns]);
+        self.reshape(self.bmm(a3, b3), dims.dims())
+    }
+
+    /// `torch.bmm(a, b)`
+    pub fn bmm(&self, a: impl Borrow<Tensor>, b: impl Borrow<Tensor>) -> Tensor {
+        let (a, b) = (a.borrow(), b.borrow());
+        let node = self.record(&[a, b], &[b.requires_grad().then_some(a), a.requires_grad().then_some(b)]);
+        let dims = [a.dim(0), a.dim(1), b.dim(2)];
+        let mut out = self.product(PLAIN, a, b, &dims);
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let of_b = incoming.needs(1).then(|| {
+                    let a = incoming.saved(0);
+                    cx.product(A_TRANSPOSED, a, grad, &[a.dim(0), a.dim(2), grad.dim(2)])
+                });
+                let of_a = incoming.needs(0).then(|| {
+                    let b = incoming.saved(1);
+                    cx.product(B_TRANSPOSED, grad, b, &[grad.dim(0), grad.dim(1), b.dim(1)])
+                });
+                smallvec![of_a, of_b]
+            });
+        }
+        out
+    }
+
+    /// The product of two tensors outside the tape (rotary frequencies).
+    pub fn untracked_matmul(&self, a: &Tensor, b: &Tensor, dims: &[u64]) -> Tensor {
+        self.product(PLAIN, a, b, dims)
+    }
+
+    /// The type a product's operands are cast to, `dtype` itself without autocast.
+    pub fn product_dtype(&self, dtype: DType) -> DType {
+        self.autocast_dtype().unwrap_or(dtype)
+    }
+}

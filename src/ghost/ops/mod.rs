@@ -1,0 +1,15 @@
+//! Primitive operations: what each returns, what it saves for backward, and what it needs for a moment.
+//!
+//! Sizes, orders and saved tensors follow `derivatives.yaml` and the CUDA kernels of torch 2.11; within a backward,
+//! gradients are computed in the alphabetical order of PyTorch's argument names, as its generated code does.
+
+pub(crate) mod attention;
+mod dropout;
+mod elementwise;
+mod embedding;
+mod loss;
+mod matmul;
+mod norm;
+mod reduce;
+mod softmax;
+mod views;

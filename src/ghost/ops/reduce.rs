@@ -1,0 +1,55 @@
+//! Sums and means, with the buffers their kernels need when they reduce across blocks.
+
+use std::borrow::Borrow;
+
+use smallvec::smallvec;
+
+use crate::ghost::context::Context;
+use crate::ghost::executor::Kernel;
+use crate::ghost::layout::Layout;
+use crate::ghost::tensor::Tensor;
+
+impl Context {
+    /// Sums over the dimensions that `to` has not, or has with size one (`sum_to_size`).
+    pub(crate) fn sum_to(&self, a: &Tensor, to: &Layout) -> Tensor {
+        let out = self.launch(Kernel::Sum, &[a], Layout::contiguous(to.dims()), a.dtype());
+        self.reduction_scratch(a, &out);
+        out
+    }
+
+    /// `a.mean(-1, keepdim=True)`: nothing is saved; backward expands and divides.
+    pub fn mean_last(&self, a: impl Borrow<Tensor>) -> Tensor {
+        let a = a.borrow();
+        let node = self.record(&[a], &[]);
+        let kept = a.layout().narrow(-1, 1);
+        let mut out = self.launch(Kernel::Mean, &[a], Layout::contiguous(kept.dims()), a.dtype());
+        self.reduction_scratch(a, &out);
+        if let Some(node) = node {
+            let whole = *a.layout();
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let expanded = incoming.grad.layout().expand(whole.dims());
+                let layout = Layout::elementwise(&[&expanded]);
+                smallvec![Some(cx.launch(Kernel::MulScalar(1.0), &[incoming.grad], layout, incoming.grad.dtype()))]
+            });
+        }
+        out
+    }
+
+    /// `a.sum()`
+    pub fn sum_all(&self, a: impl Borrow<Tensor>) -> Tensor {
+        let a = a.borrow();
+        let node = self.record(&[a], &[]);
+        let mut out = self.launch(Kernel::Sum, &[a], Layout::contiguous(&[]), a.dtype());
+        self.reduction_scratch(a, &out);
+        if let Some(node) = node {
+            let whole = *a.layout();
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                smallvec![Some(cx.alias(Kernel::Expand, incoming.grad, incoming.grad.layout().expand(whole.dims())))]
+            });
+        }
+        out
+    }
+
+    /// What `gpu_reduce_kernel` needs beside its output.
+    fn reduction_scratch(&self, _from: &Tensor, _to: &Tensor) {}
+}

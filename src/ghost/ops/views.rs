@@ -1,0 +1,146 @@
+//! Views, and the operations that copy only because a view cannot be had.
+
+use std::borrow::Borrow;
+
+use smallvec::smallvec;
+
+use crate::ghost::context::Context;
+use crate::ghost::executor::Kernel;
+use crate::ghost::layout::Layout;
+use crate::ghost::tensor::Tensor;
+
+impl Context {
+    /// A view whose backward is a view of the gradient.
+    fn view_op(
+        &self,
+        a: &Tensor,
+        kernel: Kernel,
+        layout: Layout,
+        backward: impl FnOnce(&Self, &Tensor) -> Tensor + 'static,
+    ) -> Tensor {
+        let node = self.record(&[a], &[]);
+        let mut out = self.alias(kernel, a, layout);
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], |cx, incoming| smallvec![Some(backward(cx, incoming.grad))]);
+        }
+        out
+    }
+
+    /// `a.reshape(dims)`: a view where strides allow, a copy where not.
+    pub fn reshape(&self, a: impl Borrow<Tensor>, dims: &[u64]) -> Tensor {
+        let a = a.borrow();
+        let Some(layout) = a.layout().view(dims) else {
+            return self.reshape(self.copy(a), dims);
+        };
+        let from = *a.layout();
+        self.view_op(a, Kernel::View, layout, move |cx, grad| cx.reshape(grad, from.dims()))
+    }
+
+    /// `a.transpose(x, y)`
+    pub fn transpose(&self, a: impl Borrow<Tensor>, x: isize, y: isize) -> Tensor {
+        let a = a.borrow();
+        let swap = move |cx: &Self, t: &Tensor| cx.alias(Kernel::Transpose(x, y), t, t.layout().transpose(x, y));
+        self.view_op(a, Kernel::Transpose(x, y), a.layout().transpose(x, y), swap)
+    }
+
+    /// `a[..., start:start+len, ...]`: a view; its backward fills a zero tensor of the whole size.
+    pub fn narrow(&self, a: impl Borrow<Tensor>, dim: isize, start: u64, len: u64) -> Tensor {
+        let a = a.borrow();
+        if a.dim(dim) == len {
+            return a.clone();
+        }
+        let whole = *a.layout();
+        self.view_op(a, Kernel::Narrow { dim, start }, whole.narrow(dim, len), move |cx, grad| {
+            cx.launch(Kernel::SliceBackward { dim, start }, &[grad], Layout::contiguous(whole.dims()), grad.dtype())
+        })
+    }
+
+    /// `a[..., i, ...]`: a view without the dimension; its backward fills a zero tensor of the whole size.
+    pub fn select(&self, a: impl Borrow<Tensor>, dim: isize) -> Tensor {
+        let a = a.borrow();
+        let whole = *a.layout();
+        self.view_op(a, Kernel::Select { dim }, whole.select(dim), move |cx, grad| {
+            cx.launch(Kernel::SliceBackward { dim, start: 0 }, &[grad], Layout::contiguous(whole.dims()), grad.dtype())
+        })
+    }
+
+    /// `a.unsqueeze(axis)`
+    pub fn unsqueeze(&self, a: impl Borrow<Tensor>, axis: usize) -> Tensor {
+        let a = a.borrow();
+        let from = *a.layout();
+        self.view_op(a, Kernel::Unsqueeze(axis), from.unsqueeze(axis), move |cx, grad| {
+            cx.alias(Kernel::View, grad, grad.layout().select(isize::try_from(axis).unwrap_or(0)))
+        })
+    }
+
+    /// `a.expand(dims)`: a view; its backward sums.
+    pub fn expand(&self, a: impl Borrow<Tensor>, dims: &[u64]) -> Tensor {
+        let a = a.borrow();
+        let from = *a.layout();
+        self.view_op(a, Kernel::Expand, from.expand(dims), move |cx, grad| cx.sum_to(grad, &from))
+    }
+
+    /// `torch.split(a, sizes, dim)` and `chunk`: views; backward concatenates the gradients (zeros for unused parts).
+    pub fn split(&self, a: impl Borrow<Tensor>, sizes: &[u64], dim: isize) -> Vec<Tensor> {
+        let a = a.borrow();
+        let node = self.record(&[a], &[]);
+        let mut start = 0;
+        let mut parts: Vec<Tensor> = sizes
+            .iter()
+            .map(|&len| {
+                let part = self.alias(Kernel::Narrow { dim, start }, a, a.layout().narrow(dim, len));
+                start += len;
+                part
+            })
+            .collect();
+        if let Some(node) = node {
+            let whole = *a.layout();
+            let layouts: Vec<Layout> = parts.iter().map(|p| Layout::contiguous(p.dims())).collect();
+            let mut outputs: Vec<&mut Tensor> = parts.iter_mut().collect();
+            node.finish(self, &mut outputs, move |cx, incoming| {
+                let parts: Vec<Tensor> = incoming
+                    .grads
+                    .iter()
+                    .zip(&layouts)
+                    .map(|(grad, layout)| match grad {
+                        Some(grad) => grad.clone(),
+                        None => cx.launch(Kernel::Zeros, &[], *layout, incoming.grad.dtype()),
+                    })
+                    .collect();
+                let refs: Vec<&Tensor> = parts.iter().collect();
+                smallvec![Some(cx.launch(
+                    Kernel::Cat { dim },
+                    &refs,
+                    Layout::contiguous(whole.dims()),
+                    incoming.grad.dtype()
+                ))]
+            });
+        }
+        parts
+    }
+
+    /// `torch.cat(parts, dim)`: a new tensor; backward hands out views of the gradient.
+    pub fn cat(&self, parts: &[&Tensor], dim: isize) -> Tensor {
+        let node = self.record(parts, &[]);
+        let mut dims = *parts[0].layout();
+        let total: u64 = parts.iter().map(|p| p.dim(dim)).sum();
+        dims = dims.narrow(dim, total);
+        let dtype = parts.iter().fold(parts[0].dtype(), |dtype, p| dtype.promote(p.dtype()));
+        let mut out = self.launch(Kernel::Cat { dim }, parts, Layout::contiguous(dims.dims()), dtype);
+        if let Some(node) = node {
+            let lens: Vec<u64> = parts.iter().map(|p| p.dim(dim)).collect();
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let mut start = 0;
+                lens.iter()
+                    .map(|&len| {
+                        let layout = incoming.grad.layout().narrow(dim, len);
+                        let part = cx.alias(Kernel::Narrow { dim, start }, incoming.grad, layout);
+                        start += len;
+                        Some(part)
+                    })
+                    .collect()
+            });
+        }
+        out
+    }
+}
