@@ -2,6 +2,7 @@
 #![doc = ""]
 
 pub mod dtype;
+pub mod formula;
 pub mod job;
 pub mod model;
 pub mod step;

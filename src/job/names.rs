@@ -1,5 +1,29 @@
 //! Choices that have a name in a job file.
 
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use super::JobError;
+
+/// Reads a word from a job file as [`FromStr`] reads it from the command line, with the same message where it is wrong.
+struct NameVisitor<T> {
+    names: &'static [&'static str],
+    value: PhantomData<T>,
+}
+
+impl<T: FromStr<Err = JobError>> serde::de::Visitor<'_> for NameVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "one of {}", self.names.join(", "))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 /// Declares an enum whose variants have one written form each, the same in job files, flags and messages, and perhaps
 /// other spellings that are read but not written.
 macro_rules! named_enum {
@@ -10,10 +34,10 @@ macro_rules! named_enum {
         }
     ) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum $name {
-            $( $(#[$variant_meta])* #[serde(rename = $text $(, alias = $alias)*)] $variant, )+
+            $( $(#[$variant_meta])* $variant, )+
         }
 
         impl $name {
@@ -26,14 +50,14 @@ macro_rules! named_enum {
             }
         }
 
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(self.name())
             }
         }
 
-        impl std::str::FromStr for $name {
-            type Err = crate::job::JobError;
+        impl FromStr for $name {
+            type Err = JobError;
 
             /// Reads the written form or an accepted other spelling of it.
             ///
@@ -42,11 +66,23 @@ macro_rules! named_enum {
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 match text {
                     $( $text $(| $alias)* => Ok(Self::$variant), )+
-                    _ => Err(crate::job::JobError::Choice {
+                    _ => Err(JobError::Choice {
                         value: text.to_owned(),
                         expected: Self::NAMES.join(", "),
                     }),
                 }
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(NameVisitor { names: Self::NAMES, value: PhantomData })
             }
         }
     };

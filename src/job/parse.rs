@@ -134,41 +134,54 @@ fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, JobError> {
         .map_err(|error| explain(&error.path().to_string(), error.inner().message()))
 }
 
-/// Fields people look for in another table than they are in.
-const BELONGS: &[(&str, &str)] = &[
-    ("r", "[train.peft]"),
-    ("lora_alpha", "[train.peft]"),
-    ("lora_dropout", "[train.peft]"),
-    ("target_modules", "[train.peft]"),
-    ("use_dora", "[train.peft]"),
-    ("modules_to_save", "[train.peft]"),
-    ("precision", "[train] or [infer]"),
-    ("optim", "[train]"),
-    ("max_seq_length", "[train]"),
-    ("per_device_train_batch_size", "[train]"),
-    ("gradient_checkpointing", "[train]"),
-    ("batch_size", "[infer]"),
-    ("prompt_length", "[infer]"),
-    ("max_new_tokens", "[infer]"),
+/// What people write, in which table (any where empty), and what they should.
+const HINTS: &[(&str, &str, &str)] = &[
+    ("train", "batch_size", "did you mean `per_device_train_batch_size`?"),
+    ("train.peft", "rank", "did you mean `r`?"),
+    ("train.peft", "alpha", "did you mean `lora_alpha`?"),
+    ("train.peft", "dropout", "did you mean `lora_dropout`?"),
+    ("", "optimizer", "did you mean `optim`, in [train]?"),
+    ("", "r", "it belongs in [train.peft]"),
+    ("", "lora_alpha", "it belongs in [train.peft]"),
+    ("", "lora_dropout", "it belongs in [train.peft]"),
+    ("", "target_modules", "it belongs in [train.peft]"),
+    ("", "use_dora", "it belongs in [train.peft]"),
+    ("", "modules_to_save", "it belongs in [train.peft]"),
+    ("", "precision", "it belongs in [train] or [infer]"),
+    ("", "optim", "it belongs in [train]"),
+    ("", "max_seq_length", "it belongs in [train]"),
+    ("", "per_device_train_batch_size", "it belongs in [train]"),
+    ("", "gradient_checkpointing", "it belongs in [train]"),
+    ("", "batch_size", "it belongs in [infer]"),
+    ("", "prompt_length", "it belongs in [infer]"),
+    ("", "max_new_tokens", "it belongs in [infer]"),
 ];
 
 /// One line for what serde found wrong at `path`.
 fn explain(path: &str, message: &str) -> JobError {
+    let path = path.trim_end_matches(['?', '.']);
     let message = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(": ");
     let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
     let Some((name, expected)) = unknown else {
-        let message = if path == "." || path.is_empty() { message } else { format!("{path}: {message}") };
+        let placed = path.is_empty() || message.starts_with(path);
+        let message = if placed { message } else { format!("{path}: {message}") };
         return JobError::Syntax { message };
     };
-    let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
     let table = path.strip_suffix(name).unwrap_or(path).trim_end_matches('.');
     let field = if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") };
-    let nearest =
-        known.iter().map(|known| (strsim::jaro_winkler(name, known), *known)).max_by(|a, b| a.0.total_cmp(&b.0));
-    let fix = match (BELONGS.iter().find(|(belonging, _)| *belonging == name), nearest) {
-        (Some((_, home)), _) => format!("it belongs in {home}"),
-        (None, Some((likeness, known))) if likeness > 0.85 => format!("did you mean `{known}`?"),
+    let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    JobError::UnknownField { field, fix: mend(table, name, &known) }
+}
+
+/// What to write instead of a field `name` that `table` has not.
+fn mend(table: &str, name: &str, known: &[&str]) -> String {
+    let hint = HINTS.iter().find(|(place, wrong, _)| (place.is_empty() || *place == table) && *wrong == name);
+    if let Some((_, _, fix)) = hint {
+        return (*fix).to_owned();
+    }
+    let likeness = |known: &str| strsim::jaro_winkler(name, known);
+    match known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))) {
+        Some(known) if likeness(known) > 0.85 => format!("did you mean `{known}`?"),
         _ => format!("expected one of {}", known.join(", ")),
-    };
-    JobError::UnknownField { field, fix }
+    }
 }

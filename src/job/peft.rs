@@ -178,9 +178,12 @@ impl PeftTable {
 
     /// The first field that only LoRA has, with its value.
     fn lora_field(&self) -> Option<(&'static str, String)> {
-        let numbers = [("r", self.r.map(|r| r.to_string())), ("lora_alpha", self.lora_alpha.map(|a| a.to_string()))];
-        let dropout = ("lora_dropout", self.lora_dropout.map(|p| p.to_string()));
-        let dora = ("use_dora", self.use_dora.filter(|&on| on).map(|on| on.to_string()));
+        let numbers = [
+            ("train.peft.r", self.r.map(|r| r.to_string())),
+            ("train.peft.lora_alpha", self.lora_alpha.map(|a| a.to_string())),
+        ];
+        let dropout = ("train.peft.lora_dropout", self.lora_dropout.map(|p| p.to_string()));
+        let dora = ("train.peft.use_dora", self.use_dora.filter(|&on| on).map(|on| on.to_string()));
         numbers.into_iter().chain([dropout, dora]).find_map(|(name, value)| value.map(|value| (name, value)))
     }
 }
@@ -197,7 +200,7 @@ impl TryFrom<PeftTable> for Peft {
         let takes_tokens = matches!(table.kind.as_str(), "prefix_tuning" | "prompt_tuning");
         if let (Some(tokens), false) = (table.num_virtual_tokens, takes_tokens) {
             let fix = "only prefix_tuning and prompt_tuning have virtual tokens; set their type or remove it";
-            return Err(JobError::invalid("num_virtual_tokens", tokens, fix));
+            return Err(JobError::invalid("train.peft.num_virtual_tokens", tokens, fix));
         }
         match table.kind.as_str() {
             "lora" => Ok(Self::Lora(table.lora())),
