@@ -3,6 +3,8 @@
 
 pub mod dtype;
 pub mod ghost;
+pub mod formula;
+pub mod job;
 pub mod model;
 pub mod step;
 pub mod units;

@@ -1,0 +1,74 @@
+//! What is to be run: the job file, as plain data.
+//!
+//! ```
+//! use vramplan::job::{Job, Precision, Workload};
+//!
+//! let job: Job = r#"
+//!     model = "llama-2-7b"
+//!     [train]
+//!     precision = "nf4"
+//!     per_device_train_batch_size = 4
+//!     [train.peft]
+//!     type = "lora"
+//!     r = 16
+//! "#.parse()?;
+//! let Workload::Train(train) = &job.workload else { unreachable!() };
+//! assert_eq!(train.precision, Precision::Nf4);
+//! assert_eq!(train.lora().map(|lora| lora.r), Some(16));
+//! # Ok::<(), vramplan::job::JobError>(())
+//! ```
+
+mod error;
+mod infer;
+mod names;
+mod parse;
+mod peft;
+mod train;
+mod validate;
+
+pub use error::JobError;
+pub use infer::Infer;
+pub use names::{AttnImplementation, FloatType, Head, KvCacheDtype, MixedPrecision, Optim, Precision, Runtime};
+pub use parse::{InlineModel, JobFile, ModelRef};
+pub use peft::{Lora, Peft, TargetModules, VirtualTokens};
+use serde::{Deserialize, Serialize};
+pub use train::{Fsdp, Train};
+
+/// A model and what is to be done with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "JobFile", into = "JobFile")]
+pub struct Job {
+    /// The model.
+    pub model: ModelRef,
+    /// What is to be done with it.
+    pub workload: Workload,
+}
+
+/// What is to be done with a model.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // one a job: boxing it would only burden those who read it
+pub enum Workload {
+    /// Training.
+    Train(Train),
+    /// Inference.
+    Infer(Infer),
+}
+
+impl Default for Workload {
+    /// Full fine-tuning with the defaults of [`Train`].
+    fn default() -> Self {
+        Self::Train(Train::default())
+    }
+}
+
+impl Job {
+    /// Training of a model that is named, with the rest to be filled in.
+    pub fn train(model: impl Into<String>, train: Train) -> Self {
+        Self { model: ModelRef::Named(model.into()), workload: Workload::Train(train) }
+    }
+
+    /// Inference of a model that is named.
+    pub fn infer(model: impl Into<String>, infer: Infer) -> Self {
+        Self { model: ModelRef::Named(model.into()), workload: Workload::Infer(infer) }
+    }
+}

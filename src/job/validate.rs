@@ -1,0 +1,189 @@
+//! Contradictions in a job, and what this version cannot answer yet.
+
+use super::{
+    AttnImplementation, FloatType, Head, Infer, Job, JobError, KvCacheDtype, Lora, MixedPrecision, ModelRef, Peft,
+    Precision, Runtime, TargetModules, Train, Workload,
+};
+
+/// Beyond these no product of two of them and a model's widths is near any machine; within them none overflows 64 bits.
+const MAX_BATCH: u64 = 1 << 20;
+const MAX_SEQ: u64 = 1 << 27;
+const MAX_RANK: u64 = 1 << 16;
+const MAX_STEPS: u64 = 1 << 20;
+
+impl Job {
+    /// Checks that the job makes sense and that this version can answer it.
+    ///
+    /// # Errors
+    /// The first contradiction, then the first thing not supported: field, value, and what would mend it.
+    pub fn validate(&self) -> Result<(), JobError> {
+        if matches!(&self.model, ModelRef::Named(name) if name.trim().is_empty()) {
+            return Err(JobError::invalid("model", "\"\"", "name a model, such as \"llama-2-7b\""));
+        }
+        match &self.workload {
+            Workload::Train(train) => train.validate(),
+            Workload::Infer(infer) => infer.validate(),
+        }
+    }
+}
+
+impl Train {
+    /// Checks that the job makes sense and that this version can answer it.
+    ///
+    /// # Errors
+    /// As [`Job::validate`].
+    pub fn validate(&self) -> Result<(), JobError> {
+        within("train.per_device_train_batch_size", self.per_device_train_batch_size, MAX_BATCH)?;
+        within("train.max_seq_length", self.max_seq_length, MAX_SEQ)?;
+        within("train.gradient_accumulation_steps", self.gradient_accumulation_steps, MAX_STEPS)?;
+        within("train.tensor_parallel_size", self.tensor_parallel_size, MAX_RANK)?;
+        if let Some(norm) = self.max_grad_norm.filter(|norm| !(norm.is_finite() && *norm >= 0.0)) {
+            return Err(JobError::invalid("train.max_grad_norm", norm, "give a number from 0 (no clipping) up"));
+        }
+        double_quant("train.double_quant", self.double_quant, self.precision)?;
+        if let Some(Peft::Lora(lora)) = &self.peft {
+            lora.validate()?;
+        }
+        if let Some(Peft::PrefixTuning(tokens) | Peft::PromptTuning(tokens)) = &self.peft {
+            within("train.peft.num_virtual_tokens", tokens.num_virtual_tokens, MAX_RANK)?;
+        }
+        if self.precision.is_quantized() && self.peft.is_none() {
+            let fix =
+                "quantised weights cannot be trained; add [train.peft] type = \"lora\", or use bf16, fp16 or fp32";
+            return Err(JobError::invalid("train.precision", quoted(self.precision), fix));
+        }
+        self.check_mixed_precision()?;
+        if let Some(fsdp) = &self.fsdp {
+            within("train.fsdp.world_size", fsdp.world_size, MAX_RANK)?;
+        }
+        self.check_supported()
+    }
+
+    /// A gradient scaler refuses gradients that are not fp32.
+    fn check_mixed_precision(&self) -> Result<(), JobError> {
+        if self.mixed_precision != MixedPrecision::Fp16 {
+            return Ok(());
+        }
+        let held_in = match self.lora() {
+            Some(lora) if lora.autocast_adapter_dtype => FloatType::Fp32,
+            _ => self.float_type(),
+        };
+        if held_in == FloatType::Fp32 {
+            return Ok(());
+        }
+        let fix = if self.peft.is_some() {
+            format!("its gradient scaler needs fp32 adapters, not {held_in}; set autocast_adapter_dtype = true")
+        } else {
+            format!(
+                "its gradient scaler needs fp32 weights, not {held_in}; set precision = \"fp32\" or mixed_precision = \"no\""
+            )
+        };
+        Err(JobError::invalid("train.mixed_precision", quoted(self.mixed_precision), fix))
+    }
+
+    fn check_supported(&self) -> Result<(), JobError> {
+        if let Some(peft) = self.peft.as_ref().filter(|peft| !matches!(peft, Peft::Lora(_))) {
+            return Err(JobError::unsupported(
+                "train.peft.type",
+                quoted(peft.type_name()),
+                "use \"lora\" or full fine-tuning",
+            ));
+        }
+        if self.head != Head::CausalLm {
+            return Err(JobError::unsupported("train.head", quoted(self.head), "use \"causal-lm\""));
+        }
+        flash_attention("train.attn_implementation", self.attn_implementation)?;
+        if self.tensor_parallel_size > 1 {
+            return Err(JobError::unsupported("train.tensor_parallel_size", self.tensor_parallel_size, "use 1"));
+        }
+        if let Some(fsdp) = &self.fsdp {
+            return Err(JobError::unsupported("train.fsdp.world_size", fsdp.world_size, "remove [train.fsdp]"));
+        }
+        Ok(())
+    }
+}
+
+impl Lora {
+    fn validate(&self) -> Result<(), JobError> {
+        within("train.peft.r", self.r, MAX_RANK)?;
+        if !(0.0..1.0).contains(&self.lora_dropout) {
+            return Err(JobError::invalid(
+                "train.peft.lora_dropout",
+                self.lora_dropout,
+                "give a number from 0 up to, but not, 1",
+            ));
+        }
+        if !(self.lora_alpha.is_finite() && self.lora_alpha > 0.0) {
+            return Err(JobError::invalid("train.peft.lora_alpha", self.lora_alpha, "give a number above 0"));
+        }
+        if matches!(&self.target_modules, Some(TargetModules::Names(names)) if names.is_empty()) {
+            let fix = "name a module, such as \"q_proj\", or leave it out for the model type's default";
+            return Err(JobError::invalid("train.peft.target_modules", "[]", fix));
+        }
+        Ok(())
+    }
+}
+
+impl Infer {
+    /// Checks that the job makes sense and that this version can answer it.
+    ///
+    /// # Errors
+    /// As [`Job::validate`].
+    pub fn validate(&self) -> Result<(), JobError> {
+        within("infer.batch_size", self.batch_size, MAX_BATCH)?;
+        within("infer.prompt_length", self.prompt_length, MAX_SEQ)?;
+        within("infer.max_new_tokens", self.max_new_tokens, MAX_SEQ)?;
+        if self.logits_to_keep > self.prompt_length {
+            let fix = format!("the prompt has {} positions; give at most that, or 0 for all", self.prompt_length);
+            return Err(JobError::invalid("infer.logits_to_keep", self.logits_to_keep, fix));
+        }
+        double_quant("infer.double_quant", self.double_quant, self.precision)?;
+        if self.runtime != Runtime::Transformers {
+            return Err(JobError::unsupported("infer.runtime", quoted(self.runtime), "use \"transformers\""));
+        }
+        let computes_in = match self.float_type() {
+            FloatType::Fp32 => KvCacheDtype::Fp32,
+            FloatType::Fp16 => KvCacheDtype::Fp16,
+            FloatType::Bf16 => KvCacheDtype::Bf16,
+        };
+        if self.kv_cache_dtype != KvCacheDtype::Auto && self.kv_cache_dtype != computes_in {
+            let fix = format!(
+                "transformers keeps keys and values in what the model computes in, here {computes_in}; use \"auto\""
+            );
+            return Err(JobError::invalid("infer.kv_cache_dtype", quoted(self.kv_cache_dtype), fix));
+        }
+        flash_attention("infer.attn_implementation", self.attn_implementation)
+    }
+}
+
+fn within(field: &'static str, value: u64, most: u64) -> Result<(), JobError> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(JobError::invalid(field, value, format!("give a number from 1 to {most}")))
+}
+
+fn double_quant(field: &'static str, on: bool, precision: Precision) -> Result<(), JobError> {
+    if !on || precision.is_4bit() {
+        return Ok(());
+    }
+    let fix = format!(
+        "only 4-bit weights have scales to quantise, not {precision}; set precision = \"nf4\" or double_quant = false"
+    );
+    Err(JobError::invalid(field, on, fix))
+}
+
+fn flash_attention(field: &'static str, implementation: AttnImplementation) -> Result<(), JobError> {
+    match implementation {
+        AttnImplementation::FlashAttention2 => Err(JobError::unsupported(
+            field,
+            quoted(implementation),
+            "use \"sdpa\", which runs flash kernels where it can",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn quoted(value: impl std::fmt::Display) -> String {
+    format!("\"{value}\"")
+}

@@ -1,0 +1,312 @@
+//! Job files: what is read, what is written, and the exact line for everything that is wrong.
+
+#![allow(clippy::unwrap_used)]
+
+use vramplan::job::{
+    FloatType, Fsdp, Head, Infer, Job, JobFile, Lora, MixedPrecision, ModelRef, Optim, Peft, Precision, TargetModules,
+    Train, Workload,
+};
+
+const EVERYTHING: &str = r#"
+model = "llama-2-7b"
+
+[train]
+precision = "nf4"
+double_quant = true
+compute_dtype = "bf16"
+mixed_precision = "no"
+head = "causal-lm"
+per_device_train_batch_size = 4
+max_seq_length = 1024
+gradient_accumulation_steps = 4
+gradient_checkpointing = true
+optim = "paged_adamw_8bit"
+max_grad_norm = 0.3
+attn_implementation = "sdpa"
+attention_mask = false
+zero_grad_set_to_none = false
+keep_outputs = true
+tensor_parallel_size = 1
+
+[train.peft]
+type = "lora"
+r = 16
+lora_alpha = 32
+lora_dropout = 0.05
+target_modules = ["q_proj", "v_proj"]
+use_dora = true
+modules_to_save = ["lm_head"]
+"#;
+
+fn everything() -> Train {
+    Train {
+        precision: Precision::Nf4,
+        double_quant: true,
+        per_device_train_batch_size: 4,
+        max_seq_length: 1024,
+        gradient_accumulation_steps: 4,
+        gradient_checkpointing: true,
+        optim: Optim::PagedAdamw8bit,
+        max_grad_norm: Some(0.3),
+        zero_grad_set_to_none: false,
+        keep_outputs: true,
+        peft: Some(Peft::Lora(Lora {
+            r: 16,
+            lora_alpha: 32.0,
+            lora_dropout: 0.05,
+            target_modules: Some(TargetModules::Names(vec!["q_proj".into(), "v_proj".into()])),
+            use_dora: true,
+            modules_to_save: vec!["lm_head".into()],
+            ..Lora::default()
+        })),
+        ..Train::default()
+    }
+}
+
+#[test]
+fn every_field_of_a_training_job_is_read() {
+    let job: Job = EVERYTHING.parse().unwrap();
+    assert_eq!(job, Job::train("llama-2-7b", everything()));
+    job.validate().unwrap();
+}
+
+#[test]
+fn a_job_survives_being_written_and_read() {
+    for job in [
+        Job::train("llama-2-7b", everything()),
+        Job::train("7b", Train { max_grad_norm: Some(0.0), ..Train::default() }),
+        Job::train("7b", Train { fsdp: Some(Fsdp { world_size: 8, ..Fsdp::default() }), ..Train::default() }),
+        Job::infer("gpt2", Infer::default()),
+    ] {
+        assert_eq!(serde_json::to_string(&job).unwrap().parse::<Job>().unwrap(), job);
+        assert_eq!(toml::to_string(&job).unwrap().parse::<Job>().unwrap(), job);
+    }
+}
+
+#[test]
+fn json_is_told_by_its_brace() {
+    let json = r#"  {"model": "7b", "train": {"optim": "adamw", "max_grad_norm": null,
+        "peft": {"type": "lora", "target_modules": "all-linear"}}}"#;
+    let Workload::Train(train) = json.parse::<Job>().unwrap().workload else { panic!() };
+    assert_eq!(train.optim, Optim::AdamwTorch);
+    assert!(!train.clips());
+    assert_eq!(train.lora(), Some(&Lora { target_modules: Some(TargetModules::AllLinear), ..Lora::default() }));
+}
+
+#[test]
+fn an_empty_train_table_is_full_fine_tuning_with_the_trainers_defaults() {
+    let job: Job = "model = \"7b\"\n[train]".parse().unwrap();
+    assert_eq!(job.workload, Workload::default());
+    let Workload::Train(train) = job.workload else { panic!() };
+    assert!(train.clips() && train.zero_grad_set_to_none && train.peft.is_none());
+    assert_eq!((train.per_device_train_batch_size, train.max_seq_length), (1, 2048));
+    assert_eq!(train.float_type(), FloatType::Bf16);
+}
+
+#[test]
+fn an_inference_job_is_read() {
+    let text = "model = \"gpt2\"\n[infer]\nprecision = \"nf4\"\ncompute_dtype = \"fp16\"\nbatch_size = 2\nprompt_length = 4096\n\
+                max_new_tokens = 64\nlogits_to_keep = 0\nkv_cache_dtype = \"auto\"\nruntime = \"transformers\"";
+    let infer = Infer {
+        precision: Precision::Nf4,
+        compute_dtype: FloatType::Fp16,
+        batch_size: 2,
+        prompt_length: 4096,
+        max_new_tokens: 64,
+        logits_to_keep: 0,
+        ..Infer::default()
+    };
+    assert_eq!(text.parse::<Job>().unwrap(), Job::infer("gpt2", infer));
+}
+
+#[test]
+fn a_model_may_be_written_into_the_job() {
+    let text = "[model]\nconfig = { model_type = \"llama\", hidden_size = 4096, rope_theta = 1e4 }\n[train]";
+    let Job { model: ModelRef::Inline(model), .. } = text.parse().unwrap() else { panic!() };
+    assert_eq!(model.name, None);
+    assert_eq!(model.config["model_type"], "llama");
+    assert_eq!(model.config["hidden_size"], 4096);
+}
+
+#[test]
+fn a_job_file_may_leave_the_model_to_the_command_line() {
+    let file: JobFile = "[train]\nmixed_precision = \"bf16\"\nhead = \"seq-cls\"".parse().unwrap();
+    let train = file.train.unwrap();
+    assert_eq!((file.model, train.mixed_precision, train.head), (None, MixedPrecision::Bf16, Head::SeqCls));
+}
+
+/// Each text with the line it must fail with, in reading or in validation.
+fn check(cases: &[(&str, &str)]) {
+    for (text, line) in cases {
+        let error = text.parse::<Job>().and_then(|job| job.validate()).expect_err(text).to_string();
+        assert_eq!(error, *line, "for {text}");
+        assert!(!error.contains('\n'));
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_told_in_one_line() {
+    check(&[
+        ("model = \"7b\"", "job: has neither [train] nor [infer]; add one of them"),
+        ("model = \"7b\"\n[train]\n[infer]", "job: has both [train] and [infer]; remove one of them"),
+        ("[train]", "job: names no model; add model = \"llama-2-7b\" or the like"),
+        ("model = \"\"\n[train]", "model = \"\": name a model, such as \"llama-2-7b\""),
+        (
+            "model = 7\n[train]",
+            "job: model: invalid type: integer `7`, expected a model's name or a table with its config",
+        ),
+        ("[model]\nname = \"x\"\n[train]", "job: model: missing field `config`"),
+        ("model = \"7b\"\n[train\n", "job: line 2: unclosed table, expected `]`"),
+        (
+            "model = \"7b\"\n[train]\nmax_seq_length = -1",
+            "job: train.max_seq_length: invalid value: integer `-1`, expected u64",
+        ),
+        (
+            "model = \"7b\"\n[train]\nmax_seq_length = \"2k\"",
+            "job: train.max_seq_length: invalid type: string \"2k\", expected u64",
+        ),
+        (
+            "model = \"7b\"\n[train]\nmixed_precision = true",
+            "job: train.mixed_precision: invalid type: boolean `true`, expected one of no, fp16, bf16",
+        ),
+        (
+            "model = \"7b\"\n[train]\nmixed_precision = \"yes\"",
+            "job: train.mixed_precision: `yes` is not one of no, fp16, bf16",
+        ),
+        ("model = \"7b\"\n[train]\nr = 8", "job: unknown field `train.r`; it belongs in [train.peft]"),
+        (
+            "model = \"7b\"\n[train]\ngradient_checkpoint = true",
+            "job: unknown field `train.gradient_checkpoint`; did you mean `gradient_checkpointing`?",
+        ),
+        ("modle = \"7b\"", "job: unknown field `modle`; did you mean `model`?"),
+        ("model = \"7b\"\nzzz = 1", "job: unknown field `zzz`; expected one of model, train, infer"),
+        ("{\"model\": \"7b\", \"train\": {}", "job: EOF while parsing an object at line 1 column 27"),
+        ("{\"model\": \"7b\", \"train\": {}} x", "job: trailing characters at line 1 column 30"),
+        (
+            "{\"model\": \"7b\", \"train\": {\"max_seq_length\": 1e3}}",
+            "job: train.max_seq_length: invalid type: floating point `1000.0`, expected u64 at line 1 column 47",
+        ),
+        (
+            "{\"model\": \"7b\", \"infer\": {\"gc\": 1}}",
+            "job: unknown field `infer.gc`; expected one of precision, double_quant, \
+          compute_dtype, batch_size, prompt_length, max_new_tokens, logits_to_keep, kv_cache_dtype, attn_implementation, runtime",
+        ),
+    ]);
+}
+
+#[test]
+fn fields_of_another_peft_method_are_named() {
+    let train = |peft: &str| format!("model = \"7b\"\n[train.peft]\n{peft}");
+    for (peft, line) in [
+        ("r = 8", "job: train.peft: missing field `type`"),
+        ("type = \"ia3\"\nr = 8", "job: train.peft.r = 8: only LoRA has it; set type = \"lora\" or remove it"),
+        (
+            "type = \"lora\"\nnum_virtual_tokens = 20",
+            "job: train.peft.num_virtual_tokens = 20: only prefix_tuning and prompt_tuning have virtual tokens; set their type or \
+             remove it",
+        ),
+        ("type = \"qlora\"", "job: train.peft: `qlora` is not one of lora, prefix_tuning, prompt_tuning, ia3, adapter"),
+        (
+            "type = \"lora\"\ntarget_modules = \"q_proj\"",
+            "job: train.peft.target_modules: invalid value: string \"q_proj\", expected a list of module names or \"all-linear\"",
+        ),
+        ("type = \"lora\"\nrank = 8", "job: unknown field `train.peft.rank`; did you mean `r`?"),
+    ] {
+        check(&[(&train(peft), line)]);
+    }
+}
+
+#[test]
+fn contradictions_in_training_are_told_with_their_fix() {
+    for (fields, line) in [
+        ("per_device_train_batch_size = 0", "train.per_device_train_batch_size = 0: give a number from 1 to 1048576"),
+        (
+            "per_device_train_batch_size = 2000000",
+            "train.per_device_train_batch_size = 2000000: give a number from 1 to 1048576",
+        ),
+        ("max_seq_length = 0", "train.max_seq_length = 0: give a number from 1 to 134217728"),
+        ("gradient_accumulation_steps = 0", "train.gradient_accumulation_steps = 0: give a number from 1 to 1048576"),
+        ("max_grad_norm = -1.0", "train.max_grad_norm = -1: give a number from 0 (no clipping) up"),
+        ("max_grad_norm = nan", "train.max_grad_norm = NaN: give a number from 0 (no clipping) up"),
+        (
+            "double_quant = true",
+            "train.double_quant = true: only 4-bit weights have scales to quantise, not bf16; set precision = \"nf4\" or \
+             double_quant = false",
+        ),
+        (
+            "precision = \"nf4\"",
+            "train.precision = \"nf4\": quantised weights cannot be trained; add [train.peft] type = \"lora\", or use bf16, fp16 \
+             or fp32",
+        ),
+        (
+            "precision = \"int8\"",
+            "train.precision = \"int8\": quantised weights cannot be trained; add [train.peft] type = \"lora\", or use bf16, fp16 \
+             or fp32",
+        ),
+        (
+            "mixed_precision = \"fp16\"",
+            "train.mixed_precision = \"fp16\": its gradient scaler needs fp32 weights, not bf16; set precision = \"fp32\" or \
+             mixed_precision = \"no\"",
+        ),
+        (
+            "mixed_precision = \"fp16\"\npeft = { type = \"lora\", autocast_adapter_dtype = false }",
+            "train.mixed_precision = \"fp16\": its gradient scaler needs fp32 adapters, not bf16; set autocast_adapter_dtype = \
+             true",
+        ),
+        ("peft = { type = \"lora\", r = 0 }", "train.peft.r = 0: give a number from 1 to 65536"),
+        (
+            "peft = { type = \"lora\", lora_dropout = 1.0 }",
+            "train.peft.lora_dropout = 1: give a number from 0 up to, but not, 1",
+        ),
+        ("peft = { type = \"lora\", lora_alpha = 0 }", "train.peft.lora_alpha = 0: give a number above 0"),
+        (
+            "peft = { type = \"lora\", target_modules = [] }",
+            "train.peft.target_modules = []: name a module, such as \"q_proj\", or leave it out for the model type's default",
+        ),
+    ] {
+        check(&[(&format!("model = \"7b\"\n[train]\n{fields}"), line)]);
+    }
+}
+
+#[test]
+fn what_is_not_supported_yet_is_said_so() {
+    for (fields, line) in [
+        ("head = \"seq-cls\"", "train.head = \"seq-cls\": not supported yet; use \"causal-lm\""),
+        (
+            "attn_implementation = \"flash_attention_2\"",
+            "train.attn_implementation = \"flash_attention_2\": not supported yet; use \"sdpa\", which runs flash kernels where it \
+             can",
+        ),
+        ("tensor_parallel_size = 2", "train.tensor_parallel_size = 2: not supported yet; use 1"),
+        ("fsdp = { world_size = 8 }", "train.fsdp.world_size = 8: not supported yet; remove [train.fsdp]"),
+        (
+            "peft = { type = \"prefix_tuning\" }",
+            "train.peft.type = \"prefix_tuning\": not supported yet; use \"lora\" or full fine-tuning",
+        ),
+        ("peft = { type = \"ia3\" }", "train.peft.type = \"ia3\": not supported yet; use \"lora\" or full fine-tuning"),
+    ] {
+        let text = format!("model = \"7b\"\n[train]\n{fields}");
+        check(&[(&text, line)]);
+        assert!(text.parse::<Job>().unwrap().validate().unwrap_err().is_unsupported());
+    }
+}
+
+#[test]
+fn contradictions_in_inference_are_told_with_their_fix() {
+    for (fields, line) in [
+        ("batch_size = 0", "infer.batch_size = 0: give a number from 1 to 1048576"),
+        ("prompt_length = 0", "infer.prompt_length = 0: give a number from 1 to 134217728"),
+        (
+            "prompt_length = 8\nlogits_to_keep = 9",
+            "infer.logits_to_keep = 9: the prompt has 8 positions; give at most that, or 0 for all",
+        ),
+        (
+            "kv_cache_dtype = \"fp8\"",
+            "infer.kv_cache_dtype = \"fp8\": transformers keeps keys and values in what the model computes in, here bf16; use \
+             \"auto\"",
+        ),
+        ("runtime = \"vllm\"", "infer.runtime = \"vllm\": not supported yet; use \"transformers\""),
+    ] {
+        check(&[(&format!("model = \"7b\"\n[infer]\n{fields}"), line)]);
+    }
+}
