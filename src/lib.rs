@@ -1,12 +1,14 @@
 //! GPU memory of training and serving models, found by running the step without its data.
-#![doc = ""]
 
+pub mod arch;
 pub mod dtype;
-pub mod ghost;
 pub mod formula;
+pub mod ghost;
 pub mod job;
 pub mod model;
+pub mod nn;
 pub mod step;
+pub mod truth;
 pub mod units;
 
 pub use dtype::DType;

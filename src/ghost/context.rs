@@ -168,6 +168,19 @@ impl Context {
         if trainable { trainable_copy(&tensor) } else { tensor }
     }
 
+    /// A tensor that takes no memory: only its shape and type are known (PyTorch's meta device).
+    pub fn meta(&self, dims: &[u64], dtype: DType) -> Tensor {
+        Tensor::new(Rc::new(Storage::uncharged(&self.ledger)), Layout::contiguous(dims), dtype, None)
+    }
+
+    /// Runs `body` with autocast switched off; its cache stays.
+    pub fn with_autocast_off<T>(&self, body: impl FnOnce() -> T) -> T {
+        let outer = self.autocast.replace(None);
+        let result = body();
+        self.autocast.set(outer);
+        result
+    }
+
     /// An input of the step, made before it begins.
     pub fn input(&self, name: &'static str, dims: &[u64], dtype: DType) -> Tensor {
         self.launch(Kernel::Input(name), &[], Layout::contiguous(dims), dtype)

@@ -1,0 +1,65 @@
+//! Feed-forward blocks.
+
+use super::names::Names;
+use crate::ghost::{Context, Tensor};
+use crate::model::{Mlp, MlpLayout, Model};
+use crate::nn::{Builder, Leaf, Linear, Module, Part, activate};
+
+/// The feed-forward block of a decoder layer.
+pub struct FeedForward {
+    spec: Mlp,
+    gate: Option<Linear>,
+    up: Option<Linear>,
+    down: Linear,
+    dropout: f64,
+}
+
+impl FeedForward {
+    /// The block of `model`.
+    pub fn new(builder: &Builder<'_>, model: &Model) -> Self {
+        let names = Names::of(model.model_type).mlp;
+        let Mlp { intermediate_size: inner, layout, bias, .. } = model.mlp;
+        let width = model.hidden_size;
+        let linear = |name, from, to| builder.linear(name, Part::Mlp, from, to, bias);
+        let gate = match layout {
+            MlpLayout::Gated => Some(linear(names[0], width, inner)),
+            MlpLayout::GatedFused => Some(linear(names[0], width, 2 * inner)),
+            MlpLayout::Plain => None,
+        };
+        let up = match layout {
+            MlpLayout::GatedFused => None,
+            _ => Some(linear(names[1], width, inner)),
+        };
+        Self { spec: model.mlp, gate, up, down: linear(names[2], inner, width), dropout: 0.0 }
+    }
+
+    /// Applies it.
+    pub fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
+        let activation = self.spec.activation;
+        let inner = match (&self.gate, &self.up) {
+            (Some(gate), Some(up)) => {
+                let gated = activate(cx, activation, gate.forward(cx, x));
+                cx.mul(gated, up.forward(cx, x))
+            }
+            (Some(both), None) => {
+                let states = both.forward(cx, x);
+                let half = self.spec.intermediate_size;
+                let mut parts = cx.split(states, &[half, half], -1).into_iter();
+                let (Some(gate), Some(up)) = (parts.next(), parts.next()) else { unreachable!("split gives two parts") };
+                let gated = activate(cx, activation, gate);
+                cx.mul(up, gated)
+            }
+            (None, Some(up)) => activate(cx, activation, up.forward(cx, x)),
+            (None, None) => unreachable!("a feed-forward block has a first matrix"),
+        };
+        cx.dropout(self.down.forward(cx, inner), self.dropout)
+    }
+}
+
+impl Module for FeedForward {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        self.gate.leaves(visit);
+        self.up.leaves(visit);
+        self.down.leaves(visit);
+    }
+}

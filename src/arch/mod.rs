@@ -1,0 +1,14 @@
+//! Model families put together from [`crate::nn`].
+
+mod attention;
+mod cache;
+mod decoder;
+mod layer;
+mod mlp;
+mod names;
+
+pub use attention::{Attend, SelfAttention};
+pub use cache::KvCache;
+pub use decoder::{Decoder, Forward};
+pub use layer::DecoderLayer;
+pub use mlp::FeedForward;

@@ -1,0 +1,45 @@
+//! What each family calls its linear layers, as PEFT's `target_modules` does.
+
+use crate::model::{ModelType, Projections};
+
+/// Names of a decoder layer's linear layers.
+pub(super) struct Names {
+    /// Query, key and value; the first alone where they are fused.
+    pub(super) qkv: [&'static str; 3],
+    /// Attention output.
+    pub(super) output: &'static str,
+    /// Gate (or fused gate and up), up, down; a plain MLP has no gate.
+    pub(super) mlp: [&'static str; 3],
+}
+
+const SEPARATE: [&str; 3] = ["q_proj", "k_proj", "v_proj"];
+const FUSED: [&str; 3] = ["query_key_value", "", ""];
+const GATED: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];
+const FOUR_H: [&str; 3] = ["", "dense_h_to_4h", "dense_4h_to_h"];
+
+impl Names {
+    pub(super) fn of(model_type: ModelType) -> Self {
+        use ModelType as T;
+        let (qkv, output, mlp) = match model_type {
+            T::Phi => (SEPARATE, "dense", ["", "fc1", "fc2"]),
+            T::Phi3 => (["qkv_proj", "", ""], "o_proj", ["gate_up_proj", "", "down_proj"]),
+            T::Starcoder2 => (SEPARATE, "o_proj", ["", "c_fc", "c_proj"]),
+            T::Falcon | T::GptNeox | T::Bloom => (FUSED, "dense", FOUR_H),
+            T::Gpt2 => (["c_attn", "", ""], "c_proj", ["", "c_fc", "c_proj"]),
+            T::Opt => (SEPARATE, "out_proj", ["", "fc1", "fc2"]),
+            _ => (SEPARATE, "o_proj", GATED),
+        };
+        Self { qkv, output, mlp }
+    }
+
+    /// PEFT's default `target_modules` for a model type (`TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING`, peft 0.21).
+    pub(super) fn default_targets(model_type: ModelType, projections: Projections) -> &'static [&'static str] {
+        match (model_type, projections) {
+            (ModelType::Phi, _) => &["q_proj", "v_proj", "fc1", "fc2"],
+            (ModelType::Phi3, _) => &["qkv_proj"],
+            (ModelType::Gpt2, _) => &["c_attn"],
+            (_, Projections::Fused) => &["query_key_value"],
+            _ => &["q_proj", "v_proj"],
+        }
+    }
+}

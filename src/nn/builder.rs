@@ -1,0 +1,85 @@
+//! How a model's parameters come into being.
+
+use super::module::Part;
+use super::{Embedding, Linear, NormLayer, Weight};
+use crate::dtype::DType;
+use crate::ghost::{Context, Tensor};
+use crate::model;
+
+/// Where parameters are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Device {
+    /// Nowhere: shapes only (PyTorch's meta device).
+    Meta,
+    /// On the GPU.
+    Cuda,
+}
+
+/// Makes the parameters of a model.
+pub struct Builder<'a> {
+    /// What they are charged to.
+    pub cx: &'a Context,
+    /// Their type.
+    pub dtype: DType,
+    /// Where they are made.
+    pub device: Device,
+}
+
+impl Builder<'_> {
+    /// A frozen parameter.
+    pub fn parameter(&self, name: &'static str, dims: &[u64]) -> Tensor {
+        match self.device {
+            Device::Meta => self.cx.meta(dims, self.dtype),
+            Device::Cuda => self.cx.parameter(name, dims, self.dtype, false),
+        }
+    }
+
+    /// `nn.Linear`
+    pub fn linear(&self, name: &'static str, part: Part, from: u64, to: u64, bias: bool) -> Linear {
+        Linear {
+            name,
+            part,
+            in_features: from,
+            out_features: to,
+            weight: Weight::Dense(self.parameter(name, &[to, from])),
+            bias: bias.then(|| self.parameter(name, &[to])),
+            conv1d: false,
+            lora: None,
+        }
+    }
+
+    /// GPT-2's `Conv1D`.
+    pub fn conv1d(&self, name: &'static str, part: Part, from: u64, to: u64) -> Linear {
+        Linear {
+            weight: Weight::Dense(self.parameter(name, &[from, to])),
+            bias: Some(self.parameter(name, &[to])),
+            conv1d: true,
+            ..Linear { name, part, in_features: from, out_features: to, ..self.empty_linear() }
+        }
+    }
+
+    fn empty_linear(&self) -> Linear {
+        Linear {
+            name: "",
+            part: Part::Mlp,
+            in_features: 0,
+            out_features: 0,
+            weight: Weight::Dense(self.cx.meta(&[0], self.dtype)),
+            bias: None,
+            conv1d: false,
+            lora: None,
+        }
+    }
+
+    /// `nn.Embedding`
+    pub fn embedding(&self, name: &'static str, rows: u64, width: u64) -> Embedding {
+        Embedding { name, weight: self.parameter(name, &[rows, width]) }
+    }
+
+    /// The model's norm, of `width`.
+    pub fn norm(&self, name: &'static str, kind: model::Norm, width: u64) -> NormLayer {
+        let bias = matches!(kind, model::Norm::Layer { bias: true });
+        NormLayer { name, kind, weight: self.parameter(name, &[width]), bias: bias.then(|| self.parameter(name, &[width])) }
+    }
+}

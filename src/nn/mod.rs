@@ -1,0 +1,20 @@
+//! Modules over ghost tensors, written as the `transformers`, PEFT and bitsandbytes modules they stand for.
+
+mod activation;
+mod builder;
+mod embedding;
+mod linear;
+mod lora;
+mod module;
+mod norm;
+mod rotary;
+
+pub use activation::activate;
+pub use builder::{Builder, Device};
+pub use embedding::Embedding;
+pub use linear::{Linear, Weight};
+pub use lora::LoraSpec;
+pub use module::{Leaf, Module, Part};
+pub use norm::NormLayer;
+pub(crate) use rotary::positions;
+pub use rotary::{Rotary, apply_rotary};

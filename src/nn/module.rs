@@ -1,0 +1,96 @@
+//! What modules have in common: named leaves that hold parameters.
+
+use smallvec::SmallVec;
+
+use super::embedding::Embedding;
+use super::linear::Linear;
+use super::norm::NormLayer;
+use crate::ghost::Tensor;
+
+/// What a parameter is part of, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Part {
+    /// Token and position embeddings.
+    Embedding,
+    /// Attention projections.
+    Attention,
+    /// Feed-forward matrices.
+    Mlp,
+    /// Norms.
+    Norm,
+    /// Language-model head, where it is not tied.
+    Head,
+}
+
+/// A module that holds parameters itself.
+#[non_exhaustive]
+pub enum Leaf<'a> {
+    /// A linear layer.
+    Linear(&'a mut Linear),
+    /// An embedding table.
+    Embedding(&'a mut Embedding),
+    /// A norm.
+    Norm(&'a mut NormLayer),
+}
+
+impl Leaf<'_> {
+    /// Its name within its parent, as `target_modules` names it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Linear(linear) => linear.name,
+            Self::Embedding(embedding) => embedding.name,
+            Self::Norm(norm) => norm.name,
+        }
+    }
+
+    /// What it is part of.
+    pub fn part(&self) -> Part {
+        match self {
+            Self::Linear(linear) => linear.part,
+            Self::Embedding(_) => Part::Embedding,
+            Self::Norm(_) => Part::Norm,
+        }
+    }
+
+    /// Its own dense parameters, adapters excluded, in registration order.
+    pub fn dense_parameters(&mut self) -> SmallVec<[&mut Tensor; 2]> {
+        match self {
+            Self::Linear(linear) => linear.dense_parameters(),
+            Self::Embedding(embedding) => SmallVec::from_iter([&mut embedding.weight]),
+            Self::Norm(norm) => norm.parameters(),
+        }
+    }
+}
+
+/// Something with leaves below it.
+pub trait Module {
+    /// Visits the leaves in the order `model.parameters()` lists them.
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>));
+}
+
+impl<M: Module> Module for Option<M> {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        if let Some(module) = self {
+            module.leaves(visit);
+        }
+    }
+}
+
+impl Module for Linear {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        visit(Leaf::Linear(self));
+    }
+}
+
+impl Module for Embedding {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        visit(Leaf::Embedding(self));
+    }
+}
+
+impl Module for NormLayer {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        visit(Leaf::Norm(self));
+    }
+}

@@ -1,0 +1,25 @@
+//! What keeps an estimate from being made.
+
+use crate::job::JobError;
+
+/// Why there is no estimate.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EstimateError {
+    /// The job contradicts itself, or asks for what this version cannot do.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// No module has any of these names.
+    #[error("target_modules = {targets:?}: no linear layer of {model} has such a name; it has {known}")]
+    NoTarget {
+        /// The names asked for.
+        targets: Vec<String>,
+        /// The model.
+        model: String,
+        /// The names it has.
+        known: String,
+    },
+    /// A size left what 64 bits hold.
+    #[error("the job is too large: a tensor would exceed 2^60 bytes; lower max_seq_length or the batch size")]
+    TooLarge,
+}

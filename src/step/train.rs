@@ -1,0 +1,75 @@
+//! A training step.
+
+use super::adapt;
+use super::clip::clip_grad_norm;
+use super::load::load;
+use super::optimizer::Optimizer;
+use crate::arch::{Decoder, Forward, KvCache};
+use crate::dtype::DType;
+use crate::ghost::{Category, Context, Phase, Tensor};
+use crate::job::Train;
+use crate::model::Model;
+
+/// A training run that is ready to take steps.
+pub(super) struct Training<'a> {
+    cx: &'a Context,
+    job: &'a Train,
+    decoder: Decoder,
+    optimizer: Optimizer,
+    trainable: Vec<Tensor>,
+    ids: Tensor,
+    labels: Tensor,
+}
+
+impl<'a> Training<'a> {
+    /// Loads and adapts the model and makes the inputs.
+    pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Train) -> Self {
+        let mut decoder = load(cx, model, job.float_type().dtype());
+        adapt::train_everything(&mut decoder);
+        let trainable: Vec<Tensor> =
+            adapt::parameters(&mut decoder).into_iter().filter(Tensor::requires_grad).collect();
+        cx.ledger().empty_cache();
+        let shape = [job.per_device_train_batch_size, job.max_seq_length];
+        let ids = cx.input("input_ids", &shape, DType::I64);
+        let labels = cx.input("labels", &shape, DType::I64);
+        let optimizer = Optimizer::new(job.optim, trainable.clone());
+        Self { cx, job, decoder, optimizer, trainable, ids, labels }
+    }
+
+    /// One optimizer step, over as many micro-batches as are accumulated (from the third on they repeat the second).
+    pub(super) fn step(&mut self) {
+        let mut loss = None;
+        for _ in 0..self.job.gradient_accumulation_steps.min(3) {
+            let next = self.forward();
+            drop(std::mem::replace(&mut loss, Some(next)));
+            if let Some(loss) = &loss {
+                self.cx.backward(loss);
+            }
+        }
+        if self.job.clips() {
+            clip_grad_norm(self.cx, &self.trainable);
+        }
+        self.optimizer.step(self.cx);
+        self.trainable.iter().for_each(Tensor::clear_grad);
+        drop(loss);
+        self.cx.drop_graph();
+    }
+
+    fn forward(&self) -> Tensor {
+        let cx = self.cx;
+        cx.set_phase(Phase::Forward);
+        let autocast = self.job.mixed_precision.float().map(crate::job::FloatType::dtype);
+        cx.with_autocast(autocast, || {
+            let cache = (!self.job.gradient_checkpointing).then(|| KvCache::new(Category::Activations));
+            let run = Forward {
+                implementation: self.job.attn_implementation,
+                checkpointing: self.job.gradient_checkpointing,
+                input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
+                cache: cache.as_ref(),
+            };
+            let hidden = self.decoder.hidden(cx, &self.ids, run);
+            let logits = self.decoder.logits(cx, &hidden);
+            Decoder::causal_loss(cx, &logits, &self.labels)
+        })
+    }
+}

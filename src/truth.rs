@@ -1,0 +1,276 @@
+//! Recorded measurements: what real PyTorch allocated for a case, and the case as a model and a job.
+//!
+//! A row is one JSON object on a line, `{"id", "case", "measured"}`. The files under `tests/truth` hold them; the accuracy
+//! example and the tests hold estimates against them.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::job::{
+    AttnImplementation, Head, Infer, Job, Lora, MixedPrecision, Optim, Peft, Precision, TargetModules, Train,
+    VirtualTokens, Workload,
+};
+use crate::model::{self, Model};
+
+/// A measured case.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Row {
+    /// Its name.
+    pub id: String,
+    /// What was run.
+    pub case: Case,
+    /// What was measured, in bytes.
+    pub measured: Measured,
+}
+
+/// What was run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Case {
+    /// The model's name.
+    pub model: String,
+    /// Its config.json fields.
+    pub config: Value,
+    /// `train` or `infer`
+    pub task: String,
+    /// `causal-lm`, `seq-cls` or `seq2seq-lm`
+    pub head: String,
+    /// How the base weights are held.
+    pub weights: String,
+    /// bitsandbytes' compute type.
+    pub compute: String,
+    /// Autocast type.
+    pub amp: Option<String>,
+    /// `sdpa` or `eager`
+    pub attn: String,
+    /// The training method.
+    pub method: Method,
+    /// The optimizer.
+    pub optimizer: String,
+    /// Sequences.
+    pub batch: u64,
+    /// Tokens of each.
+    pub seq: u64,
+    /// Micro-batches of a step.
+    pub grad_accum: u64,
+    /// Gradient checkpointing.
+    pub grad_checkpointing: bool,
+    /// A padding mask is passed.
+    pub mask: bool,
+    /// `max_grad_norm`; 0: no clipping.
+    pub clip: f64,
+    /// Tokens decoded.
+    pub new_tokens: u64,
+    /// Prefill computes the logits of the last position alone.
+    pub last_logits: bool,
+    /// Steps run.
+    pub steps: u64,
+    /// Many GPUs.
+    pub parallel: Option<Value>,
+}
+
+impl Default for Case {
+    fn default() -> Self {
+        Self {
+            model: String::new(),
+            config: Value::Null,
+            task: "train".to_owned(),
+            head: "causal-lm".to_owned(),
+            weights: "bf16".to_owned(),
+            compute: "bf16".to_owned(),
+            amp: None,
+            attn: "sdpa".to_owned(),
+            method: Method::default(),
+            optimizer: "adamw".to_owned(),
+            batch: 1,
+            seq: 1,
+            grad_accum: 1,
+            grad_checkpointing: false,
+            mask: false,
+            clip: 1.0,
+            new_tokens: 8,
+            last_logits: true,
+            steps: 3,
+            parallel: None,
+        }
+    }
+}
+
+/// A case's training method.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)] // PEFT's words
+pub struct Method {
+    pub kind: String,
+    pub r: u64,
+    pub alpha: Option<f64>,
+    pub targets: Vec<String>,
+    pub dropout: f64,
+    pub dora: bool,
+    pub rslora: bool,
+    pub modules_to_save: Vec<String>,
+    pub virtual_tokens: u64,
+    pub autocast_adapter_dtype: bool,
+}
+
+impl Default for Method {
+    fn default() -> Self {
+        Self {
+            kind: "full".to_owned(),
+            r: 8,
+            alpha: None,
+            targets: Vec::new(),
+            dropout: 0.0,
+            dora: false,
+            rslora: false,
+            modules_to_save: Vec::new(),
+            virtual_tokens: 20,
+            autocast_adapter_dtype: true,
+        }
+    }
+}
+
+/// What was measured, in bytes; a field that the case does not have is zero.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)] // torch.cuda's words
+pub struct Measured {
+    pub loaded: u64,
+    pub params_total: u64,
+    pub params_trainable: u64,
+    pub held_params: u64,
+    pub held_buffers: u64,
+    pub held_grads: u64,
+    pub held_optimizer: u64,
+    pub first: Option<StepBytes>,
+    pub steady: Option<StepBytes>,
+    pub prefill_peak: u64,
+    pub decode_peak: u64,
+    pub peak_allocated: u64,
+    pub peak_reserved: u64,
+}
+
+/// A training step's measurements.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)] // torch.cuda's words
+pub struct StepBytes {
+    pub forward_end: u64,
+    pub forward_peak: u64,
+    pub backward_end: u64,
+    pub backward_peak: u64,
+    pub clip_peak: u64,
+    pub optimizer_peak: u64,
+    pub step_end: u64,
+}
+
+/// Why a case cannot be estimated.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotEstimable(pub String);
+
+impl Row {
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// The line is not a row.
+    pub fn parse(line: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(line)
+    }
+}
+
+impl Case {
+    /// The case's model.
+    ///
+    /// # Errors
+    /// Its `model_type` is not known.
+    pub fn model(&self) -> Result<Model, NotEstimable> {
+        model::from_config(&self.model, &self.config).map_err(|e| NotEstimable(e.to_string()))
+    }
+
+    /// The case as a job.
+    ///
+    /// # Errors
+    /// It asks for something that no job can say.
+    pub fn job(&self) -> Result<Job, NotEstimable> {
+        if self.parallel.is_some() {
+            return Err(NotEstimable("several GPUs".to_owned()));
+        }
+        let (precision, double_quant) = match self.weights.split_once('-') {
+            Some((kind, "dq")) => (word::<Precision>(kind)?, true),
+            _ => (word::<Precision>(&self.weights)?, false),
+        };
+        let compute_dtype = word(&self.compute)?;
+        let attn_implementation: AttnImplementation = word(&self.attn)?;
+        if self.task == "infer" {
+            let infer = Infer {
+                precision,
+                double_quant,
+                compute_dtype,
+                batch_size: self.batch,
+                prompt_length: self.seq,
+                max_new_tokens: self.new_tokens,
+                logits_to_keep: u64::from(self.last_logits),
+                attn_implementation,
+                ..Infer::default()
+            };
+            return Ok(Job::infer(self.model.clone(), infer));
+        }
+        let train = Train {
+            precision,
+            double_quant,
+            compute_dtype,
+            mixed_precision: word::<MixedPrecision>(self.amp.as_deref().unwrap_or("no"))?,
+            head: word::<Head>(&self.head)?,
+            per_device_train_batch_size: self.batch,
+            max_seq_length: self.seq,
+            gradient_accumulation_steps: self.grad_accum,
+            gradient_checkpointing: self.grad_checkpointing,
+            optim: self.optim()?,
+            max_grad_norm: Some(self.clip),
+            attn_implementation,
+            attention_mask: self.mask,
+            peft: self.peft()?,
+            ..Train::default()
+        };
+        Ok(Job { workload: Workload::Train(train), ..Job::train(self.model.clone(), Train::default()) })
+    }
+
+    fn optim(&self) -> Result<Optim, NotEstimable> {
+        match self.optimizer.as_str() {
+            "adamw" => Ok(Optim::AdamwTorch),
+            "adamw-fused" => Ok(Optim::AdamwTorchFused),
+            "adamw-loop" => Ok(Optim::AdamwTorchLoop),
+            other => word(&other.replace('-', "_")),
+        }
+    }
+
+    fn peft(&self) -> Result<Option<Peft>, NotEstimable> {
+        let method = &self.method;
+        let virtual_tokens = || VirtualTokens { num_virtual_tokens: method.virtual_tokens };
+        Ok(match method.kind.as_str() {
+            "full" => None,
+            "lora" => Some(Peft::Lora(Lora {
+                r: method.r,
+                lora_dropout: method.dropout,
+                target_modules: Some(TargetModules::Names(method.targets.clone())),
+                use_dora: method.dora,
+                use_rslora: method.rslora,
+                modules_to_save: method.modules_to_save.clone(),
+                autocast_adapter_dtype: method.autocast_adapter_dtype,
+                ..Lora::default()
+            })),
+            "prefix" => Some(Peft::PrefixTuning(virtual_tokens())),
+            "prompt" => Some(Peft::PromptTuning(virtual_tokens())),
+            "ia3" => Some(Peft::Ia3),
+            other => return Err(NotEstimable(format!("method {other}"))),
+        })
+    }
+}
+
+fn word<T: std::str::FromStr>(text: &str) -> Result<T, NotEstimable>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|e: T::Err| NotEstimable(e.to_string()))
+}
