@@ -61,18 +61,14 @@ impl SelfAttention {
     /// Applies it to `x`, `[batch, length, hidden_size]`.
     pub fn forward(&self, cx: &Context, x: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
         let (batch, length) = (x.dim(0), x.dim(1));
-        let (query, key, value) = self.project(cx, x);
-        let (query, key) = match &attend.rotary {
-            Some((cos, sin)) => {
-                let (query, key) = apply_rotary(cx, &query, &key, cos, sin);
-                (query, key)
-            }
-            None => (query, key),
-        };
-        let (key, value) = match cache {
-            Some((cache, layer)) => cache.update(cx, layer, key, value),
-            None => (key, value),
-        };
+        // names are bound again rather than shadowed, so that what they stood for goes when it does in Python
+        let (mut query, mut key, mut value) = self.project(cx, x);
+        if let Some((cos, sin)) = &attend.rotary {
+            (query, key) = apply_rotary(cx, &query, &key, cos, sin);
+        }
+        if let Some((cache, layer)) = cache {
+            (key, value) = cache.update(cx, layer, key, value);
+        }
         let out = match attend.implementation {
             AttnImplementation::Eager => self.eager(cx, &query, &key, &value, attend.mask.as_ref()),
             _ => self.sdpa(cx, &query, &key, &value, attend.mask.as_ref()),

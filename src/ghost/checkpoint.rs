@@ -77,6 +77,10 @@ impl Context {
         }
     }
 
+    pub(crate) fn is_recomputing(&self) -> bool {
+        matches!(*self.packing.borrow(), Packing::Refill(_))
+    }
+
     pub(crate) fn unpack(&self, saved: &Saved) -> Option<Tensor> {
         match saved {
             Saved::None => None,

@@ -152,7 +152,7 @@ impl Context {
     /// Another look at the same bytes, outside the tape.
     pub(crate) fn alias(&self, kernel: Kernel, of: &Tensor, layout: Layout) -> Tensor {
         let value = self.execute(&kernel, &[of], &layout, of.dtype());
-        Tensor::new(Rc::clone(&of.0.storage), layout, of.dtype(), value)
+        Tensor::new_view(of, layout, value)
     }
 
     fn execute(&self, kernel: &Kernel, inputs: &[&Tensor], layout: &Layout, dtype: DType) -> Option<Value> {
@@ -260,6 +260,7 @@ pub fn trainable_copy(tensor: &Tensor) -> Tensor {
         grad_fn: None,
         leaf: Some(Leaf::default()),
         value: value.clone(),
+        view: false,
     }))
 }
 

@@ -140,7 +140,10 @@ impl Recording {
 
 impl Edge {
     fn to(cx: &Context, input: &Tensor) -> Self {
-        let to = if input.is_leaf() {
+        let to = if let Some(leaf) = &input.0.leaf {
+            if !cx.is_recomputing() {
+                leaf.awaited.set(leaf.awaited.get() + 1);
+            }
             Target::Leaf(input.clone())
         } else {
             match input.0.grad_fn {
@@ -227,31 +230,43 @@ impl Context {
 
     fn accumulate(&self, node: usize, slot: usize, grad: Tensor) {
         let old = self.tape.borrow_mut().nodes[node].grads[slot].take();
-        let sum = match old {
+        let sum = self.sum(old, grad);
+        self.tape.borrow_mut().nodes[node].grads[slot] = Some(sum);
+    }
+
+    /// A gradient added to the one that came before it: in place only where nothing else can see that one.
+    fn sum(&self, old: Option<Tensor>, grad: Tensor) -> Tensor {
+        match old {
             None => grad,
             Some(old) if old.sole_owner() && old.layout().is_dense() => old,
             Some(old) => {
                 let layout = Layout::elementwise(&[old.layout(), grad.layout()]);
                 self.launch(Kernel::Add, &[&old, &grad], layout, old.dtype())
             }
-        };
-        self.tape.borrow_mut().nodes[node].grads[slot] = Some(sum);
+        }
     }
 
+    /// A parameter takes its gradient when all its uses have sent theirs.
     fn accumulate_parameter(&self, parameter: &Tensor, grad: Tensor) {
         let leaf = parameter.0.leaf.as_ref().expect("gradients accumulate in parameters");
+        let old = leaf.pending.take();
+        let sum = self.sum(old, grad);
+        let awaited = leaf.awaited.get().saturating_sub(1);
+        leaf.awaited.set(awaited);
+        if awaited > 0 {
+            leaf.pending.replace(Some(sum));
+            return;
+        }
         let mut held = leaf.grad.borrow_mut();
         if held.is_some() {
             return;
         }
-        let steal = Rc::strong_count(&grad.0) == 1
-            && (grad.layout() == parameter.layout()
-                || (!parameter.layout().is_dense() && grad.layout().is_contiguous())
-                || (grad.layout().is_contiguous() && parameter.layout().is_contiguous()));
-        let grad = if steal {
-            grad.detach()
+        let same_layout = sum.layout() == parameter.layout()
+            || (sum.layout().is_contiguous() && parameter.layout().is_contiguous());
+        let grad = if Rc::strong_count(&sum.0) == 1 && same_layout {
+            sum.detach()
         } else {
-            self.launch(Kernel::Copy, &[&grad], *parameter.layout(), grad.dtype())
+            self.launch(Kernel::Copy, &[&sum], *parameter.layout(), sum.dtype())
         };
         grad.recategorise(Category::Gradients);
         *held = Some(grad);

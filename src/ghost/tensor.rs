@@ -1,6 +1,6 @@
 //! Ghost tensors: a shape, a type, and a share in a storage on the ledger.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
@@ -54,12 +54,17 @@ pub(crate) struct Inner {
     /// Only parameters have one.
     pub(crate) leaf: Option<Leaf>,
     pub(crate) value: Option<Value>,
+    /// Whether it looks at the bytes of another tensor, which a view keeps alive.
+    pub(crate) view: bool,
 }
 
 /// The gradient of a parameter.
 #[derive(Default)]
 pub(crate) struct Leaf {
     pub(crate) grad: RefCell<Option<Tensor>>,
+    /// Uses on the tape whose gradients have not come yet; what came is summed until the last has.
+    pub(crate) awaited: Cell<u32>,
+    pub(crate) pending: RefCell<Option<Tensor>>,
 }
 
 /// A tensor without data. Cloning shares it, as a second Python name does; dropping the last name frees it.
@@ -68,7 +73,12 @@ pub struct Tensor(pub(crate) Rc<Inner>);
 
 impl Tensor {
     pub(crate) fn new(storage: Rc<Storage>, layout: Layout, dtype: DType, value: Option<Value>) -> Self {
-        Self(Rc::new(Inner { storage, layout, dtype, grad_fn: None, leaf: None, value }))
+        Self(Rc::new(Inner { storage, layout, dtype, grad_fn: None, leaf: None, value, view: false }))
+    }
+
+    pub(crate) fn new_view(of: &Self, layout: Layout, value: Option<Value>) -> Self {
+        let Inner { storage, dtype, .. } = &*of.0;
+        Self(Rc::new(Inner { storage: Rc::clone(storage), layout, dtype: *dtype, grad_fn: None, leaf: None, value, view: true }))
     }
 
     /// Its sizes and strides.
@@ -132,13 +142,9 @@ impl Tensor {
         }
     }
 
-    pub(crate) fn same(&self, other: &Self) -> bool {
-        Rc::ptr_eq(&self.0, &other.0)
-    }
-
     /// Whether nothing else can see its bytes, so that a sum may be written over them.
     pub(crate) fn sole_owner(&self) -> bool {
-        Rc::strong_count(&self.0) == 1 && Rc::strong_count(&self.0.storage) == 1
+        !self.0.view && Rc::strong_count(&self.0) == 1 && Rc::strong_count(&self.0.storage) == 1
     }
 }
 

@@ -80,6 +80,8 @@ impl Builder<'_> {
     /// The model's norm, of `width`.
     pub fn norm(&self, name: &'static str, kind: model::Norm, width: u64) -> NormLayer {
         let bias = matches!(kind, model::Norm::Layer { bias: true });
-        NormLayer { name, kind, weight: self.parameter(name, &[width]), bias: bias.then(|| self.parameter(name, &[width])) }
+        let learned = !matches!(kind, model::Norm::LayerWithoutWeight);
+        let mut vector = |wanted: bool| wanted.then(|| self.parameter(name, &[width]));
+        NormLayer { name, kind, weight: vector(learned), bias: vector(bias) }
     }
 }

@@ -14,48 +14,46 @@ pub struct NormLayer {
     pub name: &'static str,
     /// What it computes.
     pub kind: Norm,
-    /// `[width]`
-    pub weight: Tensor,
+    /// `[width]`; none where the norm is not learned.
+    pub weight: Option<Tensor>,
     /// `[width]`
     pub bias: Option<Tensor>,
 }
 
 impl NormLayer {
     pub(super) fn parameters(&mut self) -> SmallVec<[&mut Tensor; 2]> {
-        let mut all = SmallVec::from_iter([&mut self.weight]);
-        all.extend(self.bias.as_mut());
-        all
+        self.weight.iter_mut().chain(self.bias.as_mut()).collect()
     }
 
     /// Normalises the last dimension.
     pub fn forward(&self, cx: &Context, x: impl Borrow<Tensor>) -> Tensor {
         let x = x.borrow();
-        match self.kind {
-            Norm::Rms => self.rms(cx, x),
-            Norm::GemmaRms => self.gemma_rms(cx, x),
-            Norm::Layer { .. } => cx.layer_norm(x, &self.weight, self.bias.as_ref()),
+        match (self.kind, &self.weight) {
+            (Norm::Rms, Some(weight)) => rms(cx, x, weight),
+            (Norm::GemmaRms, Some(weight)) => gemma_rms(cx, x, weight),
+            (_, weight) => cx.layer_norm(x, weight.as_ref(), self.bias.as_ref()),
         }
     }
+}
 
-    /// `weight * (x.float() * rsqrt(mean(x²) + eps)).to(x.dtype)`
-    fn rms(&self, cx: &Context, x: &Tensor) -> Tensor {
-        let input_dtype = x.dtype();
-        let x = cx.cast(x, DType::F32);
-        let variance = cx.mean_last(cx.pow(&x));
-        let normed = cx.mul(x, cx.rsqrt(cx.add_scalar(&variance)));
-        cx.mul(&self.weight, cx.cast(&normed, input_dtype))
-    }
+/// `weight * (x.float() * rsqrt(mean(x²) + eps)).to(x.dtype)`
+fn rms(cx: &Context, x: &Tensor, weight: &Tensor) -> Tensor {
+    let input_dtype = x.dtype();
+    let x = cx.cast(x, DType::F32);
+    let variance = cx.mean_last(cx.pow(&x));
+    let normed = cx.mul(x, cx.rsqrt(cx.add_scalar(&variance)));
+    cx.mul(weight, cx.cast(&normed, input_dtype))
+}
 
-    /// `(norm(x.float()) * (1 + weight.float())).type_as(x)`
-    fn gemma_rms(&self, cx: &Context, x: &Tensor) -> Tensor {
-        let output = {
-            let x32 = cx.cast(x, DType::F32);
-            let mean = cx.mean_last(cx.pow(&x32));
-            let rsqrt = cx.rsqrt(cx.add_scalar(mean));
-            cx.mul(x32, rsqrt)
-        };
-        let weight = cx.add_scalar(cx.cast(&self.weight, DType::F32));
-        let output = cx.mul(output, weight);
-        cx.cast(&output, x.dtype())
-    }
+/// `(norm(x.float()) * (1 + weight.float())).type_as(x)`
+fn gemma_rms(cx: &Context, x: &Tensor, weight: &Tensor) -> Tensor {
+    let output = {
+        let x32 = cx.cast(x, DType::F32);
+        let mean = cx.mean_last(cx.pow(&x32));
+        let rsqrt = cx.rsqrt(cx.add_scalar(mean));
+        cx.mul(x32, rsqrt)
+    };
+    let weight = cx.add_scalar(cx.cast(weight, DType::F32));
+    let output = cx.mul(output, weight);
+    cx.cast(&output, x.dtype())
 }

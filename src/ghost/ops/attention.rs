@@ -83,7 +83,8 @@ impl Context {
         let kernel = Kernel::Attention;
         let inputs = [query, key, value];
         let [batch, heads, length, width] = [query.dim(0), query.dim(1), query.dim(2), query.dim(3)];
-        let mut out = self.launch(kernel("flash"), &inputs, Self::heads_last(query.dims(), width), query.dtype());
+        // outputs and gradients are made with `empty_like`
+        let mut out = self.launch(kernel("flash"), &inputs, Layout::elementwise(&[query.layout()]), query.dtype());
         let statistics = Layout::contiguous(&[batch, heads, length]);
         let logsumexp = self.launch(kernel("logsumexp"), &inputs, statistics, DType::F32);
         let seed = self.launch(kernel("seed"), &[], Layout::contiguous(&[2]), DType::I64);
@@ -106,7 +107,7 @@ impl Context {
                     &copied
                 };
                 let like = |t: &Tensor, what| {
-                    cx.launch(kernel(what), &saved, Self::heads_last(t.dims(), t.dim(3)), t.dtype())
+                    cx.launch(kernel(what), &saved, Layout::elementwise(&[t.layout()]), t.dtype())
                 };
                 let dq = like(query, "query");
                 let dk = like(key, "key");
