@@ -19,7 +19,8 @@ pub struct Model {
     pub vocab_size: u64,
     /// Longest sequence the model's positions allow.
     pub max_position_embeddings: u64,
-    /// `pad_token_id`; where it is set the embedding has a padding row (no effect on sizes, but on embedding backward).
+    /// `pad_token_id` of the classes that give their embedding a padding row (no effect on sizes, but on embedding backward).
+    /// `None` also where a class ignores it (GPT-2, GPT-NeoX, Falcon, BLOOM).
     pub pad_token_id: Option<i64>,
     /// Token and position embedding.
     pub embedding: Embedding,
@@ -37,7 +38,7 @@ pub struct Model {
     pub sliding_window: Option<u64>,
     /// Dropout on each residual branch (`resid_pdrop`, `hidden_dropout`, `dropout` ...).
     pub residual_dropout: f64,
-    /// `residual_multiplier` of Granite: branches are scaled before they are added, where it is not 1 or not absent.
+    /// `residual_multiplier` of Granite: branches are multiplied before they are added, also where it is 1.
     pub residual_multiplier: Option<f64>,
     /// Norm after the last layer (false: OPT with `do_layer_norm_before = false`).
     pub final_norm: bool,
@@ -91,7 +92,7 @@ pub struct Embedding {
     pub norm: bool,
     /// Embeddings are multiplied (Gemma by sqrt(hidden_size), Granite by `embedding_multiplier`).
     pub scaled: bool,
-    /// Dropout on the embedding (`embd_pdrop`, `embedding_dropout`, OPT's `dropout`).
+    /// Dropout on the embedding (`embd_pdrop`, `embedding_dropout`, GPT-NeoX's `hidden_dropout`).
     pub dropout: f64,
 }
 
@@ -206,6 +207,8 @@ pub enum Norm {
         /// Whether it has a bias.
         bias: bool,
     },
+    /// `torch.nn.LayerNorm` without weight and bias (OPT with `layer_norm_elementwise_affine = false`).
+    LayerWithoutWeight,
 }
 
 /// How a decoder layer is arranged.

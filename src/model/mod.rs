@@ -1,5 +1,16 @@
 //! What a model is: one normalised description, read from config.json files, model cards or a bare size.
 
+mod card;
+mod config;
 mod description;
+mod error;
+mod file;
+mod guess;
+mod model_type;
+mod resolve;
 
+pub use card::{Card, CardSummary, card, cards};
+pub use config::from_config;
 pub use description::*;
+pub use error::{ModelError, Nearest};
+pub use resolve::resolve;

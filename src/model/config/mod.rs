@@ -1,0 +1,115 @@
+//! Reading a Hugging Face config.json.
+//!
+//! The dimensions must be given; every other field that is absent takes the default of the `transformers` 5.17 class,
+//! as in its `models/*/configuration_*.py`.
+
+mod base;
+mod falcon;
+mod fields;
+mod gemma;
+mod gpt;
+mod layer_norm;
+mod limits;
+mod llama;
+
+use serde_json::Value;
+
+use self::fields::Fields;
+use super::error::show;
+use super::{MlpLayout, Model, ModelError, ModelType, QkNorm};
+
+/// Reads a config.json of one of the [`ModelType`]s; `name` is what the model will be called.
+///
+/// # Errors
+/// The `model_type` is unknown, a dimension is missing, or a field has a value no model can have.
+///
+/// # Example
+/// ```
+/// let config = serde_json::json!({
+///     "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+///     "num_attention_heads": 32, "vocab_size": 32000,
+/// });
+/// let model = vramplan::model::from_config("llama-2-7b", &config)?;
+/// assert_eq!(model.attention.head_dim, 128);
+/// assert_eq!(model.attention.num_kv_heads, 32);
+/// # Ok::<(), vramplan::model::ModelError>(())
+/// ```
+pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
+    let Some(map) = config.as_object() else {
+        return Err(ModelError::NotAnObject {
+            what: "the model's config".to_owned(),
+            found: show(config),
+        });
+    };
+    let model_type: ModelType = match map.get("model_type") {
+        None | Some(Value::Null) => {
+            let known: Vec<&str> = ModelType::ALL.iter().map(|known| known.as_str()).collect();
+            return Err(ModelError::MissingField {
+                field: "model_type".to_owned(),
+                fix: format!("give one of {}", known.join(", ")),
+            });
+        }
+        Some(Value::String(text)) => text.parse()?,
+        Some(other) => {
+            return Err(fields::wrong_type(
+                "model_type",
+                other,
+                "a text such as \"llama\"",
+            ));
+        }
+    };
+    let fields = Fields::new(map, model_type);
+    let model = match model_type {
+        ModelType::Llama => llama::llama(name, fields),
+        ModelType::Mistral => llama::mistral(name, fields),
+        ModelType::Qwen2 => llama::qwen2(name, fields),
+        ModelType::Qwen3 => llama::qwen3(name, fields),
+        ModelType::Phi3 => llama::phi3(name, fields),
+        ModelType::Olmo2 => llama::olmo2(name, fields),
+        ModelType::Granite => llama::granite(name, fields),
+        ModelType::Gemma => gemma::gemma(name, fields),
+        ModelType::Gemma2 => gemma::gemma2(name, fields),
+        ModelType::Gemma3Text => gemma::gemma3_text(name, fields),
+        ModelType::Phi => layer_norm::phi(name, fields),
+        ModelType::Starcoder2 => layer_norm::starcoder2(name, fields),
+        ModelType::Stablelm => layer_norm::stablelm(name, fields),
+        ModelType::GptNeox => layer_norm::gpt_neox(name, fields),
+        ModelType::Falcon => falcon::falcon(name, fields),
+        ModelType::Gpt2 => gpt::gpt2(name, fields),
+        ModelType::Opt => gpt::opt(name, fields),
+        ModelType::Bloom => gpt::bloom(name, fields),
+    }?;
+    refuse_absurd_size(&model)?;
+    Ok(model)
+}
+
+/// Refuses a model whose dimensions are each possible but whose product is not.
+fn refuse_absurd_size(model: &Model) -> Result<(), ModelError> {
+    let wide = u128::from;
+    let (hidden, attention) = (wide(model.hidden_size), &model.attention);
+    let heads = 2 * (wide(attention.num_heads) + wide(attention.num_kv_heads));
+    let matrices: u128 = if model.mlp.layout == MlpLayout::Plain {
+        2
+    } else {
+        3
+    };
+    let norms_and_biases: u128 = match attention.qk_norm {
+        QkNorm::None => 16,
+        _ => 32,
+    };
+    let layer = (heads * wide(attention.head_dim)
+        + matrices * wide(model.mlp.intermediate_size)
+        + norms_and_biases)
+        * hidden;
+    let tables = (2 * wide(model.vocab_size)
+        + wide(model.embedding.learned_positions.unwrap_or(0)))
+        * hidden;
+    let parameters = layer * wide(model.num_hidden_layers) + tables;
+    if parameters > wide(limits::PARAMETERS) {
+        #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+        return Err(ModelError::TooManyParameters {
+            parameters: parameters as f64,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The names of the model types.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{ModelError, ModelType, Nearest};
+
+impl ModelType {
+    /// Every model type this version knows, in the order they are listed to people.
+    pub const ALL: &'static [ModelType] = &[
+        ModelType::Llama,
+        ModelType::Mistral,
+        ModelType::Qwen2,
+        ModelType::Qwen3,
+        ModelType::Gemma,
+        ModelType::Gemma2,
+        ModelType::Gemma3Text,
+        ModelType::Phi,
+        ModelType::Phi3,
+        ModelType::Olmo2,
+        ModelType::Granite,
+        ModelType::Starcoder2,
+        ModelType::Stablelm,
+        ModelType::Falcon,
+        ModelType::Gpt2,
+        ModelType::GptNeox,
+        ModelType::Opt,
+        ModelType::Bloom,
+    ];
+
+    /// The `model_type` a config.json says.
+    ///
+    /// ```
+    /// use vramplan::model::ModelType;
+    /// assert_eq!(ModelType::Gemma3Text.as_str(), "gemma3_text");
+    /// ```
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Mistral => "mistral",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Gemma => "gemma",
+            Self::Gemma2 => "gemma2",
+            Self::Gemma3Text => "gemma3_text",
+            Self::Phi => "phi",
+            Self::Phi3 => "phi3",
+            Self::Olmo2 => "olmo2",
+            Self::Granite => "granite",
+            Self::Starcoder2 => "starcoder2",
+            Self::Stablelm => "stablelm",
+            Self::Falcon => "falcon",
+            Self::Gpt2 => "gpt2",
+            Self::GptNeox => "gpt_neox",
+            Self::Opt => "opt",
+            Self::Bloom => "bloom",
+        }
+    }
+}
+
+impl fmt::Display for ModelType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ModelType {
+    type Err = ModelError;
+
+    fn from_str(text: &str) -> Result<Self, ModelError> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|known| known.as_str() == text)
+            .ok_or_else(|| ModelError::UnknownModelType {
+                model_type: error_text(text),
+                nearest: Nearest::among(text, Self::ALL.iter().map(|known| known.as_str())),
+            })
+    }
+}
+
+fn error_text(text: &str) -> String {
+    super::error::one_line(text)
+}
