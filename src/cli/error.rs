@@ -1,6 +1,6 @@
 //! What can go wrong in a command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::job::JobError;
 
@@ -11,9 +11,9 @@ pub(super) enum CliError {
     NoModel,
     #[error("{0}")]
     Usage(String),
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", name(path))]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", name(path))]
     JobFile { path: PathBuf, source: JobError },
     #[error(transparent)]
     Job(#[from] JobError),
@@ -23,6 +23,11 @@ pub(super) enum CliError {
     Write(#[from] std::io::Error),
     #[error("JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+/// How a job file is called in a message.
+fn name(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
 impl CliError {

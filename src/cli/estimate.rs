@@ -2,6 +2,8 @@
 
 mod describe;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::io::Read;
 use std::path::Path;

@@ -167,3 +167,130 @@ impl InferFlags {
 fn first(flags: &[(bool, &'static str)]) -> Option<&'static str> {
     flags.iter().find(|(given, _)| *given).map(|(_, name)| *name)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::args::{Cli, Command};
+    use super::*;
+    use crate::job::{AttnImplementation, FloatType, KvCacheDtype, MixedPrecision, Optim};
+
+    fn ask(flags: &str, file: &str) -> Result<Workload, String> {
+        let words = ["vramplan", "estimate", "m"].into_iter().chain(flags.split_whitespace());
+        let Command::Estimate(args) = Cli::try_parse_from(words).map_err(|error| error.to_string())?.command else {
+            return Err("another command".to_owned());
+        };
+        let file = file.parse::<JobFile>().map_err(|error| error.to_string())?;
+        job(&args, Some(file)).map(|job| job.workload).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn training(flags: &str, file: &str) -> Train {
+        match ask(flags, file) {
+            Ok(Workload::Train(train)) => train,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_training_flag_arrives() {
+        let flags = "--precision nf4 --double-quant --compute-dtype fp16 --mixed-precision bf16 --batch 4 --seq 512 \
+                     --gradient-accumulation-steps 2 --gradient-checkpointing --optim adamw_bnb_8bit --max-grad-norm 0 \
+                     --attn-implementation eager --attention-mask --zero-grad-set-to-none=false --keep-outputs \
+                     --r 16 --lora-alpha 32 --lora-dropout 0.1 --target-modules q_proj,v_proj --use-dora \
+                     --modules-to-save lm_head,embed_tokens";
+        let words = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+        let lora = Lora {
+            r: 16,
+            lora_alpha: 32.0,
+            lora_dropout: 0.1,
+            target_modules: Some(TargetModules::Names(words(["q_proj", "v_proj"]))),
+            use_dora: true,
+            modules_to_save: words(["lm_head", "embed_tokens"]),
+            ..Lora::default()
+        };
+        let expected = Train {
+            precision: Precision::Nf4,
+            double_quant: true,
+            compute_dtype: FloatType::Fp16,
+            mixed_precision: MixedPrecision::Bf16,
+            per_device_train_batch_size: 4,
+            max_seq_length: 512,
+            gradient_accumulation_steps: 2,
+            gradient_checkpointing: true,
+            optim: Optim::Adamw8bit,
+            max_grad_norm: Some(0.0),
+            attn_implementation: AttnImplementation::Eager,
+            attention_mask: true,
+            zero_grad_set_to_none: false,
+            keep_outputs: true,
+            peft: Some(Peft::Lora(lora)),
+            ..Train::default()
+        };
+        assert_eq!(training(flags, ""), expected);
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_leave_the_rest() {
+        let file = "[train]\nmax_seq_length = 512\ngradient_checkpointing = true\n[train.peft]\ntype = \"lora\"\nr = 4\n\
+                    target_modules = \"all-linear\"";
+        let train = training("--batch-size 2 --gradient-checkpointing=false --lora-r 32", file);
+        let lora = Lora { r: 32, target_modules: Some(TargetModules::AllLinear), ..Lora::default() };
+        let expected = Train {
+            per_device_train_batch_size: 2,
+            max_seq_length: 512,
+            peft: Some(Peft::Lora(lora)),
+            ..Train::default()
+        };
+        assert_eq!(train, expected);
+    }
+
+    #[test]
+    fn qlora_is_nf4_with_double_quantisation_and_lora() {
+        let train = training("--qlora --r 4", "");
+        assert_eq!(
+            (train.precision, train.double_quant, train.lora().map(|lora| lora.r)),
+            (Precision::Nf4, true, Some(4))
+        );
+        let eight = training("--qlora --precision int8", "");
+        assert_eq!((eight.precision, eight.double_quant, eight.lora().is_some()), (Precision::Int8, false, true));
+        assert!(!training("--qlora --double-quant=false", "").double_quant);
+    }
+
+    #[test]
+    fn inference_is_asked_for_by_its_flags() {
+        let expected = Infer {
+            precision: Precision::Fp16,
+            batch_size: 3,
+            prompt_length: 100,
+            max_new_tokens: 9,
+            logits_to_keep: 0,
+            kv_cache_dtype: KvCacheDtype::Fp16,
+            ..Infer::default()
+        };
+        let flags = "--prompt-length 100 --max-new-tokens 9 --logits-to-keep 0 --kv-cache-dtype fp16 --batch 3 --precision fp16";
+        assert_eq!(ask(flags, ""), Ok(Workload::Infer(expected)));
+        assert_eq!(ask("--infer", ""), Ok(Workload::Infer(Infer::default())));
+        let batch = Infer { batch_size: 5, ..Infer::default() };
+        assert_eq!(ask("", "[infer]\nbatch_size = 5"), Ok(Workload::Infer(batch)));
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for (flags, file, line) in [
+            ("--infer --optim sgd", "", "--optim: only training has it; remove it, or ask for training"),
+            ("--r 8", "[infer]", "--r: only training has it; remove it, or ask for training"),
+            ("--infer", "[train]", "--infer: the job file has [train]; remove the flag, or write [infer] instead"),
+            ("", "[train]\n[infer]", "the job file has both [train] and [infer]; remove one of them"),
+            (
+                "--r 8",
+                "[train.peft]\ntype = \"ia3\"",
+                "--r: only LoRA has it and the job file says type = \"ia3\"; add --lora or remove the flag",
+            ),
+        ] {
+            assert_eq!(ask(flags, file), Err(line.to_owned()));
+        }
+        assert!(training("--lora", "[train.peft]\ntype = \"ia3\"").lora().is_some());
+    }
+}

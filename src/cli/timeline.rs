@@ -38,10 +38,12 @@ pub(super) fn plot(points: &[TimelinePoint], phases: &[Phase], width: u16) -> St
         text.push_str(format!("{label:>7} ┤{bar}").trim_end());
         text.push('\n');
     }
-    text.push_str("    GiB ");
+    text.push_str("    GiB");
+    let mut corner = " └";
     for (phase, &columns) in phases.iter().zip(&columns) {
         let name: String = phase.name.chars().take(columns).collect();
-        text.push_str(&format!("└{name:─<columns$}"));
+        text.push_str(&format!("{corner}{name:─<columns$}"));
+        corner = "└";
     }
     text.push('\n');
     text
