@@ -319,3 +319,23 @@ fn contradictions_in_inference_are_told_with_their_fix() {
         check(&[(&format!("model = \"7b\"\n[infer]\n{fields}"), line)]);
     }
 }
+
+#[test]
+fn nesting_without_end_is_an_error() {
+    for text in
+        ["x = ".to_owned() + &"[".repeat(100_000), "{\"model\": {\"config\": ".to_owned() + &"{\"a\":".repeat(100_000)]
+    {
+        assert!(!text.parse::<Job>().unwrap_err().to_string().contains('\n'));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "[\\PC\\n]*", field in "[a-z_.]{1,12}", value in "[\\PC\\n]{0,12}") {
+        for text in [text, format!("model = \"7b\"\n[train]\n{field} = {value}"), format!("{{\"model\": {value}}}")] {
+            if let Err(error) = text.parse::<Job>() {
+                proptest::prop_assert!(!error.to_string().contains('\n'), "{error}");
+            }
+        }
+    }
+}

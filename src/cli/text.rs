@@ -21,7 +21,12 @@ const PLAIN: &str = "\x1b[0m";
 /// Columns to print in: the terminal's, or what `COLUMNS` says, or 80.
 pub(super) fn width() -> u16 {
     let asked = || std::env::var("COLUMNS").ok()?.parse().ok();
-    Table::new().width().or_else(asked).unwrap_or(PIPED_WIDTH).clamp(*WIDTHS.start(), *WIDTHS.end())
+    Table::new()
+        .width()
+        .filter(|&width| width > 0)
+        .or_else(asked)
+        .unwrap_or(PIPED_WIDTH)
+        .clamp(*WIDTHS.start(), *WIDTHS.end())
 }
 
 /// The text with its escapes, which `anstream` takes out again where they cannot be shown.
