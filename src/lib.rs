@@ -1,6 +1,7 @@
 //! GPU memory of training and serving models, found by running the step without its data.
 
 pub mod arch;
+pub mod cli;
 pub mod dtype;
 pub mod formula;
 pub mod ghost;

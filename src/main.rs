@@ -1,3 +1,5 @@
 //! The `vramplan` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    vramplan::cli::main()
+}

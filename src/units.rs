@@ -26,9 +26,7 @@ pub const GB: u64 = 1_000_000_000;
 /// assert_eq!("24GiB".parse::<Bytes>().unwrap(), Bytes::from_gib(24));
 /// assert_eq!("24GB".parse::<Bytes>().unwrap(), Bytes(24_000_000_000));
 /// ```
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Bytes(pub u64);
 
@@ -108,9 +106,7 @@ impl fmt::Display for Bytes {
 
 /// A size that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "size `{0}`: expected a number of bytes or a number with KiB, MiB, GiB, TiB, KB, MB, GB or TB, such as 24GiB"
-)]
+#[error("size `{0}`: expected a number of bytes or a number with KiB, MiB, GiB, TiB, KB, MB, GB or TB, such as 24GiB")]
 pub struct ParseBytesError(String);
 
 impl FromStr for Bytes {
@@ -123,9 +119,7 @@ impl FromStr for Bytes {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fail = || ParseBytesError(text.to_owned());
         let trimmed = text.trim();
-        let split = trimmed
-            .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-            .unwrap_or(trimmed.len());
+        let split = trimmed.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(trimmed.len());
         let (number, unit) = trimmed.split_at(split);
         let scale = match unit.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 1,
@@ -143,11 +137,7 @@ impl FromStr for Bytes {
             return whole.checked_mul(scale).map(Bytes).ok_or_else(fail);
         }
         let value: f64 = number.parse().map_err(|_| fail())?;
-        #[allow(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss
-        )]
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let bytes = {
             let bytes = value * scale as f64;
             if !bytes.is_finite() || !(0.0..9.0e18).contains(&bytes) {

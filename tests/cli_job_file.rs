@@ -147,48 +147,45 @@ fn check(cases: &[(&str, &str)]) {
 #[test]
 fn what_cannot_be_read_is_told_in_one_line() {
     check(&[
-        ("model = \"7b\"", "job: has neither [train] nor [infer]; add one of them"),
-        ("model = \"7b\"\n[train]\n[infer]", "job: has both [train] and [infer]; remove one of them"),
-        ("[train]", "job: names no model; add model = \"llama-2-7b\" or the like"),
+        ("model = \"7b\"", "the job has neither [train] nor [infer]; add one of them"),
+        ("model = \"7b\"\n[train]\n[infer]", "the job has both [train] and [infer]; remove one of them"),
+        ("[train]", "the job names no model; add model = \"llama-2-7b\" or the like"),
         ("model = \"\"\n[train]", "model = \"\": name a model, such as \"llama-2-7b\""),
-        (
-            "model = 7\n[train]",
-            "job: model: invalid type: integer `7`, expected a model's name or a table with its config",
-        ),
-        ("[model]\nname = \"x\"\n[train]", "job: model: missing field `config`"),
-        ("model = \"7b\"\n[train\n", "job: line 2: unclosed table, expected `]`"),
+        ("model = 7\n[train]", "model: invalid type: integer `7`, expected a model's name or a table with its config"),
+        ("[model]\nname = \"x\"\n[train]", "model: missing field `config`"),
+        ("model = \"7b\"\n[train\n", "line 2: unclosed table, expected `]`"),
         (
             "model = \"7b\"\n[train]\nmax_seq_length = -1",
-            "job: train.max_seq_length: invalid value: integer `-1`, expected u64",
+            "train.max_seq_length: invalid value: integer `-1`, expected u64",
         ),
         (
             "model = \"7b\"\n[train]\nmax_seq_length = \"2k\"",
-            "job: train.max_seq_length: invalid type: string \"2k\", expected u64",
+            "train.max_seq_length: invalid type: string \"2k\", expected u64",
         ),
         (
             "model = \"7b\"\n[train]\nmixed_precision = true",
-            "job: train.mixed_precision: invalid type: boolean `true`, expected one of no, fp16, bf16",
+            "train.mixed_precision: invalid type: boolean `true`, expected one of no, fp16, bf16",
         ),
         (
             "model = \"7b\"\n[train]\nmixed_precision = \"yes\"",
-            "job: train.mixed_precision: `yes` is not one of no, fp16, bf16",
+            "train.mixed_precision: `yes` is not one of no, fp16, bf16",
         ),
-        ("model = \"7b\"\n[train]\nr = 8", "job: unknown field `train.r`; it belongs in [train.peft]"),
+        ("model = \"7b\"\n[train]\nr = 8", "unknown field `train.r`; it belongs in [train.peft]"),
         (
             "model = \"7b\"\n[train]\ngradient_checkpoint = true",
-            "job: unknown field `train.gradient_checkpoint`; did you mean `gradient_checkpointing`?",
+            "unknown field `train.gradient_checkpoint`; did you mean `gradient_checkpointing`?",
         ),
-        ("modle = \"7b\"", "job: unknown field `modle`; did you mean `model`?"),
-        ("model = \"7b\"\nzzz = 1", "job: unknown field `zzz`; expected one of model, train, infer"),
-        ("{\"model\": \"7b\", \"train\": {}", "job: EOF while parsing an object at line 1 column 27"),
-        ("{\"model\": \"7b\", \"train\": {}} x", "job: trailing characters at line 1 column 30"),
+        ("modle = \"7b\"", "unknown field `modle`; did you mean `model`?"),
+        ("model = \"7b\"\nzzz = 1", "unknown field `zzz`; expected one of model, train, infer"),
+        ("{\"model\": \"7b\", \"train\": {}", "EOF while parsing an object at line 1 column 27"),
+        ("{\"model\": \"7b\", \"train\": {}} x", "trailing characters at line 1 column 30"),
         (
             "{\"model\": \"7b\", \"train\": {\"max_seq_length\": 1e3}}",
-            "job: train.max_seq_length: invalid type: floating point `1000.0`, expected u64 at line 1 column 47",
+            "train.max_seq_length: invalid type: floating point `1000.0`, expected u64 at line 1 column 47",
         ),
         (
             "{\"model\": \"7b\", \"infer\": {\"gc\": 1}}",
-            "job: unknown field `infer.gc`; expected one of precision, double_quant, \
+            "unknown field `infer.gc`; expected one of precision, double_quant, \
           compute_dtype, batch_size, prompt_length, max_new_tokens, logits_to_keep, kv_cache_dtype, attn_implementation, runtime",
         ),
     ]);
@@ -198,19 +195,19 @@ fn what_cannot_be_read_is_told_in_one_line() {
 fn fields_of_another_peft_method_are_named() {
     let train = |peft: &str| format!("model = \"7b\"\n[train.peft]\n{peft}");
     for (peft, line) in [
-        ("r = 8", "job: train.peft: missing field `type`"),
-        ("type = \"ia3\"\nr = 8", "job: train.peft.r = 8: only LoRA has it; set type = \"lora\" or remove it"),
+        ("r = 8", "train.peft: missing field `type`"),
+        ("type = \"ia3\"\nr = 8", "train.peft.r = 8: only LoRA has it; set type = \"lora\" or remove it"),
         (
             "type = \"lora\"\nnum_virtual_tokens = 20",
-            "job: train.peft.num_virtual_tokens = 20: only prefix_tuning and prompt_tuning have virtual tokens; set their type or \
+            "train.peft.num_virtual_tokens = 20: only prefix_tuning and prompt_tuning have virtual tokens; set their type or \
              remove it",
         ),
-        ("type = \"qlora\"", "job: train.peft: `qlora` is not one of lora, prefix_tuning, prompt_tuning, ia3, adapter"),
+        ("type = \"qlora\"", "train.peft: `qlora` is not one of lora, prefix_tuning, prompt_tuning, ia3, adapter"),
         (
             "type = \"lora\"\ntarget_modules = \"q_proj\"",
-            "job: train.peft.target_modules: invalid value: string \"q_proj\", expected a list of module names or \"all-linear\"",
+            "train.peft.target_modules: invalid value: string \"q_proj\", expected a list of module names or \"all-linear\"",
         ),
-        ("type = \"lora\"\nrank = 8", "job: unknown field `train.peft.rank`; did you mean `r`?"),
+        ("type = \"lora\"\nrank = 8", "unknown field `train.peft.rank`; did you mean `r`?"),
     ] {
         check(&[(&train(peft), line)]);
     }
@@ -223,6 +220,14 @@ fn contradictions_in_training_are_told_with_their_fix() {
         (
             "per_device_train_batch_size = 2000000",
             "train.per_device_train_batch_size = 2000000: give a number from 1 to 1048576",
+        ),
+        (
+            "max_seq_length = 134217728\nper_device_train_batch_size = 1048576",
+            "train.max_seq_length = 134217728: a batch of 1048576 is more than 1073741824 tokens at once; lower one of them",
+        ),
+        (
+            "peft = { type = \"lora\", target_modules = [\"\"] }",
+            "train.peft.target_modules = [\"\"]: name a module, such as \"q_proj\", or leave it out for the model type's default",
         ),
         ("max_seq_length = 0", "train.max_seq_length = 0: give a number from 1 to 134217728"),
         ("gradient_accumulation_steps = 0", "train.gradient_accumulation_steps = 0: give a number from 1 to 1048576"),
@@ -295,6 +300,10 @@ fn what_is_not_supported_yet_is_said_so() {
 fn contradictions_in_inference_are_told_with_their_fix() {
     for (fields, line) in [
         ("batch_size = 0", "infer.batch_size = 0: give a number from 1 to 1048576"),
+        (
+            "max_new_tokens = 134217728\nbatch_size = 1024",
+            "infer.max_new_tokens = 134217728: a batch of 1024 is more than 1073741824 tokens at once; lower one of them",
+        ),
         ("prompt_length = 0", "infer.prompt_length = 0: give a number from 1 to 134217728"),
         (
             "prompt_length = 8\nlogits_to_keep = 9",
@@ -308,5 +317,25 @@ fn contradictions_in_inference_are_told_with_their_fix() {
         ("runtime = \"vllm\"", "infer.runtime = \"vllm\": not supported yet; use \"transformers\""),
     ] {
         check(&[(&format!("model = \"7b\"\n[infer]\n{fields}"), line)]);
+    }
+}
+
+#[test]
+fn nesting_without_end_is_an_error() {
+    for text in
+        ["x = ".to_owned() + &"[".repeat(100_000), "{\"model\": {\"config\": ".to_owned() + &"{\"a\":".repeat(100_000)]
+    {
+        assert!(!text.parse::<Job>().unwrap_err().to_string().contains('\n'));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "[\\PC\\n]*", field in "[a-z_.]{1,12}", value in "[\\PC\\n]{0,12}") {
+        for text in [text, format!("model = \"7b\"\n[train]\n{field} = {value}"), format!("{{\"model\": {value}}}")] {
+            if let Err(error) = text.parse::<Job>() {
+                proptest::prop_assert!(!error.to_string().contains('\n'), "{error}");
+            }
+        }
     }
 }

@@ -16,11 +16,7 @@ fn every_card_resolves_by_its_name_and_by_each_alias() {
         assert_eq!(by_name.origin, Origin::Config);
         for alias in &summary.aliases {
             for spelling in [alias.clone(), alias.to_uppercase(), alias.to_lowercase()] {
-                assert_eq!(
-                    model::resolve(&spelling).as_ref(),
-                    Ok(&by_name),
-                    "{spelling}"
-                );
+                assert_eq!(model::resolve(&spelling).as_ref(), Ok(&by_name), "{spelling}");
             }
         }
     }
@@ -44,21 +40,14 @@ fn a_card_is_called_as_its_file_and_says_where_it_is_from() {
     let mut files = 0;
     for entry in std::fs::read_dir(folder).expect("the folder of cards") {
         let path = entry.expect("a file").path();
-        let stem = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .expect("a name");
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("a name");
         let card = model::card(stem).expect(stem);
         assert_eq!(card.name, stem);
         assert_eq!(card.name, card.name.to_lowercase());
         assert!(card.parameters > 0 && !card.source.is_empty(), "{stem}");
         assert_eq!(card.toml, std::fs::read_to_string(&path).expect(stem));
         // As a file it says the same as compiled in.
-        assert_eq!(
-            model::resolve(&path.to_string_lossy()),
-            card.model(),
-            "{stem}"
-        );
+        assert_eq!(model::resolve(&path.to_string_lossy()), card.model(), "{stem}");
         files += 1;
     }
     assert_eq!(model::cards().len(), files);
@@ -80,12 +69,7 @@ fn a_card_writes_null_as_config_json_does() {
     assert_eq!(card.config["sliding_window"], serde_json::Value::Null);
     let model = card.model().expect("a model");
     assert_eq!(model.sliding_window, None);
-    assert!(
-        model
-            .layer_types
-            .iter()
-            .all(|layer| *layer == LayerType::FullAttention)
-    );
+    assert!(model.layer_types.iter().all(|layer| *layer == LayerType::FullAttention));
 }
 
 #[test]
@@ -120,10 +104,6 @@ fn the_cards_people_ask_for_are_there() {
         ("opt-350m", 331_196_416),
         ("bloom-176b", 176_247_271_424),
     ] {
-        assert_eq!(
-            model::card(name).expect(name).parameters,
-            parameters,
-            "{name}"
-        );
+        assert_eq!(model::card(name).expect(name).parameters, parameters, "{name}");
     }
 }

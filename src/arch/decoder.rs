@@ -40,8 +40,7 @@ impl Decoder {
         let embed = builder.embedding("embed_tokens", model.vocab_size, model.hidden_size);
         let layers = (0..model.num_hidden_layers).map(|_| Rc::new(DecoderLayer::new(builder, model))).collect();
         let norm = model.final_norm.then(|| builder.norm("norm", model.norm, model.hidden_size));
-        let rotary =
-            model.attention.rotary_dim.map(|dim| Rotary::new(builder.cx, dim, builder.device == Device::Cuda));
+        let rotary = model.attention.rotary_dim.map(|dim| Rotary::new(builder.cx, dim, builder.device == Device::Cuda));
         let mut head = builder.linear("lm_head", Part::Head, model.hidden_size, model.vocab_size, model.head.bias);
         if model.head.tied {
             head.weight = crate::nn::Weight::Dense(embed.weight.clone());
@@ -82,7 +81,8 @@ impl Decoder {
             let logits = cx.cast(logits, DType::F32);
             let [batch, length] = [labels.dim(0), labels.dim(1)];
             let shifted = {
-                let padded = cx.launch(Kernel::Cat { dim: -1 }, &[labels], Layout::contiguous(&[batch, length + 1]), DType::I64);
+                let padded =
+                    cx.launch(Kernel::Cat { dim: -1 }, &[labels], Layout::contiguous(&[batch, length + 1]), DType::I64);
                 cx.contiguous(cx.narrow(padded, -1, 1, length))
             };
             let rows = batch * length;

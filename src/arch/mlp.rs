@@ -45,7 +45,9 @@ impl FeedForward {
                 let states = both.forward(cx, x);
                 let half = self.spec.intermediate_size;
                 let mut parts = cx.split(states, &[half, half], -1).into_iter();
-                let (Some(gate), Some(up)) = (parts.next(), parts.next()) else { unreachable!("split gives two parts") };
+                let (Some(gate), Some(up)) = (parts.next(), parts.next()) else {
+                    unreachable!("split gives two parts")
+                };
                 let gated = activate(cx, activation, gate);
                 cx.mul(up, gated)
             }

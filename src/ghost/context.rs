@@ -163,8 +163,8 @@ impl Context {
 
     /// A parameter or buffer of a model.
     pub fn parameter(&self, name: &'static str, dims: &[u64], dtype: DType, trainable: bool) -> Tensor {
-        let tensor =
-            self.within(Category::Weights, || self.launch(Kernel::Parameter(name), &[], Layout::contiguous(dims), dtype));
+        let tensor = self
+            .within(Category::Weights, || self.launch(Kernel::Parameter(name), &[], Layout::contiguous(dims), dtype));
         if trainable { trainable_copy(&tensor) } else { tensor }
     }
 

@@ -28,8 +28,13 @@ pub enum Kernel {
     // views
     View,
     Transpose(isize, isize),
-    Narrow { dim: isize, start: u64 },
-    Select { dim: isize },
+    Narrow {
+        dim: isize,
+        start: u64,
+    },
+    Select {
+        dim: isize,
+    },
     Unsqueeze(usize),
     Expand,
     // elementwise
@@ -48,10 +53,18 @@ pub enum Kernel {
     Mean,
     // products
     /// `a · b`, with either operand transposed.
-    MatMul { transpose_a: bool, transpose_b: bool },
+    MatMul {
+        transpose_a: bool,
+        transpose_b: bool,
+    },
     // whole operations
-    Cat { dim: isize },
-    SliceBackward { dim: isize, start: u64 },
+    Cat {
+        dim: isize,
+    },
+    SliceBackward {
+        dim: isize,
+        start: u64,
+    },
     Softmax,
     SoftmaxBackward,
     LayerNorm,

@@ -261,8 +261,8 @@ impl Context {
         if held.is_some() {
             return;
         }
-        let same_layout = sum.layout() == parameter.layout()
-            || (sum.layout().is_contiguous() && parameter.layout().is_contiguous());
+        let same_layout =
+            sum.layout() == parameter.layout() || (sum.layout().is_contiguous() && parameter.layout().is_contiguous());
         let grad = if Rc::strong_count(&sum.0) == 1 && same_layout {
             sum.detach()
         } else {

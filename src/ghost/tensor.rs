@@ -78,7 +78,15 @@ impl Tensor {
 
     pub(crate) fn new_view(of: &Self, layout: Layout, value: Option<Value>) -> Self {
         let Inner { storage, dtype, .. } = &*of.0;
-        Self(Rc::new(Inner { storage: Rc::clone(storage), layout, dtype: *dtype, grad_fn: None, leaf: None, value, view: true }))
+        Self(Rc::new(Inner {
+            storage: Rc::clone(storage),
+            layout,
+            dtype: *dtype,
+            grad_fn: None,
+            leaf: None,
+            value,
+            view: true,
+        }))
     }
 
     /// Its sizes and strides.

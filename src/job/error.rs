@@ -5,13 +5,13 @@
 #[non_exhaustive]
 pub enum JobError {
     /// The text is not TOML or JSON, or a value has the wrong type.
-    #[error("job: {message}")]
+    #[error("{message}")]
     Syntax {
         /// What was found, and where.
         message: String,
     },
     /// A field is there that no job has.
-    #[error("job: unknown field `{field}`; {fix}")]
+    #[error("unknown field `{field}`; {fix}")]
     UnknownField {
         /// Its path.
         field: String,
@@ -47,7 +47,7 @@ pub enum JobError {
         fix: String,
     },
     /// A job says neither or both of what it is.
-    #[error("job: {0}")]
+    #[error("the job {0}")]
     Workload(&'static str),
 }
 

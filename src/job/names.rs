@@ -43,6 +43,9 @@ macro_rules! named_enum {
         impl $name {
             /// Every written form, in the order people are shown them.
             pub const NAMES: &'static [&'static str] = &[$($text),+];
+            /// Other spellings that are read, for each of [`Self::NAMES`].
+            #[allow(dead_code)] // not every choice has a flag
+            pub(crate) const ALIASES: &'static [&'static [&'static str]] = &[$(&[$($alias),*]),+];
 
             /// The written form.
             pub const fn name(self) -> &'static str {

@@ -5,7 +5,8 @@ use super::{
     Precision, Runtime, TargetModules, Train, Workload,
 };
 
-/// Beyond these no product of two of them and a model's widths is near any machine; within them none overflows 64 bits.
+/// Far beyond any machine, and small enough that a tensor of so many tokens can be counted in 64 bits.
+const MAX_TOKENS: u64 = 1 << 30;
 const MAX_BATCH: u64 = 1 << 20;
 const MAX_SEQ: u64 = 1 << 27;
 const MAX_RANK: u64 = 1 << 16;
@@ -35,6 +36,7 @@ impl Train {
     pub fn validate(&self) -> Result<(), JobError> {
         within("train.per_device_train_batch_size", self.per_device_train_batch_size, MAX_BATCH)?;
         within("train.max_seq_length", self.max_seq_length, MAX_SEQ)?;
+        tokens("train.max_seq_length", self.max_seq_length, self.per_device_train_batch_size)?;
         within("train.gradient_accumulation_steps", self.gradient_accumulation_steps, MAX_STEPS)?;
         within("train.tensor_parallel_size", self.tensor_parallel_size, MAX_RANK)?;
         if let Some(norm) = self.max_grad_norm.filter(|norm| !(norm.is_finite() && *norm >= 0.0)) {
@@ -116,9 +118,11 @@ impl Lora {
         if !(self.lora_alpha.is_finite() && self.lora_alpha > 0.0) {
             return Err(JobError::invalid("train.peft.lora_alpha", self.lora_alpha, "give a number above 0"));
         }
-        if matches!(&self.target_modules, Some(TargetModules::Names(names)) if names.is_empty()) {
+        if let Some(TargetModules::Names(names)) = &self.target_modules
+            && (names.is_empty() || names.iter().any(String::is_empty))
+        {
             let fix = "name a module, such as \"q_proj\", or leave it out for the model type's default";
-            return Err(JobError::invalid("train.peft.target_modules", "[]", fix));
+            return Err(JobError::invalid("train.peft.target_modules", format!("{names:?}"), fix));
         }
         Ok(())
     }
@@ -133,6 +137,8 @@ impl Infer {
         within("infer.batch_size", self.batch_size, MAX_BATCH)?;
         within("infer.prompt_length", self.prompt_length, MAX_SEQ)?;
         within("infer.max_new_tokens", self.max_new_tokens, MAX_SEQ)?;
+        tokens("infer.prompt_length", self.prompt_length, self.batch_size)?;
+        tokens("infer.max_new_tokens", self.max_new_tokens, self.batch_size)?;
         if self.logits_to_keep > self.prompt_length {
             let fix = format!("the prompt has {} positions; give at most that, or 0 for all", self.prompt_length);
             return Err(JobError::invalid("infer.logits_to_keep", self.logits_to_keep, fix));
@@ -161,6 +167,15 @@ fn within(field: &'static str, value: u64, most: u64) -> Result<(), JobError> {
         return Ok(());
     }
     Err(JobError::invalid(field, value, format!("give a number from 1 to {most}")))
+}
+
+/// Both are within their own bounds, whose product fits 64 bits.
+fn tokens(field: &'static str, length: u64, batch: u64) -> Result<(), JobError> {
+    if length * batch <= MAX_TOKENS {
+        return Ok(());
+    }
+    let fix = format!("a batch of {batch} is more than {MAX_TOKENS} tokens at once; lower one of them");
+    Err(JobError::invalid(field, length, fix))
 }
 
 fn double_quant(field: &'static str, on: bool, precision: Precision) -> Result<(), JobError> {

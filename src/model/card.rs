@@ -141,12 +141,7 @@ fn header(text: &str) -> Option<Header> {
 }
 
 fn answers_to(text: &str, name: &str) -> bool {
-    header(text).is_some_and(|header| {
-        header
-            .aliases
-            .iter()
-            .any(|alias| alias.eq_ignore_ascii_case(name))
-    })
+    header(text).is_some_and(|header| header.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name)))
 }
 
 /// Every name and alias.

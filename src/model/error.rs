@@ -73,9 +73,7 @@ pub enum ModelError {
         fix: String,
     },
     /// Two spellings of one field say different things.
-    #[error(
-        "`{field}` is {value} and `{alias}` is {alias_value}: they mean the same, so keep one of them"
-    )]
+    #[error("`{field}` is {value} and `{alias}` is {alias_value}: they mean the same, so keep one of them")]
     Disagree {
         /// The first spelling.
         field: String,
@@ -144,9 +142,7 @@ pub enum ModelError {
         reason: String,
     },
     /// A file larger than any configuration.
-    #[error(
-        "`{path}` is {size} bytes: a model's configuration is at most {limit} bytes, so give its config.json"
-    )]
+    #[error("`{path}` is {size} bytes: a model's configuration is at most {limit} bytes, so give its config.json")]
     FileTooLarge {
         /// The file.
         path: String,
@@ -156,17 +152,13 @@ pub enum ModelError {
         limit: u64,
     },
     /// Not an ordinary file.
-    #[error(
-        "`{path}` is not a regular file: give a config.json, a model card, or a folder that has a config.json"
-    )]
+    #[error("`{path}` is not a regular file: give a config.json, a model card, or a folder that has a config.json")]
     NotAFile {
         /// What was given.
         path: String,
     },
     /// Bytes that are not text.
-    #[error(
-        "`{path}` is not UTF-8 text (byte {offset} is invalid): give a config.json or a model card"
-    )]
+    #[error("`{path}` is not UTF-8 text (byte {offset} is invalid): give a config.json or a model card")]
     NotText {
         /// The file.
         path: String,
@@ -196,16 +188,9 @@ impl Nearest {
     pub(crate) fn among<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Self {
         // Jaro-Winkler is quadratic, and no name is this long.
         let text: String = text.chars().take(100).collect::<String>().to_lowercase();
-        let mut scored: Vec<(f64, &str)> =
-            names.map(|name| (similarity(&text, name), name)).collect();
+        let mut scored: Vec<(f64, &str)> = names.map(|name| (similarity(&text, name), name)).collect();
         scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-        Self(
-            scored
-                .into_iter()
-                .take(Self::MOST)
-                .map(|(_, name)| name.to_owned())
-                .collect(),
-        )
+        Self(scored.into_iter().take(Self::MOST).map(|(_, name)| name.to_owned()).collect())
     }
 }
 

@@ -37,8 +37,8 @@ const fn shape(
 
 /// Real models of Llama's shape, by size. Each is also a model card, which says where its numbers come from.
 const SHAPES: &[Shape] = &[
-    shape([576, 1536, 30], [9, 3], 49_152, 8192, true), // SmolLM2-135M
-    shape([960, 2560, 32], [15, 5], 49_152, 8192, true), // SmolLM2-360M
+    shape([576, 1536, 30], [9, 3], 49_152, 8192, true),    // SmolLM2-135M
+    shape([960, 2560, 32], [15, 5], 49_152, 8192, true),   // SmolLM2-360M
     shape([2048, 5632, 22], [32, 4], 32_000, 2048, false), // TinyLlama-1.1B
     shape([2048, 8192, 16], [32, 8], 128_256, 131_072, true), // Llama-3.2-1B
     shape([2048, 8192, 24], [32, 32], 49_152, 8192, true), // SmolLM2-1.7B
@@ -95,8 +95,7 @@ impl Shape {
         let group = self.num_attention_heads / self.num_key_value_heads;
         let mut scaled = Shape {
             hidden_size,
-            intermediate_size: (self.intermediate_size * hidden_size / self.hidden_size)
-                .next_multiple_of(WIDTH_STEP),
+            intermediate_size: (self.intermediate_size * hidden_size / self.hidden_size).next_multiple_of(WIDTH_STEP),
             num_attention_heads,
             num_key_value_heads: if num_attention_heads.is_multiple_of(group) {
                 num_attention_heads / group
@@ -125,18 +124,9 @@ fn parse_size(text: &str) -> Option<Result<u64, ModelError>> {
     if !digits(whole) || !digits(fraction) {
         return None;
     }
-    let fraction: String = fraction
-        .chars()
-        .chain(std::iter::repeat('0'))
-        .take(zeros)
-        .collect();
-    let size = format!("{whole}{fraction}")
-        .parse::<u64>()
-        .ok()
-        .filter(|size| (SMALLEST..=LARGEST).contains(size));
-    Some(size.ok_or_else(|| ModelError::SizeOutOfRange {
-        spec: super::error::one_line(text),
-    }))
+    let fraction: String = fraction.chars().chain(std::iter::repeat('0')).take(zeros).collect();
+    let size = format!("{whole}{fraction}").parse::<u64>().ok().filter(|size| (SMALLEST..=LARGEST).contains(size));
+    Some(size.ok_or_else(|| ModelError::SizeOutOfRange { spec: super::error::one_line(text) }))
 }
 
 /// The model a bare size stands for; `None` if `text` is not a size.
@@ -146,10 +136,7 @@ pub(super) fn guess(text: &str) -> Option<Result<Model, ModelError>> {
         Err(error) => return Some(Err(error)),
     };
     let model = from_config(text, &nearest(size).config());
-    Some(model.map(|model| Model {
-        origin: Origin::Guess,
-        ..model
-    }))
+    Some(model.map(|model| Model { origin: Origin::Guess, ..model }))
 }
 
 fn nearest(size: u64) -> Shape {
@@ -158,27 +145,17 @@ fn nearest(size: u64) -> Shape {
         let (parameters, size) = (u128::from(real.parameters()), u128::from(size));
         1_000_000 * parameters.max(size) / parameters.min(size)
     };
-    let real = SHAPES
-        .iter()
-        .min_by_key(|real| ratio(real))
-        .unwrap_or(&SHAPES[0]);
+    let real = SHAPES.iter().min_by_key(|real| ratio(real)).unwrap_or(&SHAPES[0]);
     if ratio(real) <= 1_040_000 {
         return Shape { ..*real };
     }
     // As deep for its width as the real model is: of the widths whose count is within 2 %, the one nearest in depth.
     let slimness = |shape: &Shape| {
-        let (depth, width) = (
-            u128::from(shape.num_hidden_layers),
-            u128::from(shape.hidden_size),
-        );
-        let (a, b) = (
-            depth * u128::from(real.hidden_size),
-            width * u128::from(real.num_hidden_layers),
-        );
+        let (depth, width) = (u128::from(shape.num_hidden_layers), u128::from(shape.hidden_size));
+        let (a, b) = (depth * u128::from(real.hidden_size), width * u128::from(real.num_hidden_layers));
         1_000_000 * a.max(b) / a.min(b)
     };
-    let candidates =
-        || (1..=WIDEST / WIDTH_STEP).filter_map(|heads| real.scaled(heads * WIDTH_STEP, size));
+    let candidates = || (1..=WIDEST / WIDTH_STEP).filter_map(|heads| real.scaled(heads * WIDTH_STEP, size));
     candidates()
         .filter(|shape| ratio(shape) <= 1_020_000)
         .min_by_key(slimness)
@@ -217,33 +194,24 @@ mod tests {
 
     #[test]
     fn a_guess_is_within_four_percent() {
-        for text in [
-            "10m", "70m", "100m", "350m", "500m", "1b", "1.5b", "2b", "3b", "4b", "6b", "7b", "9b",
-            "20b", "33b",
-        ] {
+        for text in
+            ["10m", "70m", "100m", "350m", "500m", "1b", "1.5b", "2b", "3b", "4b", "6b", "7b", "9b", "20b", "33b"]
+        {
             let size = parse_size(text).and_then(Result::ok).unwrap_or_default();
             let shape = nearest(size);
             let counted = shape.parameters();
-            assert!(
-                counted.abs_diff(size) * 100 <= size * 4,
-                "{text}: {counted}"
-            );
+            assert!(counted.abs_diff(size) * 100 <= size * 4, "{text}: {counted}");
         }
         for text in ["120b", "180b", "671b", "1t", "1.8t", "10t"] {
             let size = parse_size(text).and_then(Result::ok).unwrap_or_default();
             let counted = nearest(size).parameters();
-            assert!(
-                counted.abs_diff(size) * 100 <= size * 4,
-                "{text}: {counted}"
-            );
+            assert!(counted.abs_diff(size) * 100 <= size * 4, "{text}: {counted}");
         }
     }
 
     #[test]
     fn only_numbers_with_a_unit_are_sizes() {
-        for text in [
-            "b", "7", "7k", "-7b", "7.b", ".5b", "1e3b", "7bb", "", "seven b", "7 b", "٧b",
-        ] {
+        for text in ["b", "7", "7k", "-7b", "7.b", ".5b", "1e3b", "7bb", "", "seven b", "7 b", "٧b"] {
             assert_eq!(parse_size(text), None, "{text}");
         }
         assert_eq!(parse_size("1.5b"), Some(Ok(1_500_000_000)));

@@ -22,9 +22,7 @@ use super::{Model, ModelError, Nearest, card, file, from_config, guess};
 pub fn resolve(spec: &str) -> Result<Model, ModelError> {
     let path = Path::new(spec);
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some(extension)
-            if extension.eq_ignore_ascii_case("json") || extension.eq_ignore_ascii_case("toml") =>
-        {
+        Some(extension) if extension.eq_ignore_ascii_case("json") || extension.eq_ignore_ascii_case("toml") => {
             return from_file(path);
         }
         _ => {}
@@ -45,19 +43,10 @@ pub fn resolve(spec: &str) -> Result<Model, ModelError> {
 fn from_file(path: &Path) -> Result<Model, ModelError> {
     let shown = path.display().to_string();
     let text = file::read_text(path)?;
-    let is_toml = path
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
-    let value = if is_toml {
-        file::parse_toml(&shown, &text)?
-    } else {
-        file::parse_json(&shown, &text)?
-    };
+    let is_toml = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
+    let value = if is_toml { file::parse_toml(&shown, &text)? } else { file::parse_json(&shown, &text)? };
     let Some(map) = value.as_object() else {
-        return Err(ModelError::NotAnObject {
-            what: format!("`{}`", one_line(&shown)),
-            found: show(&value),
-        });
+        return Err(ModelError::NotAnObject { what: format!("`{}`", one_line(&shown)), found: show(&value) });
     };
     // A model card, or an inline model of a job file, keeps the configuration one level down.
     let config = match map.get("config") {
@@ -76,35 +65,20 @@ fn name_of(path: &Path) -> String {
     let absolute: PathBuf = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let stem = absolute.file_stem();
     let folder = absolute.parent().and_then(Path::file_name);
-    let named = if stem.is_some_and(|stem| stem == "config") {
-        folder.or(stem)
-    } else {
-        stem
-    };
-    named.map_or_else(
-        || "model".to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    )
+    let named = if stem.is_some_and(|stem| stem == "config") { folder.or(stem) } else { stem };
+    named.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 fn unknown(spec: &str) -> ModelError {
     let path = Path::new(spec);
-    let is_path = ['/', '\\']
-        .iter()
-        .filter(|&&separator| spec.contains(separator))
-        .count()
-        > 0;
+    let is_path = ['/', '\\'].iter().filter(|&&separator| spec.contains(separator)).count() > 0;
     let hint = if spec.trim().is_empty() {
         "give a card's name, a path to a config.json, or a size such as 7b"
     } else if path.is_dir() {
         "this folder has no config.json"
     } else if path.exists() {
         "only files that end in .json or .toml are read"
-    } else if is_path
-        || path
-            .extension()
-            .is_some_and(|extension| extension == "gguf" || extension == "safetensors")
-    {
+    } else if is_path || path.extension().is_some_and(|extension| extension == "gguf" || extension == "safetensors") {
         "no such file or folder, and no card of that name"
     } else {
         "no card of that name, and not a size such as 7b"

@@ -55,9 +55,8 @@ impl Optimizer {
         }
         for parameter in &self.parameters {
             if step_on_gpu {
-                let step = cx.within(Category::Optimizer, || {
-                    cx.launch(Kernel::Zeros, &[], Layout::contiguous(&[]), DType::F32)
-                });
+                let step = cx
+                    .within(Category::Optimizer, || cx.launch(Kernel::Zeros, &[], Layout::contiguous(&[]), DType::F32));
                 self.states.push(step);
             }
             self.states.push(Self::state_like(cx, parameter));

@@ -111,11 +111,9 @@ fn merge(phases: &[PhaseUse]) -> Vec<Phase> {
                 known.peak_bytes = known.peak_bytes.max(Bytes(phase.peak));
                 known.end_bytes = Bytes(phase.end);
             }
-            None => merged.push(Phase {
-                name: name.to_owned(),
-                peak_bytes: Bytes(phase.peak),
-                end_bytes: Bytes(phase.end),
-            }),
+            None => {
+                merged.push(Phase { name: name.to_owned(), peak_bytes: Bytes(phase.peak), end_bytes: Bytes(phase.end) })
+            }
         }
     }
     merged

@@ -106,9 +106,8 @@ impl Context {
                     copied = cx.copy(grad);
                     &copied
                 };
-                let like = |t: &Tensor, what| {
-                    cx.launch(kernel(what), &saved, Layout::elementwise(&[t.layout()]), t.dtype())
-                };
+                let like =
+                    |t: &Tensor, what| cx.launch(kernel(what), &saved, Layout::elementwise(&[t.layout()]), t.dtype());
                 let dq = like(query, "query");
                 let dk = like(key, "key");
                 let dv = like(value, "value");
@@ -152,9 +151,8 @@ impl Context {
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 let saved = [incoming.saved(0), incoming.saved(1), incoming.saved(2)];
                 let kernel = Kernel::AttentionBackward;
-                let like = |t: &Tensor, what| {
-                    cx.launch(kernel(what), &saved, Self::heads_last(t.dims(), t.dim(3)), t.dtype())
-                };
+                let like =
+                    |t: &Tensor, what| cx.launch(kernel(what), &saved, Self::heads_last(t.dims(), t.dim(3)), t.dtype());
                 let dq = like(saved[0], "query");
                 let dk = like(saved[1], "key");
                 let dv = like(saved[2], "value");

@@ -50,7 +50,8 @@ impl Context {
         if let Some(mut node) = node {
             node.expecting(&[a, b], out.layout(), out.dtype());
             node.finish(self, &mut [&mut out], |cx, incoming| {
-                let times = |i: usize| incoming.needs(i).then(|| cx.binary(Kernel::Mul, incoming.grad, incoming.saved(i)));
+                let times =
+                    |i: usize| incoming.needs(i).then(|| cx.binary(Kernel::Mul, incoming.grad, incoming.saved(i)));
                 let other = times(1);
                 smallvec![times(0), other]
             });

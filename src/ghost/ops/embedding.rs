@@ -29,7 +29,8 @@ impl Context {
     }
 
     fn embedding_backward(&self, grad: &Tensor, ids: &Tensor, table: Layout) -> Tensor {
-        let _sorting = (ids.layout().numel() > 3072).then(|| self.scratch("sort", ids.layout().numel() * DType::I64.bytes()));
+        let _sorting =
+            (ids.layout().numel() > 3072).then(|| self.scratch("sort", ids.layout().numel() * DType::I64.bytes()));
         self.launch(Kernel::EmbeddingBackward, &[grad, ids], Layout::contiguous(table.dims()), grad.dtype())
     }
 }

@@ -41,7 +41,8 @@ impl Context {
                 let mut grads: Grads =
                     smallvec![incoming.needs(0).then(|| cx.launch(kernel("x"), &[grad, x], *x.layout(), x.dtype()))];
                 for (input, parameter) in incoming.saved[1..3].iter().flatten().enumerate() {
-                    let gradient = || cx.launch(kernel("parameter"), &[grad, x], *parameter.layout(), parameter.dtype());
+                    let gradient =
+                        || cx.launch(kernel("parameter"), &[grad, x], *parameter.layout(), parameter.dtype());
                     grads.push(incoming.needs(input + 1).then(gradient));
                 }
                 grads

@@ -3,8 +3,8 @@
 use super::fields::{Fields, Nullable, wrong_type};
 use super::limits;
 use crate::model::{
-    Activation, Attention, Block, Embedding, Head, LayerType, Mlp, MlpLayout, Model, ModelError,
-    Norm, Origin, Projections, QkNorm,
+    Activation, Attention, Block, Embedding, Head, LayerType, Mlp, MlpLayout, Model, ModelError, Norm, Origin,
+    Projections, QkNorm,
 };
 
 const HIDDEN_SIZE: &[&str] = &["hidden_size", "n_embd", "n_embed", "d_model"];
@@ -89,12 +89,10 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Mode
     let num_kv_heads = kv_heads(fields, num_heads, class.kv_heads)?;
     let head_dim = head_dim(fields, hidden_size, num_heads, class.head_dim)?;
     let intermediate_size = match class.intermediate_size {
-        IntermediateSize::Required => {
-            fields.required(INTERMEDIATE_SIZE, limits::INTERMEDIATE_SIZE)?
+        IntermediateSize::Required => fields.required(INTERMEDIATE_SIZE, limits::INTERMEDIATE_SIZE)?,
+        IntermediateSize::OrFourfold => {
+            fields.dimension(INTERMEDIATE_SIZE, limits::INTERMEDIATE_SIZE)?.unwrap_or(4 * hidden_size)
         }
-        IntermediateSize::OrFourfold => fields
-            .dimension(INTERMEDIATE_SIZE, limits::INTERMEDIATE_SIZE)?
-            .unwrap_or(4 * hidden_size),
         IntermediateSize::Fourfold => 4 * hidden_size,
     };
     Ok(Model {
@@ -168,11 +166,7 @@ fn kv_heads(fields: Fields<'_>, num_heads: u64, class: KvHeads) -> Result<u64, M
     for &name in NUM_KEY_VALUE_HEADS {
         match fields.nullable_integer(name, limits::NUM_HEADS)? {
             Nullable::Value(value) => {
-                return multiple_of_kv_heads(
-                    num_heads,
-                    value,
-                    "every key and value head serves as many query heads",
-                );
+                return multiple_of_kv_heads(num_heads, value, "every key and value head serves as many query heads");
             }
             Nullable::Null => null = true,
             Nullable::Absent => {}
@@ -201,20 +195,11 @@ fn multiple_of_kv_heads(num_heads: u64, num_kv_heads: u64, fix: &str) -> Result<
     })
 }
 
-fn head_dim(
-    fields: Fields<'_>,
-    hidden_size: u64,
-    num_heads: u64,
-    class: HeadDim,
-) -> Result<u64, ModelError> {
+fn head_dim(fields: Fields<'_>, hidden_size: u64, num_heads: u64, class: HeadDim) -> Result<u64, ModelError> {
     let given = match class {
         HeadDim::Derived => None,
         HeadDim::OrDerived => fields.integer("head_dim", limits::HEAD_DIM)?,
-        HeadDim::Or(default) => Some(
-            fields
-                .integer("head_dim", limits::HEAD_DIM)?
-                .unwrap_or(default),
-        ),
+        HeadDim::Or(default) => Some(fields.integer("head_dim", limits::HEAD_DIM)?.unwrap_or(default)),
     };
     if let Some(given) = given {
         return Ok(given);
@@ -241,10 +226,7 @@ pub(super) fn same_layers(layer_type: LayerType, num_hidden_layers: u64) -> Vec<
 }
 
 /// Layers by their index.
-pub(super) fn layers(
-    num_hidden_layers: u64,
-    layer_type: impl Fn(u64) -> LayerType,
-) -> Vec<LayerType> {
+pub(super) fn layers(num_hidden_layers: u64, layer_type: impl Fn(u64) -> LayerType) -> Vec<LayerType> {
     (0..num_hidden_layers).map(layer_type).collect()
 }
 
@@ -273,19 +255,15 @@ pub(super) fn set_window_everywhere(
     fields: Fields<'_>,
     class_default: Option<u64>,
 ) -> Result<(), ModelError> {
-    model.sliding_window = fields
-        .nullable_integer("sliding_window", limits::SLIDING_WINDOW)?
-        .or_class_default(class_default);
+    model.sliding_window =
+        fields.nullable_integer("sliding_window", limits::SLIDING_WINDOW)?.or_class_default(class_default);
     if model.sliding_window.is_some() {
         model.layer_types = same_layers(LayerType::SlidingAttention, model.num_hidden_layers);
     }
     Ok(())
 }
 
-fn listed_layer_types(
-    fields: Fields<'_>,
-    num_hidden_layers: u64,
-) -> Result<Option<Vec<LayerType>>, ModelError> {
+fn listed_layer_types(fields: Fields<'_>, num_hidden_layers: u64) -> Result<Option<Vec<LayerType>>, ModelError> {
     const FIELD: &str = "layer_types";
     let Some(list) = fields.list(FIELD)? else {
         return Ok(None);
@@ -301,11 +279,7 @@ fn listed_layer_types(
         .map(|entry| match entry.as_str() {
             Some("full_attention") => Ok(LayerType::FullAttention),
             Some("sliding_attention") => Ok(LayerType::SlidingAttention),
-            _ => Err(wrong_type(
-                "an entry of layer_types",
-                entry,
-                "\"full_attention\" or \"sliding_attention\"",
-            )),
+            _ => Err(wrong_type("an entry of layer_types", entry, "\"full_attention\" or \"sliding_attention\"")),
         })
         .collect::<Result<_, _>>()
         .map(Some)

@@ -14,11 +14,7 @@ pub(super) fn falcon(name: &str, fields: Fields<'_>) -> Result<Model, ModelError
         pad_token_id: PadToken::Unused,
         head_dim: HeadDim::Derived,
         // Only the new decoder reads num_kv_heads.
-        kv_heads: if new_decoder {
-            KvHeads::Default(None)
-        } else {
-            KvHeads::Same
-        },
+        kv_heads: if new_decoder { KvHeads::Default(None) } else { KvHeads::Same },
         intermediate_size: IntermediateSize::OrFourfold,
         activation: ("activation", Activation::Gelu),
         ..Class::default()
@@ -43,9 +39,7 @@ pub(super) fn falcon(name: &str, fields: Fields<'_>) -> Result<Model, ModelError
 }
 
 fn block(fields: Fields<'_>, new_decoder: bool) -> Result<Block, ModelError> {
-    let norms = fields
-        .integer("num_ln_in_parallel_attn", limits::NUM_LN_IN_PARALLEL_ATTN)?
-        .unwrap_or(2);
+    let norms = fields.integer("num_ln_in_parallel_attn", limits::NUM_LN_IN_PARALLEL_ATTN)?.unwrap_or(2);
     let parallel = fields.boolean("parallel_attn", true)?;
     Ok(match (new_decoder, parallel) {
         (true, _) if norms == 2 => Block::ParallelTwoNorms,

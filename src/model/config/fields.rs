@@ -48,11 +48,7 @@ impl<'a> Fields<'a> {
         self.get(field).filter(|value| !value.is_null())
     }
 
-    pub(super) fn nullable_integer(
-        &self,
-        field: &str,
-        limit: Limit,
-    ) -> Result<Nullable<u64>, ModelError> {
+    pub(super) fn nullable_integer(&self, field: &str, limit: Limit) -> Result<Nullable<u64>, ModelError> {
         match self.get(field) {
             None => Ok(Nullable::Absent),
             Some(Value::Null) => Ok(Nullable::Null),
@@ -61,17 +57,11 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn integer(&self, field: &str, limit: Limit) -> Result<Option<u64>, ModelError> {
-        self.non_null(field)
-            .map(|value| integer(field, value, limit))
-            .transpose()
+        self.non_null(field).map(|value| integer(field, value, limit)).transpose()
     }
 
     /// A dimension under the first name it has, and its value; the names that are present must agree.
-    pub(super) fn dimension(
-        &self,
-        names: &[&'static str],
-        limit: Limit,
-    ) -> Result<Option<u64>, ModelError> {
+    pub(super) fn dimension(&self, names: &[&'static str], limit: Limit) -> Result<Option<u64>, ModelError> {
         let mut found: Option<(&str, u64)> = None;
         for &name in names {
             let Some(value) = self.integer(name, limit)? else {
@@ -95,19 +85,12 @@ impl<'a> Fields<'a> {
 
     /// A dimension that must be given; `names[0]` is what it is called in messages.
     pub(super) fn required(&self, names: &[&'static str], limit: Limit) -> Result<u64, ModelError> {
-        self.dimension(names, limit)?
-            .ok_or_else(|| self.missing(names))
+        self.dimension(names, limit)?.ok_or_else(|| self.missing(names))
     }
 
     fn missing(&self, names: &[&'static str]) -> ModelError {
-        let (field, others) = names
-            .split_first()
-            .map_or(("", names), |(first, rest)| (*first, rest));
-        let also = if others.is_empty() {
-            String::new()
-        } else {
-            format!(" (or {})", others.join(", "))
-        };
+        let (field, others) = names.split_first().map_or(("", names), |(first, rest)| (*first, rest));
+        let also = if others.is_empty() { String::new() } else { format!(" (or {})", others.join(", ")) };
         ModelError::MissingField {
             field: field.to_owned(),
             fix: format!("a `{}` config.json must give it{also}", self.model_type),
@@ -126,10 +109,7 @@ impl<'a> Fields<'a> {
     pub(super) fn number(&self, field: &str) -> Result<Option<f64>, ModelError> {
         self.non_null(field)
             .map(|value| {
-                value
-                    .as_f64()
-                    .filter(|number| number.is_finite())
-                    .ok_or_else(|| wrong_type(field, value, "a number"))
+                value.as_f64().filter(|number| number.is_finite()).ok_or_else(|| wrong_type(field, value, "a number"))
             })
             .transpose()
     }
@@ -159,10 +139,7 @@ impl<'a> Fields<'a> {
         match self.get(FIELD) {
             None => Ok(default),
             Some(Value::Null) => Ok(None),
-            Some(value) => value
-                .as_i64()
-                .map(Some)
-                .ok_or_else(|| wrong_type(FIELD, value, "a whole number or null")),
+            Some(value) => value.as_i64().map(Some).ok_or_else(|| wrong_type(FIELD, value, "a whole number or null")),
         }
     }
 
@@ -174,13 +151,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn activation(
-        &self,
-        field: &str,
-        default: Activation,
-    ) -> Result<Activation, ModelError> {
-        const EXPECTED: &str =
-            "one of silu, gelu, gelu_pytorch_tanh, gelu_new, gelu_fast, relu, relu2";
+    pub(super) fn activation(&self, field: &str, default: Activation) -> Result<Activation, ModelError> {
+        const EXPECTED: &str = "one of silu, gelu, gelu_pytorch_tanh, gelu_new, gelu_fast, relu, relu2";
         match self.non_null(field) {
             None => Ok(default),
             Some(value) => match value.as_str() {
@@ -199,11 +171,7 @@ impl<'a> Fields<'a> {
     ///
     /// Both `rope_scaling` (until transformers 4) and `rope_parameters` may hold it; a `rope_scaling` that is not empty
     /// takes the place of `rope_parameters` (modeling_rope_utils.py, `convert_rope_params_to_dict`).
-    pub(super) fn partial_rotary_factor(
-        &self,
-        outer: &str,
-        default: f64,
-    ) -> Result<f64, ModelError> {
+    pub(super) fn partial_rotary_factor(&self, outer: &str, default: f64) -> Result<f64, ModelError> {
         const FIELD: &str = "partial_rotary_factor";
         for holder in ["rope_scaling", "rope_parameters"] {
             match self.non_null(holder) {
@@ -223,9 +191,7 @@ impl<'a> Fields<'a> {
 
     fn factor(&self, field: &str) -> Result<Option<f64>, ModelError> {
         match self.number(field)? {
-            Some(factor) if !(0.0..=1.0).contains(&factor) => {
-                Err(out_of_range(field, factor, 0, 1))
-            }
+            Some(factor) if !(0.0..=1.0).contains(&factor) => Err(out_of_range(field, factor, 0, 1)),
             other => Ok(other),
         }
     }
@@ -266,11 +232,7 @@ fn integer(field: &str, value: &Value, limit: Limit) -> Result<u64, ModelError> 
 }
 
 pub(super) fn wrong_type(field: &str, value: &Value, expected: &str) -> ModelError {
-    ModelError::WrongType {
-        field: one_line(field),
-        value: show(value),
-        expected: expected.to_owned(),
-    }
+    ModelError::WrongType { field: one_line(field), value: show(value), expected: expected.to_owned() }
 }
 
 fn out_of_range(field: &str, value: f64, min: u64, max: u64) -> ModelError {

@@ -41,41 +41,28 @@ pub(super) fn gemma2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError
     model.block = Block::Sandwich;
     model.attention.logit_softcap = fields.softcap("attn_logit_softcapping", true)?;
     model.head.logit_softcap = fields.softcap("final_logit_softcapping", true)?;
-    let window = fields
-        .nullable_integer("sliding_window", limits::SLIDING_WINDOW)?
-        .or_class_default(Some(4096));
+    let window = fields.nullable_integer("sliding_window", limits::SLIDING_WINDOW)?.or_class_default(Some(4096));
     set_layer_types(&mut model, fields, window, |layer| every(2, layer))?;
     Ok(model)
 }
 
 pub(super) fn gemma3_text(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
-    let class = Class {
-        max_position_embeddings: 131_072,
-        ..class()
-    };
+    let class = Class { max_position_embeddings: 131_072, ..class() };
     let mut model = read_gemma(name, fields, &class)?;
     model.block = Block::Sandwich;
     model.attention.qk_norm = QkNorm::PerHead;
     // attn_logit_softcapping is a field of the class too, but its attention never applies it.
     model.head.logit_softcap = fields.softcap("final_logit_softcapping", false)?;
-    let mut window = fields
-        .nullable_integer("sliding_window", limits::SLIDING_WINDOW)?
-        .or_class_default(Some(4096));
+    let mut window = fields.nullable_integer("sliding_window", limits::SLIDING_WINDOW)?.or_class_default(Some(4096));
     if fields.boolean("use_bidirectional_attention", false)? {
         window = window.map(|window| window / 2 + 1);
     }
-    let pattern = fields
-        .integer("sliding_window_pattern", limits::SLIDING_WINDOW_PATTERN)?
-        .unwrap_or(6);
+    let pattern = fields.integer("sliding_window_pattern", limits::SLIDING_WINDOW_PATTERN)?.unwrap_or(6);
     set_layer_types(&mut model, fields, window, |layer| every(pattern, layer))?;
     Ok(model)
 }
 
 /// Every `pattern`-th layer is full, the others slide.
 fn every(pattern: u64, layer: u64) -> LayerType {
-    if (layer + 1).is_multiple_of(pattern) {
-        LayerType::FullAttention
-    } else {
-        LayerType::SlidingAttention
-    }
+    if (layer + 1).is_multiple_of(pattern) { LayerType::FullAttention } else { LayerType::SlidingAttention }
 }

@@ -17,10 +17,7 @@ fn class() -> Class {
 }
 
 pub(super) fn gpt2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
-    fields.refuse(
-        "add_cross_attention",
-        "decoders that read an encoder's output are not modelled, so leave it out",
-    )?;
+    fields.refuse("add_cross_attention", "decoders that read an encoder's output are not modelled, so leave it out")?;
     let class = Class {
         max_position_embeddings: 1024,
         intermediate_size: IntermediateSize::OrFourfold,
@@ -54,9 +51,8 @@ pub(super) fn opt(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
         model.norm = Norm::LayerWithoutWeight;
     }
     model.embedding.learned_positions = Some(model.max_position_embeddings + POSITION_OFFSET);
-    model.embedding.projection_dim = fields
-        .integer("word_embed_proj_dim", limits::HIDDEN_SIZE)?
-        .filter(|&projected| projected != model.hidden_size);
+    model.embedding.projection_dim =
+        fields.integer("word_embed_proj_dim", limits::HIDDEN_SIZE)?.filter(|&projected| projected != model.hidden_size);
     model.attention.rotary_dim = None;
     // Applied to the branches only: OPT has no dropout on its embedding.
     model.residual_dropout = fields.dropout("dropout", 0.1)?;
@@ -69,10 +65,7 @@ pub(super) fn opt(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
 }
 
 pub(super) fn bloom(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
-    let class = Class {
-        intermediate_size: IntermediateSize::Fourfold,
-        ..class()
-    };
+    let class = Class { intermediate_size: IntermediateSize::Fourfold, ..class() };
     let mut model = read(name, fields, &class)?;
     plain_with_bias(&mut model);
     model.embedding.norm = true;

@@ -5,17 +5,12 @@ use super::fields::Fields;
 use crate::model::{Activation, Block, MlpLayout, Model, ModelError, Norm, Projections, QkNorm};
 
 pub(super) fn phi(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
-    let class = Class {
-        activation: ("hidden_act", Activation::GeluNew),
-        ..Class::default()
-    };
+    let class = Class { activation: ("hidden_act", Activation::GeluNew), ..Class::default() };
     let mut model = read(name, fields, &class)?;
     plain_with_bias(&mut model);
     model.block = Block::ParallelSharedNorm;
-    model.attention.rotary_dim = Some(rotary_dim(
-        model.attention.head_dim,
-        fields.partial_rotary_factor("partial_rotary_factor", 0.5)?,
-    ));
+    model.attention.rotary_dim =
+        Some(rotary_dim(model.attention.head_dim, fields.partial_rotary_factor("partial_rotary_factor", 0.5)?));
     if fields.boolean("qk_layernorm", false)? {
         model.attention.qk_norm = QkNorm::LayerNormShared;
     }
@@ -52,10 +47,8 @@ pub(super) fn stablelm(name: &str, fields: Fields<'_>) -> Result<Model, ModelErr
     let mut model = read(name, fields, &class)?;
     model.norm = Norm::Layer { bias: true };
     model.attention.qkv_bias = fields.boolean("use_qkv_bias", false)?;
-    model.attention.rotary_dim = Some(rotary_dim(
-        model.attention.head_dim,
-        fields.partial_rotary_factor("partial_rotary_factor", 0.25)?,
-    ));
+    model.attention.rotary_dim =
+        Some(rotary_dim(model.attention.head_dim, fields.partial_rotary_factor("partial_rotary_factor", 0.25)?));
     if fields.boolean("qk_layernorm", false)? {
         model.attention.qk_norm = QkNorm::LayerNormEachHead;
     }
@@ -80,10 +73,8 @@ pub(super) fn gpt_neox(name: &str, fields: Fields<'_>) -> Result<Model, ModelErr
     model.attention.qkv_bias = bias;
     model.attention.output_bias = bias;
     model.attention.projections = Projections::Fused;
-    model.attention.rotary_dim = Some(rotary_dim(
-        model.attention.head_dim,
-        fields.partial_rotary_factor("rotary_pct", 0.25)?,
-    ));
+    model.attention.rotary_dim =
+        Some(rotary_dim(model.attention.head_dim, fields.partial_rotary_factor("rotary_pct", 0.25)?));
     if fields.boolean("use_parallel_residual", true)? {
         model.block = Block::ParallelTwoNorms;
     }

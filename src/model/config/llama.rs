@@ -1,8 +1,6 @@
 //! Llama and the families that follow it: RMSNorm, gated feed-forward block, rotary embedding.
 
-use super::base::{
-    Class, HeadDim, KvHeads, PadToken, read, rotary_dim, set_layer_types, set_window_everywhere,
-};
+use super::base::{Class, HeadDim, KvHeads, PadToken, read, rotary_dim, set_layer_types, set_window_everywhere};
 use super::fields::Fields;
 use super::limits;
 use crate::model::{Block, LayerType, MlpLayout, Model, ModelError, Projections, QkNorm};
@@ -15,22 +13,14 @@ pub(super) fn llama(name: &str, fields: Fields<'_>) -> Result<Model, ModelError>
 }
 
 pub(super) fn mistral(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
-    let class = Class {
-        max_position_embeddings: 4096 * 32,
-        kv_heads: KvHeads::Default(Some(8)),
-        ..Class::default()
-    };
+    let class = Class { max_position_embeddings: 4096 * 32, kv_heads: KvHeads::Default(Some(8)), ..Class::default() };
     let mut model = read(name, fields, &class)?;
     set_window_everywhere(&mut model, fields, Some(4096))?;
     Ok(model)
 }
 
 pub(super) fn qwen2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
-    let class = Class {
-        max_position_embeddings: 32_768,
-        kv_heads: KvHeads::Default(Some(32)),
-        ..Class::default()
-    };
+    let class = Class { max_position_embeddings: 32_768, kv_heads: KvHeads::Default(Some(32)), ..Class::default() };
     let mut model = read(name, fields, &class)?;
     model.attention.qkv_bias = true;
     set_qwen_windows(&mut model, fields)?;
@@ -52,17 +42,12 @@ pub(super) fn qwen3(name: &str, fields: Fields<'_>) -> Result<Model, ModelError>
 }
 
 pub(super) fn phi3(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
-    let class = Class {
-        max_position_embeddings: 4096,
-        pad_token_id: PadToken::Default(Some(32_000)),
-        ..Class::default()
-    };
+    let class =
+        Class { max_position_embeddings: 4096, pad_token_id: PadToken::Default(Some(32_000)), ..Class::default() };
     let mut model = read(name, fields, &class)?;
     model.attention.projections = Projections::Fused;
-    model.attention.rotary_dim = Some(rotary_dim(
-        model.attention.head_dim,
-        fields.partial_rotary_factor("partial_rotary_factor", 1.0)?,
-    ));
+    model.attention.rotary_dim =
+        Some(rotary_dim(model.attention.head_dim, fields.partial_rotary_factor("partial_rotary_factor", 1.0)?));
     model.mlp.layout = MlpLayout::GatedFused;
     // The class also has an embd_pdrop, which its model never applies.
     model.residual_dropout = fields.dropout("resid_pdrop", 0.0)?;
@@ -71,10 +56,7 @@ pub(super) fn phi3(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
 }
 
 pub(super) fn olmo2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
-    let class = Class {
-        pad_token_id: PadToken::Default(Some(1)),
-        ..Class::default()
-    };
+    let class = Class { pad_token_id: PadToken::Default(Some(1)), ..Class::default() };
     let mut model = read(name, fields, &class)?;
     set_attention_bias(&mut model, fields)?;
     model.attention.qk_norm = QkNorm::FullWidth;
@@ -88,11 +70,7 @@ pub(super) fn granite(name: &str, fields: Fields<'_>) -> Result<Model, ModelErro
     model.embedding.scaled = true;
     model.head.scaled = true;
     model.residual_multiplier = Some(fields.number("residual_multiplier")?.unwrap_or(1.0));
-    for multiplier in [
-        "embedding_multiplier",
-        "attention_multiplier",
-        "logits_scaling",
-    ] {
+    for multiplier in ["embedding_multiplier", "attention_multiplier", "logits_scaling"] {
         fields.number(multiplier)?;
     }
     Ok(model)
@@ -107,22 +85,10 @@ pub(super) fn set_attention_bias(model: &mut Model, fields: Fields<'_>) -> Resul
 
 /// Layers from `max_window_layers` on have the window, and none has it without `use_sliding_window`.
 fn set_qwen_windows(model: &mut Model, fields: Fields<'_>) -> Result<(), ModelError> {
-    let window = fields
-        .nullable_integer("sliding_window", limits::SLIDING_WINDOW)?
-        .or_class_default(Some(4096));
-    let window = if fields.boolean("use_sliding_window", false)? {
-        window
-    } else {
-        None
-    };
-    let max_window_layers = fields
-        .integer("max_window_layers", limits::MAX_WINDOW_LAYERS)?
-        .unwrap_or(28);
+    let window = fields.nullable_integer("sliding_window", limits::SLIDING_WINDOW)?.or_class_default(Some(4096));
+    let window = if fields.boolean("use_sliding_window", false)? { window } else { None };
+    let max_window_layers = fields.integer("max_window_layers", limits::MAX_WINDOW_LAYERS)?.unwrap_or(28);
     set_layer_types(model, fields, window, |layer| {
-        if layer >= max_window_layers {
-            LayerType::SlidingAttention
-        } else {
-            LayerType::FullAttention
-        }
+        if layer >= max_window_layers { LayerType::SlidingAttention } else { LayerType::FullAttention }
     })
 }

@@ -36,10 +36,7 @@ use super::{MlpLayout, Model, ModelError, ModelType, QkNorm};
 /// ```
 pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
     let Some(map) = config.as_object() else {
-        return Err(ModelError::NotAnObject {
-            what: "the model's config".to_owned(),
-            found: show(config),
-        });
+        return Err(ModelError::NotAnObject { what: "the model's config".to_owned(), found: show(config) });
     };
     let model_type: ModelType = match map.get("model_type") {
         None | Some(Value::Null) => {
@@ -51,11 +48,7 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         }
         Some(Value::String(text)) => text.parse()?,
         Some(other) => {
-            return Err(fields::wrong_type(
-                "model_type",
-                other,
-                "a text such as \"llama\"",
-            ));
+            return Err(fields::wrong_type("model_type", other, "a text such as \"llama\""));
         }
     };
     let fields = Fields::new(map, model_type);
@@ -88,28 +81,18 @@ fn refuse_absurd_size(model: &Model) -> Result<(), ModelError> {
     let wide = u128::from;
     let (hidden, attention) = (wide(model.hidden_size), &model.attention);
     let heads = 2 * (wide(attention.num_heads) + wide(attention.num_kv_heads));
-    let matrices: u128 = if model.mlp.layout == MlpLayout::Plain {
-        2
-    } else {
-        3
-    };
+    let matrices: u128 = if model.mlp.layout == MlpLayout::Plain { 2 } else { 3 };
     let norms_and_biases: u128 = match attention.qk_norm {
         QkNorm::None => 16,
         _ => 32,
     };
-    let layer = (heads * wide(attention.head_dim)
-        + matrices * wide(model.mlp.intermediate_size)
-        + norms_and_biases)
-        * hidden;
-    let tables = (2 * wide(model.vocab_size)
-        + wide(model.embedding.learned_positions.unwrap_or(0)))
-        * hidden;
+    let layer =
+        (heads * wide(attention.head_dim) + matrices * wide(model.mlp.intermediate_size) + norms_and_biases) * hidden;
+    let tables = (2 * wide(model.vocab_size) + wide(model.embedding.learned_positions.unwrap_or(0))) * hidden;
     let parameters = layer * wide(model.num_hidden_layers) + tables;
     if parameters > wide(limits::PARAMETERS) {
         #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
-        return Err(ModelError::TooManyParameters {
-            parameters: parameters as f64,
-        });
+        return Err(ModelError::TooManyParameters { parameters: parameters as f64 });
     }
     Ok(())
 }

@@ -1,0 +1,249 @@
+//! Arguments of the commands.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::job::{AttnImplementation, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Optim, Precision};
+
+const EXAMPLES: &str = "\
+Examples:
+  vramplan estimate llama-2-7b
+  vramplan estimate llama-2-7b --qlora --r 16 --target-modules all-linear --gradient-checkpointing
+  vramplan estimate 7b --infer --prompt-length 4096 --precision nf4
+  vramplan estimate --job job.toml --batch 8 --json
+
+Exit codes:
+  0  the answer was printed
+  2  bad usage or input, or a job this version cannot answer; one line on standard error says why
+  1 and 3 are kept for answers of commands that judge whether a job fits";
+
+/// How much GPU memory a model needs to train or to serve, and what it is made of at its peak.
+#[derive(Debug, Parser)]
+#[command(name = "vramplan", version, after_help = EXAMPLES, max_term_width = 100, arg_required_else_help = true)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a job without its data and print what it takes
+    #[command(after_help = ESTIMATE_EXAMPLES, allow_negative_numbers = true)]
+    Estimate(Box<EstimateArgs>),
+    /// List the models that are known by name, or show one
+    #[command(after_help = MODELS_EXAMPLES, args_conflicts_with_subcommands = true)]
+    Models(ModelsArgs),
+    /// Count a model's parameters
+    #[command(after_help = PARAMS_EXAMPLES, allow_negative_numbers = true)]
+    Params(ParamsArgs),
+}
+
+const ESTIMATE_EXAMPLES: &str = "\
+Examples:
+  vramplan estimate llama-2-7b                    full fine-tuning in bf16, 1 x 2048 tokens
+  vramplan estimate llama-2-7b --qlora --r 16     LoRA on 4-bit weights
+  vramplan estimate 7b --infer --prompt-length 4096
+  vramplan estimate --job job.toml --timeline     a job file (TOML or JSON)
+  vramplan estimate --job job.toml --batch 8      ... with one of its fields changed
+  cat job.json | vramplan estimate --job - --json | jq .peak
+
+A flag is the job file's field of the same name and wins over the file.
+One that turns something on turns it off with `=false`, as in
+--gradient-checkpointing=false.";
+
+const MODELS_EXAMPLES: &str = "\
+Examples:
+  vramplan models
+  vramplan models llama
+  vramplan models show llama-2-7b";
+
+const PARAMS_EXAMPLES: &str = "\
+Examples:
+  vramplan params llama-2-7b
+  vramplan params llama-2-7b --r 8 --target-modules q_proj,v_proj
+  vramplan params ./config.json --json";
+
+#[derive(Debug, Args)]
+pub(super) struct EstimateArgs {
+    /// A model's name, a path to its config, a Hub id, or a size such as 7b
+    pub(super) model: Option<String>,
+    /// Job file, TOML or JSON; - reads standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub(super) job: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Plot allocated memory over the step
+    #[arg(long)]
+    pub(super) timeline: bool,
+    /// How to estimate: run the step, add up the tutorials' formula, or both side by side
+    #[arg(long, value_enum, default_value_t = Method::Step)]
+    pub(super) method: Method,
+    #[command(flatten)]
+    pub(super) common: CommonFlags,
+    #[command(flatten)]
+    pub(super) train: TrainFlags,
+    #[command(flatten)]
+    pub(super) lora: LoraFlags,
+    #[command(flatten)]
+    pub(super) infer: InferFlags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Method {
+    Step,
+    Formula,
+    Both,
+}
+
+/// Fields that training and inference share.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = "Model and batch")]
+pub(super) struct CommonFlags {
+    /// How the base model's weights are stored [default: bf16]
+    #[arg(long, value_parser = words::<Precision>(Precision::NAMES, Precision::ALIASES))]
+    pub(super) precision: Option<Precision>,
+    /// Quantise the scales of 4-bit weights too
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) double_quant: Option<bool>,
+    /// What quantised weights compute in [default: bf16]
+    #[arg(long, value_parser = words::<FloatType>(FloatType::NAMES, FloatType::ALIASES))]
+    pub(super) compute_dtype: Option<FloatType>,
+    /// Attention implementation [default: sdpa]
+    #[arg(long, value_parser = words::<AttnImplementation>(AttnImplementation::NAMES, AttnImplementation::ALIASES))]
+    pub(super) attn_implementation: Option<AttnImplementation>,
+    /// Sequences in a micro-batch [default: 1]
+    #[arg(long = "per-device-train-batch-size", visible_aliases = ["batch", "batch-size"], value_name = "N")]
+    pub(super) batch: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = "Training")]
+pub(super) struct TrainFlags {
+    /// Tokens in a sequence [default: 2048]
+    #[arg(long, visible_aliases = ["seq", "seq-length"], value_name = "N")]
+    pub(super) max_seq_length: Option<u64>,
+    /// Micro-batches in an optimizer step [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(super) gradient_accumulation_steps: Option<u64>,
+    /// Keep only each layer's input in forward, run the layer again in backward
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) gradient_checkpointing: Option<bool>,
+    /// Optimizer [default: adamw_torch]
+    #[arg(long, value_parser = words::<Optim>(Optim::NAMES, Optim::ALIASES))]
+    pub(super) optim: Option<Optim>,
+    /// Autocast, as TrainingArguments(bf16=True) [default: no]
+    #[arg(long, value_parser = words::<MixedPrecision>(MixedPrecision::NAMES, MixedPrecision::ALIASES))]
+    pub(super) mixed_precision: Option<MixedPrecision>,
+    /// Clip gradients to this norm; 0: do not [default: 1.0]
+    #[arg(long, value_name = "NORM")]
+    pub(super) max_grad_norm: Option<f64>,
+    /// A padding mask is passed to the model
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) attention_mask: Option<bool>,
+    /// =false: gradients stay allocated through the next forward [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) zero_grad_set_to_none: Option<bool>,
+    /// The loop holds the model's outputs during backward
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) keep_outputs: Option<bool>,
+    /// What is put on top of the model [default: causal-lm]
+    #[arg(long, value_parser = words::<Head>(Head::NAMES, Head::ALIASES))]
+    pub(super) head: Option<Head>,
+    /// GPUs that share each layer [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(super) tensor_parallel_size: Option<u64>,
+    /// Short for --precision nf4 --double-quant --lora
+    #[arg(long)]
+    pub(super) qlora: bool,
+}
+
+/// Any of them asks for LoRA.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = "LoRA")]
+pub(super) struct LoraFlags {
+    /// Train LoRA adapters; implied by the flags below
+    #[arg(long)]
+    pub(super) lora: bool,
+    /// Rank [default: 8]
+    #[arg(long, visible_alias = "lora-r", value_name = "N")]
+    pub(super) r: Option<u64>,
+    /// Scale [default: 8]
+    #[arg(long, value_name = "ALPHA")]
+    pub(super) lora_alpha: Option<f64>,
+    /// Dropout before the adapters [default: 0]
+    #[arg(long, value_name = "P")]
+    pub(super) lora_dropout: Option<f64>,
+    /// Modules to adapt, or all-linear [default: PEFT's for the model type]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(super) target_modules: Option<Vec<String>>,
+    /// Weight-decomposed adapters
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) use_dora: Option<bool>,
+    /// Modules trained whole beside the adapters
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(super) modules_to_save: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = "Inference")]
+pub(super) struct InferFlags {
+    /// Inference instead of training; implied by the flags below
+    #[arg(long)]
+    pub(super) infer: bool,
+    /// Tokens of each prompt [default: 2048]
+    #[arg(long, value_name = "N")]
+    pub(super) prompt_length: Option<u64>,
+    /// Tokens generated after the prompt [default: 8]
+    #[arg(long, value_name = "N")]
+    pub(super) max_new_tokens: Option<u64>,
+    /// Positions whose logits prefill computes; 0: all [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(super) logits_to_keep: Option<u64>,
+    /// How keys and values are stored [default: auto]
+    #[arg(long, value_parser = words::<KvCacheDtype>(KvCacheDtype::NAMES, KvCacheDtype::ALIASES))]
+    pub(super) kv_cache_dtype: Option<KvCacheDtype>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ModelsArgs {
+    #[command(subcommand)]
+    pub(super) command: Option<ModelsCommand>,
+    /// Only names and model types that contain this
+    pub(super) filter: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelsCommand {
+    /// Show what is known of one model
+    Show {
+        /// A model's name, a path to its config, a Hub id, or a size such as 7b
+        model: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ParamsArgs {
+    /// A model's name, a path to its config, a Hub id, or a size such as 7b
+    pub(super) model: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) lora: LoraFlags,
+}
+
+/// Reads one of `names` or their other spellings, and lists the names in the help.
+fn words<T>(
+    names: &'static [&'static str],
+    aliases: &'static [&'static [&'static str]],
+) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = JobError> + Clone + Send + Sync + 'static,
+{
+    let values = names.iter().zip(aliases).map(|(name, aliases)| PossibleValue::new(*name).aliases(*aliases));
+    PossibleValuesParser::new(values).try_map(|word| word.parse::<T>())
+}

@@ -1,0 +1,42 @@
+//! What can go wrong in a command.
+
+use std::path::{Path, PathBuf};
+
+use crate::job::JobError;
+
+/// Why a command gives no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    #[error("no model; name one, as in `vramplan estimate llama-2-7b`, or give a job file that does")]
+    NoModel,
+    #[error("{0}")]
+    Usage(String),
+    #[error("{}: {source}", name(path))]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{}: {source}", name(path))]
+    JobFile { path: PathBuf, source: JobError },
+    #[error(transparent)]
+    Job(#[from] JobError),
+    #[error("{0}")]
+    Backend(String),
+    #[error("standard output: {0}")]
+    Write(#[from] std::io::Error),
+    #[error("JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// How a job file is called in a message.
+fn name(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+impl CliError {
+    pub(super) fn usage(text: &str) -> Self {
+        Self::Usage(text.to_owned())
+    }
+
+    /// Whether the reader of our output left, as `head` does: no fault of ours or theirs.
+    pub(super) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Write(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}

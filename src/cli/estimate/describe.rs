@@ -1,0 +1,107 @@
+//! A job in words.
+
+use super::super::text::{bold, grouped, plain, warning, wrap};
+use super::backend;
+use crate::job::{Infer, Job, Lora, MixedPrecision, Peft, Precision, TargetModules, Train, Workload};
+use crate::model::{Model, Origin};
+
+/// The model and the job, and what was taken for granted.
+pub(super) fn heading(model: &Model, job: &Job, defaults: bool, parameters: u64, width: u16) -> String {
+    let name =
+        format!("{} ({}, {} parameters)", bold(plain(&model.name)), backend::model_type(model), grouped(parameters));
+    let mut out = format!("{name}\n{}\n", wrap(&workload(&job.workload), width, "  "));
+    if defaults {
+        out.push_str(&wrap("No job was given: this is full fine-tuning with the defaults.", width, "  "));
+        out.push('\n');
+    }
+    if model.origin == Origin::Guess {
+        let guess = wrap("The model is a Llama-shaped guess from its size alone.", width, "  ");
+        out.push_str(&warning(guess));
+        out.push('\n');
+    }
+    out
+}
+
+/// The LoRA settings of a job that trains adapters.
+pub(super) fn lora(job: &Job) -> Option<&Lora> {
+    match &job.workload {
+        Workload::Train(train) => train.lora(),
+        Workload::Infer(_) => None,
+    }
+}
+
+fn workload(workload: &Workload) -> String {
+    match workload {
+        Workload::Train(train) => training(train),
+        Workload::Infer(infer) => inference(infer),
+    }
+}
+
+fn training(train: &Train) -> String {
+    let mut words = vec![match &train.peft {
+        None => "full fine-tuning".to_owned(),
+        Some(Peft::Lora(lora)) => adapters(lora),
+        Some(other) => other.type_name().to_owned(),
+    }];
+    words.push(weights(train.precision, train.double_quant, train.compute_dtype.name()));
+    if train.mixed_precision != MixedPrecision::No {
+        words.push(format!("autocast {}", train.mixed_precision));
+    }
+    words.push(format!("batch {} x {} tokens", train.per_device_train_batch_size, train.max_seq_length));
+    if train.gradient_accumulation_steps > 1 {
+        words.push(format!("{} accumulation steps", train.gradient_accumulation_steps));
+    }
+    if train.gradient_checkpointing {
+        words.push("gradient checkpointing".to_owned());
+    }
+    words.push(train.optim.to_string());
+    words.push(format!("{} attention", train.attn_implementation));
+    for (on, what) in [
+        (!train.clips(), "no gradient clipping"),
+        (train.attention_mask, "attention mask"),
+        (!train.zero_grad_set_to_none, "gradients kept between steps"),
+        (train.keep_outputs, "outputs kept in backward"),
+    ] {
+        if on {
+            words.push(what.to_owned());
+        }
+    }
+    words.join(", ")
+}
+
+fn adapters(lora: &Lora) -> String {
+    let kind = if lora.use_dora { "DoRA" } else { "LoRA" };
+    let targets = match &lora.target_modules {
+        None => "PEFT's default modules".to_owned(),
+        Some(TargetModules::AllLinear) => "all linear modules".to_owned(),
+        Some(TargetModules::Names(names)) => names.join(" "),
+    };
+    let dropout = if lora.lora_dropout > 0.0 { format!(" with dropout {}", lora.lora_dropout) } else { String::new() };
+    let saved = match lora.modules_to_save.as_slice() {
+        [] => String::new(),
+        names => format!(" and {} whole", names.join(" ")),
+    };
+    format!("{kind} r={} on {targets}{dropout}{saved}", lora.r)
+}
+
+fn weights(precision: Precision, double_quant: bool, compute: &str) -> String {
+    let double = if double_quant { " double-quantised" } else { "" };
+    let computing = if precision.is_quantized() { format!(" computing in {compute}") } else { String::new() };
+    format!("{precision}{double} weights{computing}")
+}
+
+fn inference(infer: &Infer) -> String {
+    let logits = match infer.logits_to_keep {
+        0 => "logits of every position".to_owned(),
+        1 => "logits of the last position".to_owned(),
+        n => format!("logits of {n} positions"),
+    };
+    [
+        format!("inference with {}", infer.runtime),
+        weights(infer.precision, infer.double_quant, infer.compute_dtype.name()),
+        format!("batch {} x {} prompt + {} new tokens", infer.batch_size, infer.prompt_length, infer.max_new_tokens),
+        format!("{} attention", infer.attn_implementation),
+        logits,
+    ]
+    .join(", ")
+}

@@ -1,0 +1,296 @@
+//! Flags over a job file over defaults.
+
+use super::args::{CommonFlags, EstimateArgs, InferFlags, LoraFlags, TrainFlags};
+use super::error::CliError;
+use crate::job::{Infer, Job, JobFile, Lora, ModelRef, Peft, Precision, TargetModules, Train, Workload};
+
+/// The job that the arguments and the file, if there is one, ask for together.
+pub(super) fn job(args: &EstimateArgs, file: Option<JobFile>) -> Result<Job, CliError> {
+    let file = file.unwrap_or_default();
+    let model = args.model.clone().map(ModelRef::Named).or(file.model).ok_or(CliError::NoModel)?;
+    let workload = match (file.train, file.infer, args.infer.first()) {
+        (Some(_), Some(_), _) => {
+            return Err(CliError::usage("the job file has both [train] and [infer]; remove one of them"));
+        }
+        (Some(_), None, Some(flag)) => {
+            return Err(CliError::Usage(format!(
+                "{flag}: the job file has [train]; remove the flag, or write [infer] instead"
+            )));
+        }
+        (None, None, Some(_)) => Workload::Infer(infer_job(args, Infer::default())?),
+        (None, Some(infer), _) => Workload::Infer(infer_job(args, infer)?),
+        (train, None, None) => Workload::Train(train_job(args, train.unwrap_or_default())?),
+    };
+    Ok(Job { model, workload })
+}
+
+fn train_job(args: &EstimateArgs, mut train: Train) -> Result<Train, CliError> {
+    let TrainFlags {
+        max_seq_length,
+        gradient_accumulation_steps,
+        gradient_checkpointing,
+        optim,
+        mixed_precision,
+        max_grad_norm,
+        attention_mask,
+        zero_grad_set_to_none,
+        keep_outputs,
+        head,
+        tensor_parallel_size,
+        qlora,
+    } = args.train;
+    if qlora {
+        train.precision = Precision::Nf4;
+        // An explicit 8-bit or float precision keeps the rest of the shorthand and has no scales to quantise.
+        train.double_quant = args.common.precision.is_none_or(Precision::is_4bit);
+    }
+    let CommonFlags { precision, double_quant, compute_dtype, attn_implementation, batch } = args.common;
+    set(&mut train.precision, precision);
+    set(&mut train.double_quant, double_quant);
+    set(&mut train.compute_dtype, compute_dtype);
+    set(&mut train.attn_implementation, attn_implementation);
+    set(&mut train.per_device_train_batch_size, batch);
+    set(&mut train.max_seq_length, max_seq_length);
+    set(&mut train.gradient_accumulation_steps, gradient_accumulation_steps);
+    set(&mut train.gradient_checkpointing, gradient_checkpointing);
+    set(&mut train.optim, optim);
+    set(&mut train.mixed_precision, mixed_precision);
+    set(&mut train.max_grad_norm, max_grad_norm.map(Some));
+    set(&mut train.attention_mask, attention_mask);
+    set(&mut train.zero_grad_set_to_none, zero_grad_set_to_none);
+    set(&mut train.keep_outputs, keep_outputs);
+    set(&mut train.head, head);
+    set(&mut train.tensor_parallel_size, tensor_parallel_size);
+    if qlora || args.lora.first().is_some() {
+        let lora = match train.peft.take() {
+            Some(Peft::Lora(lora)) => lora,
+            Some(other) if !(qlora || args.lora.lora) => {
+                let flag = args.lora.first().unwrap_or("--lora");
+                return Err(CliError::Usage(format!(
+                    "{flag}: only LoRA has it and the job file says type = \"{}\"; add --lora or remove the flag",
+                    other.type_name()
+                )));
+            }
+            _ => Lora::default(),
+        };
+        train.peft = Some(Peft::Lora(args.lora.over(lora)));
+    }
+    Ok(train)
+}
+
+fn infer_job(args: &EstimateArgs, mut infer: Infer) -> Result<Infer, CliError> {
+    if let Some(flag) = args.train.first().or(args.lora.first()) {
+        return Err(CliError::Usage(format!("{flag}: only training has it; remove it, or ask for training")));
+    }
+    let CommonFlags { precision, double_quant, compute_dtype, attn_implementation, batch } = args.common;
+    let InferFlags { infer: _, prompt_length, max_new_tokens, logits_to_keep, kv_cache_dtype } = args.infer;
+    set(&mut infer.precision, precision);
+    set(&mut infer.double_quant, double_quant);
+    set(&mut infer.compute_dtype, compute_dtype);
+    set(&mut infer.attn_implementation, attn_implementation);
+    set(&mut infer.batch_size, batch);
+    set(&mut infer.prompt_length, prompt_length);
+    set(&mut infer.max_new_tokens, max_new_tokens);
+    set(&mut infer.logits_to_keep, logits_to_keep);
+    set(&mut infer.kv_cache_dtype, kv_cache_dtype);
+    Ok(infer)
+}
+
+fn set<T>(field: &mut T, flag: Option<T>) {
+    if let Some(value) = flag {
+        *field = value;
+    }
+}
+
+impl LoraFlags {
+    /// `lora` with the flags that were given.
+    pub(super) fn over(&self, mut lora: Lora) -> Lora {
+        set(&mut lora.r, self.r);
+        set(&mut lora.lora_alpha, self.lora_alpha);
+        set(&mut lora.lora_dropout, self.lora_dropout);
+        set(&mut lora.use_dora, self.use_dora);
+        set(&mut lora.modules_to_save, self.modules_to_save.clone());
+        if let Some(names) = &self.target_modules {
+            lora.target_modules = Some(match names.as_slice() {
+                [all] if all == "all-linear" => TargetModules::AllLinear,
+                _ => TargetModules::Names(names.clone()),
+            });
+        }
+        lora
+    }
+
+    /// The first of the flags that was given.
+    pub(super) fn first(&self) -> Option<&'static str> {
+        first(&[
+            (self.lora, "--lora"),
+            (self.r.is_some(), "--r"),
+            (self.lora_alpha.is_some(), "--lora-alpha"),
+            (self.lora_dropout.is_some(), "--lora-dropout"),
+            (self.target_modules.is_some(), "--target-modules"),
+            (self.use_dora.is_some(), "--use-dora"),
+            (self.modules_to_save.is_some(), "--modules-to-save"),
+        ])
+    }
+}
+
+impl TrainFlags {
+    fn first(&self) -> Option<&'static str> {
+        first(&[
+            (self.max_seq_length.is_some(), "--max-seq-length"),
+            (self.gradient_accumulation_steps.is_some(), "--gradient-accumulation-steps"),
+            (self.gradient_checkpointing.is_some(), "--gradient-checkpointing"),
+            (self.optim.is_some(), "--optim"),
+            (self.mixed_precision.is_some(), "--mixed-precision"),
+            (self.max_grad_norm.is_some(), "--max-grad-norm"),
+            (self.attention_mask.is_some(), "--attention-mask"),
+            (self.zero_grad_set_to_none.is_some(), "--zero-grad-set-to-none"),
+            (self.keep_outputs.is_some(), "--keep-outputs"),
+            (self.head.is_some(), "--head"),
+            (self.tensor_parallel_size.is_some(), "--tensor-parallel-size"),
+            (self.qlora, "--qlora"),
+        ])
+    }
+}
+
+impl InferFlags {
+    fn first(&self) -> Option<&'static str> {
+        first(&[
+            (self.infer, "--infer"),
+            (self.prompt_length.is_some(), "--prompt-length"),
+            (self.max_new_tokens.is_some(), "--max-new-tokens"),
+            (self.logits_to_keep.is_some(), "--logits-to-keep"),
+            (self.kv_cache_dtype.is_some(), "--kv-cache-dtype"),
+        ])
+    }
+}
+
+fn first(flags: &[(bool, &'static str)]) -> Option<&'static str> {
+    flags.iter().find(|(given, _)| *given).map(|(_, name)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::args::{Cli, Command};
+    use super::*;
+    use crate::job::{AttnImplementation, FloatType, KvCacheDtype, MixedPrecision, Optim};
+
+    fn ask(flags: &str, file: &str) -> Result<Workload, String> {
+        let words = ["vramplan", "estimate", "m"].into_iter().chain(flags.split_whitespace());
+        let Command::Estimate(args) = Cli::try_parse_from(words).map_err(|error| error.to_string())?.command else {
+            return Err("another command".to_owned());
+        };
+        let file = file.parse::<JobFile>().map_err(|error| error.to_string())?;
+        job(&args, Some(file)).map(|job| job.workload).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn training(flags: &str, file: &str) -> Train {
+        match ask(flags, file) {
+            Ok(Workload::Train(train)) => train,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_training_flag_arrives() {
+        let flags = "--precision nf4 --double-quant --compute-dtype fp16 --mixed-precision bf16 --batch 4 --seq 512 \
+                     --gradient-accumulation-steps 2 --gradient-checkpointing --optim adamw_bnb_8bit --max-grad-norm 0 \
+                     --attn-implementation eager --attention-mask --zero-grad-set-to-none=false --keep-outputs \
+                     --r 16 --lora-alpha 32 --lora-dropout 0.1 --target-modules q_proj,v_proj --use-dora \
+                     --modules-to-save lm_head,embed_tokens";
+        let words = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+        let lora = Lora {
+            r: 16,
+            lora_alpha: 32.0,
+            lora_dropout: 0.1,
+            target_modules: Some(TargetModules::Names(words(["q_proj", "v_proj"]))),
+            use_dora: true,
+            modules_to_save: words(["lm_head", "embed_tokens"]),
+            ..Lora::default()
+        };
+        let expected = Train {
+            precision: Precision::Nf4,
+            double_quant: true,
+            compute_dtype: FloatType::Fp16,
+            mixed_precision: MixedPrecision::Bf16,
+            per_device_train_batch_size: 4,
+            max_seq_length: 512,
+            gradient_accumulation_steps: 2,
+            gradient_checkpointing: true,
+            optim: Optim::Adamw8bit,
+            max_grad_norm: Some(0.0),
+            attn_implementation: AttnImplementation::Eager,
+            attention_mask: true,
+            zero_grad_set_to_none: false,
+            keep_outputs: true,
+            peft: Some(Peft::Lora(lora)),
+            ..Train::default()
+        };
+        assert_eq!(training(flags, ""), expected);
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_leave_the_rest() {
+        let file = "[train]\nmax_seq_length = 512\ngradient_checkpointing = true\n[train.peft]\ntype = \"lora\"\nr = 4\n\
+                    target_modules = \"all-linear\"";
+        let train = training("--batch-size 2 --gradient-checkpointing=false --lora-r 32", file);
+        let lora = Lora { r: 32, target_modules: Some(TargetModules::AllLinear), ..Lora::default() };
+        let expected = Train {
+            per_device_train_batch_size: 2,
+            max_seq_length: 512,
+            peft: Some(Peft::Lora(lora)),
+            ..Train::default()
+        };
+        assert_eq!(train, expected);
+    }
+
+    #[test]
+    fn qlora_is_nf4_with_double_quantisation_and_lora() {
+        let train = training("--qlora --r 4", "");
+        assert_eq!(
+            (train.precision, train.double_quant, train.lora().map(|lora| lora.r)),
+            (Precision::Nf4, true, Some(4))
+        );
+        let eight = training("--qlora --precision int8", "");
+        assert_eq!((eight.precision, eight.double_quant, eight.lora().is_some()), (Precision::Int8, false, true));
+        assert!(!training("--qlora --double-quant=false", "").double_quant);
+    }
+
+    #[test]
+    fn inference_is_asked_for_by_its_flags() {
+        let expected = Infer {
+            precision: Precision::Fp16,
+            batch_size: 3,
+            prompt_length: 100,
+            max_new_tokens: 9,
+            logits_to_keep: 0,
+            kv_cache_dtype: KvCacheDtype::Fp16,
+            ..Infer::default()
+        };
+        let flags = "--prompt-length 100 --max-new-tokens 9 --logits-to-keep 0 --kv-cache-dtype fp16 --batch 3 --precision fp16";
+        assert_eq!(ask(flags, ""), Ok(Workload::Infer(expected)));
+        assert_eq!(ask("--infer", ""), Ok(Workload::Infer(Infer::default())));
+        let batch = Infer { batch_size: 5, ..Infer::default() };
+        assert_eq!(ask("", "[infer]\nbatch_size = 5"), Ok(Workload::Infer(batch)));
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for (flags, file, line) in [
+            ("--infer --optim sgd", "", "--optim: only training has it; remove it, or ask for training"),
+            ("--r 8", "[infer]", "--r: only training has it; remove it, or ask for training"),
+            ("--infer", "[train]", "--infer: the job file has [train]; remove the flag, or write [infer] instead"),
+            ("", "[train]\n[infer]", "the job file has both [train] and [infer]; remove one of them"),
+            (
+                "--r 8",
+                "[train.peft]\ntype = \"ia3\"",
+                "--r: only LoRA has it and the job file says type = \"ia3\"; add --lora or remove the flag",
+            ),
+        ] {
+            assert_eq!(ask(flags, file), Err(line.to_owned()));
+        }
+        assert!(training("--lora", "[train.peft]\ntype = \"ia3\"").lora().is_some());
+    }
+}

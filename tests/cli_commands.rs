@@ -1,0 +1,210 @@
+//! The command as its users meet it: exit codes, standard output, and one line on standard error.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::Read;
+use std::process::{Command as Process, Stdio};
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn vramplan(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("vramplan").unwrap();
+    command.env_remove("COLUMNS").args(arguments);
+    command
+}
+
+fn printed(arguments: &[&str]) -> String {
+    let output = vramplan(arguments).assert().success().stderr("").get_output().stdout.clone();
+    String::from_utf8(output).unwrap()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn errors_are_one_line_and_exit_code_2() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["estimate"], "no model; name one, as in `vramplan estimate llama-2-7b`, or give a job file that does"),
+        (
+            &["estimate", "llama-2-7b", "--double-quant"],
+            "train.double_quant = true: only 4-bit weights have scales to quantise, not bf16; set precision = \"nf4\" or \
+             double_quant = false",
+        ),
+        (
+            &["estimate", "llama-2-7b", "--precision", "nf4"],
+            "train.precision = \"nf4\": quantised weights cannot be trained; add [train.peft] type = \"lora\", or use bf16, \
+             fp16 or fp32",
+        ),
+        (
+            &["estimate", "llama-2-7b", "--batch", "0"],
+            "train.per_device_train_batch_size = 0: give a number from 1 to 1048576",
+        ),
+        (
+            &["estimate", "llama-2-7b", "--batch", "-1"],
+            "invalid value '-1' for '--per-device-train-batch-size <N>': invalid digit found in string",
+        ),
+        (
+            &["estimate", "llama-2-7b", "--head", "mlm"],
+            "invalid value 'mlm' for '--head <HEAD>'; [possible values: causal-lm, seq-cls, seq2seq-lm]",
+        ),
+        (
+            &["estimate", "llama-2-7b", "--infer", "--r", "8"],
+            "--r: only training has it; remove it, or ask for training",
+        ),
+        (&["estimate", "--job", "no/such.toml"], "no/such.toml: No such file or directory (os error 2)"),
+        (&["params", "llama-2-7b", "--r", "0"], "train.peft.r = 0: give a number from 1 to 65536"),
+        (&["models", "zzz"], "no known model's name or type contains `zzz`; `vramplan models` lists all"),
+        (&["frobnicate"], "unrecognized subcommand 'frobnicate'"),
+    ];
+    for (arguments, line) in cases {
+        vramplan(arguments).assert().code(2).stdout("").stderr(format!("error: {line}\n"));
+    }
+}
+
+#[test]
+fn an_unknown_model_is_an_error() {
+    let output =
+        vramplan(&["estimate", "no-such-model-\u{1b}[31m"]).assert().code(2).stdout("").get_output().stderr.clone();
+    let text = String::from_utf8(output).unwrap();
+    assert!(text.starts_with("error: ") && text.lines().count() == 1 && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn a_job_file_is_read_from_standard_input_as_toml_and_json() {
+    let toml = "model = \"llama-2-7b\"\n[train]\nmax_seq_length = 128\n[train.peft]\ntype = \"lora\"\ntarget_modules = [\"q_proj\", \"v_proj\"]";
+    let same = r#"{"model": "llama-2-7b", "train": {"max_seq_length": 128,
+                   "peft": {"type": "lora", "target_modules": ["q_proj", "v_proj"]}}}"#;
+    let answers = [toml, same].map(|job| {
+        let assert = vramplan(&["estimate", "--job", "-", "--json"]).write_stdin(job).assert().success().stderr("");
+        json(&String::from_utf8(assert.get_output().stdout.clone()).unwrap())
+    });
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0]["model"]["trainable_parameters"], 4_194_304);
+}
+
+#[test]
+fn a_job_file_on_disk_is_named_where_it_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    std::fs::write(&path, "model = \"llama-2-7b\"\n[train]\nr = 8\n").unwrap();
+    let line = format!("error: {}: unknown field `train.r`; it belongs in [train.peft]\n", path.display());
+    vramplan(&["estimate", "--job"]).arg(&path).assert().code(2).stdout("").stderr(line);
+}
+
+#[test]
+fn json_has_the_documented_keys() {
+    let estimate = json(&printed(&["estimate", "llama-2-7b", "--json"]));
+    assert_eq!(estimate["schema"], "vramplan.estimate/1");
+    for key in ["model", "peak", "at_peak", "held", "phases", "basis"] {
+        assert!(!estimate[key].is_null(), "{key}");
+    }
+    for key in ["allocated_bytes", "reserved_bytes", "device_bytes"] {
+        assert!(estimate["peak"][key].is_u64(), "{key}");
+    }
+    let parts: u64 = estimate["at_peak"].as_object().unwrap().values().map(|bytes| bytes.as_u64().unwrap()).sum();
+    assert_eq!(estimate["peak"]["allocated_bytes"], parts);
+    assert!(estimate.get("timeline").is_none() && estimate.get("formula").is_none());
+}
+
+#[test]
+fn timeline_and_formula_are_added_where_asked_for() {
+    let estimate = json(&printed(&["estimate", "llama-2-7b", "--json", "--timeline", "--method", "both"]));
+    assert!(!estimate["timeline"].as_array().unwrap().is_empty());
+    assert_eq!(
+        keys(&estimate["formula"]),
+        ["activations", "gradients", "kv_cache", "optimizer", "total_bytes", "weights"]
+    );
+    let text = printed(&["estimate", "llama-2-7b", "--timeline", "--method", "both"]);
+    assert!(text.contains("└forward─") && text.contains("formula GiB"), "{text}");
+}
+
+#[test]
+fn the_formula_alone_runs_no_step() {
+    let formula = json(&printed(&["estimate", "llama-2-7b", "--json", "--method", "formula", "--precision", "fp32"]));
+    assert_eq!(formula["schema"], "vramplan.formula/1");
+    assert_eq!(formula["formula"]["weights"], 6_738_415_616_u64 * 4);
+    assert!(formula.get("peak").is_none());
+}
+
+#[test]
+fn parameters_are_counted_with_and_without_adapters() {
+    let plain = json(&printed(&["params", "llama-2-7b", "--json"]));
+    assert_eq!(
+        (&plain["parameters"], &plain["trainable_parameters"]),
+        (&6_738_415_616_u64.into(), &6_738_415_616_u64.into())
+    );
+    let parts: u64 = plain["parts"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!(parts, 6_738_415_616);
+    let lora = printed(&["params", "llama-2-7b", "--r", "8", "--target-modules", "q_proj,v_proj"]);
+    assert!(
+        lora.contains("trainable params: 4,194,304 || all params: 6,742,609,920 || trainable%: 0.0622\n"),
+        "{lora}"
+    );
+}
+
+#[test]
+fn models_are_listed_and_shown() {
+    assert!(printed(&["models"]).contains("llama-2-7b"));
+    assert!(printed(&["models", "LLAMA-2"]).contains("llama-2-7b"));
+    let shown = printed(&["models", "show", "llama-2-7b"]);
+    assert!(shown.contains("6,738,415,616 parameters") && shown.contains("intermediate_size"), "{shown}");
+}
+
+#[test]
+fn nothing_is_coloured_or_wider_than_asked_for_in_a_pipe() {
+    let text = vramplan(&["estimate", "llama-2-7b", "--timeline"]).env("COLUMNS", "60").assert().success();
+    let text = String::from_utf8(text.get_output().stdout.clone()).unwrap();
+    assert!(!text.contains('\u{1b}'));
+    for line in text.lines().filter(|line| !line.starts_with("trainable params")) {
+        assert!(line.chars().count() <= 60, "{line}");
+    }
+}
+
+#[test]
+fn defaults_are_said_to_be_defaults() {
+    let said = "No job was given";
+    assert!(printed(&["estimate", "llama-2-7b"]).contains(said));
+    assert!(!printed(&["estimate", "llama-2-7b", "--batch", "2"]).contains(said));
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let mut child = Process::new(assert_cmd::cargo::cargo_bin("vramplan"))
+        .args(["estimate", "llama-2-7b", "--json", "--timeline"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut errors = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert_eq!((child.wait().unwrap().code(), errors.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn help_shows_examples_and_exit_codes() {
+    let help = printed(&["--help"]);
+    assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
+    for command in ["estimate", "models", "params"] {
+        assert!(printed(&[command, "--help"]).contains("Examples:"), "{command}");
+    }
+    vramplan(&[]).assert().code(2).stdout("");
+    assert!(printed(&["--version"]).starts_with("vramplan "));
+}
+
+/// A flag that the job file has not, or the other way round, is a mistake in one of them.
+#[test]
+fn every_field_of_the_job_file_has_its_flag() {
+    let help = printed(&["estimate", "--help"]);
+    let train = serde_json::to_value(vramplan::job::Train::default()).unwrap();
+    for field in keys(&train) {
+        let flag = format!("--{}", field.replace('_', "-"));
+        assert!(help.contains(&flag), "{flag}");
+    }
+}
