@@ -129,13 +129,17 @@ impl SelfAttention {
         let groups = self.spec.num_heads / self.spec.num_kv_heads;
         let key = repeat_kv(cx, key, groups);
         let value = repeat_kv(cx, value, groups);
-        let weights = cx.mul_scalar(cx.matmul(query, cx.transpose(&key, 2, 3)), 1.0);
-        let weights = match mask {
-            Some(mask) => cx.add(weights, mask),
-            None => weights,
-        };
-        let weights = cx.cast(cx.softmax(weights, DType::F32), query.dtype());
-        let weights = cx.dropout(weights, self.spec.dropout);
+        let mut weights = cx.mul_scalar(cx.matmul(query, cx.transpose(&key, 2, 3)), 1.0);
+        if self.spec.logit_softcap {
+            weights = cx.mul_scalar(&weights, 1.0);
+            weights = cx.tanh(&weights);
+            weights = cx.mul_scalar(&weights, 1.0);
+        }
+        if let Some(mask) = mask {
+            weights = cx.add(&weights, mask);
+        }
+        weights = cx.cast(cx.softmax(&weights, DType::F32), query.dtype());
+        weights = cx.dropout(&weights, self.spec.dropout);
         let out = cx.matmul(&weights, &value);
         cx.contiguous(cx.transpose(out, 1, 2))
     }

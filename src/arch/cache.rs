@@ -32,8 +32,8 @@ impl KvCache {
                 self.layers.borrow_mut()[layer].0 = keys.clone();
                 (keys, cx.cat(&[old_values, &values], -2))
             }
-            // the first concatenation is with an empty tensor: a copy
-            None => (cx.cat(&[&keys], -2), cx.cat(&[&values], -2)),
+            // the first concatenation is with an empty tensor of the keys' type: a copy
+            None => (cx.cat(&[&keys], -2), cx.cat_as(&[&values], -2, keys.dtype().promote(values.dtype()))),
         });
         let mut layers = self.layers.borrow_mut();
         if layer < layers.len() {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::attention::Attend;
 use super::cache::KvCache;
 use super::layer::DecoderLayer;
+use super::masks::MaskRequest;
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
 use crate::job::AttnImplementation;
@@ -30,6 +31,8 @@ pub struct Forward<'a> {
     pub checkpointing: bool,
     /// The embeddings' output is made to require gradients (`enable_input_require_grads`).
     pub input_require_grads: bool,
+    /// A padding mask, `[batch, length]`.
+    pub attention_mask: Option<&'a Tensor>,
     /// The cache keys and values go to.
     pub cache: Option<&'a KvCache>,
 }
@@ -53,8 +56,20 @@ impl Decoder {
         let embeds = self.embed.forward(cx, ids);
         let embeds = if run.input_require_grads && !embeds.requires_grad() { trainable_copy(&embeds) } else { embeds };
         let positions = crate::nn::positions(cx, ids.dim(1));
+        let past = run.cache.map_or(0, KvCache::length);
+        let request = |sliding_window| MaskRequest {
+            implementation: run.implementation,
+            batch: ids.dim(0),
+            queries: ids.dim(1),
+            keys: past + ids.dim(1),
+            padding: run.attention_mask,
+            positions: run.cache.is_none().then_some(&positions),
+            sliding_window,
+            dtype: embeds.dtype(),
+        };
+        let mask = request(None).make(cx);
         let rotary = self.rotary.as_ref().map(|rotary| rotary.forward(cx, &positions, embeds.dtype()));
-        let attend = Attend { implementation: run.implementation, rotary, mask: None };
+        let attend = Attend { implementation: run.implementation, rotary, mask };
         let mut hidden = embeds.clone();
         for (i, layer) in self.layers.iter().enumerate() {
             hidden = if run.checkpointing {
@@ -80,11 +95,9 @@ impl Decoder {
         cx.within(Category::Logits, || {
             let logits = cx.cast(logits, DType::F32);
             let [batch, length] = [labels.dim(0), labels.dim(1)];
-            let shifted = {
-                let padded =
-                    cx.launch(Kernel::Cat { dim: -1 }, &[labels], Layout::contiguous(&[batch, length + 1]), DType::I64);
-                cx.contiguous(cx.narrow(padded, -1, 1, length))
-            };
+            let padded_layout = Layout::contiguous(&[batch, length + 1]);
+            let padded = cx.launch(Kernel::Cat { dim: -1 }, &[labels], padded_layout, DType::I64);
+            let shifted = cx.contiguous(cx.narrow(&padded, -1, 1, length));
             let rows = batch * length;
             let vocab_size = logits.dim(-1);
             let logits = cx.reshape(logits, &[rows, vocab_size]);

@@ -4,6 +4,7 @@ mod attention;
 mod cache;
 mod decoder;
 mod layer;
+mod masks;
 mod mlp;
 mod names;
 

@@ -19,6 +19,7 @@ pub(super) struct Training<'a> {
     trainable: Vec<Tensor>,
     ids: Tensor,
     labels: Tensor,
+    attention_mask: Option<Tensor>,
 }
 
 impl<'a> Training<'a> {
@@ -31,9 +32,10 @@ impl<'a> Training<'a> {
         cx.ledger().empty_cache();
         let shape = [job.per_device_train_batch_size, job.max_seq_length];
         let ids = cx.input("input_ids", &shape, DType::I64);
+        let attention_mask = job.attention_mask.then(|| cx.input("attention_mask", &shape, DType::I64));
         let labels = cx.input("labels", &shape, DType::I64);
         let optimizer = Optimizer::new(job.optim, trainable.clone());
-        Self { cx, job, decoder, optimizer, trainable, ids, labels }
+        Self { cx, job, decoder, optimizer, trainable, ids, labels, attention_mask }
     }
 
     /// One optimizer step, over as many micro-batches as are accumulated (from the third on they repeat the second).
@@ -65,6 +67,7 @@ impl<'a> Training<'a> {
                 implementation: self.job.attn_implementation,
                 checkpointing: self.job.gradient_checkpointing,
                 input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
+                attention_mask: self.attention_mask.as_ref(),
                 cache: cache.as_ref(),
             };
             let hidden = self.decoder.hidden(cx, &self.ids, run);

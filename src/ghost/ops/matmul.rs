@@ -36,9 +36,10 @@ impl Context {
         let (cast_x, cast_weight, cast_bias);
         let (x, weight, bias) = match self.autocast_dtype() {
             Some(dtype) => {
-                cast_x = self.autocast_to(x, dtype);
-                cast_weight = self.autocast_to(weight, dtype);
+                // C++ evaluates the casts of a call's arguments from the last to the first
                 cast_bias = bias.map(|bias| self.autocast_to(bias, dtype));
+                cast_weight = self.autocast_to(weight, dtype);
+                cast_x = self.autocast_to(x, dtype);
                 (&cast_x, &cast_weight, cast_bias.as_ref())
             }
             None => (x, weight, bias),
@@ -69,7 +70,9 @@ impl Context {
                     incoming.needs(first + 1).then(|| {
                         let x = incoming.saved(0);
                         if transposed {
-                            cx.product(A_TRANSPOSED, grad, x, &[out_features, inner])
+                            // the transpose of a product, hence a view
+                            let product = cx.product(A_TRANSPOSED, grad, x, &[out_features, inner]);
+                            cx.alias(Kernel::View, &product, *product.layout())
                         } else {
                             cx.product(A_TRANSPOSED, x, grad, &[inner, out_features])
                         }
@@ -101,8 +104,8 @@ impl Context {
         let (cast_a, cast_b);
         let (a, b) = match self.autocast_dtype() {
             Some(dtype) => {
-                cast_a = self.autocast_to(a, dtype);
                 cast_b = self.autocast_to(b, dtype);
+                cast_a = self.autocast_to(a, dtype);
                 (&cast_a, &cast_b)
             }
             None => (a, b),

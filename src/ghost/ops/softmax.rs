@@ -11,9 +11,13 @@ use crate::ghost::layout::Layout;
 use crate::ghost::tensor::Tensor;
 
 impl Context {
-    /// `softmax(a, dim=-1, dtype=dtype)`: saves its output; the cast is part of the kernel, forth and back.
+    /// `softmax(a, dim=-1, dtype=dtype)`: saves its output; for fp16 to fp32 the cast is part of the
+    /// kernel, forth and back.
     pub fn softmax(&self, a: impl Borrow<Tensor>, dtype: DType) -> Tensor {
-        let a = a.borrow();
+        // only fp16 has a kernel that casts on the way (`SoftMax.cpp`)
+        let fused = a.borrow().dtype() == DType::F16 && dtype == DType::F32;
+        let a = if fused { a.borrow().clone() } else { self.cast(a.borrow(), dtype) };
+        let a = &a;
         let node = self.record(&[a], &[]);
         let layout = Layout::contiguous(a.dims());
         let mut out = self.launch(Kernel::Softmax, &[a], layout, dtype);
@@ -21,12 +25,12 @@ impl Context {
             node.save_output(self, &out);
             let back = a.dtype();
             node.finish(self, &mut [&mut out], move |cx, incoming| {
-                smallvec![Some(cx.launch(
-                    Kernel::SoftmaxBackward,
-                    &[incoming.grad, incoming.saved(0)],
-                    Layout::contiguous(incoming.grad.dims()),
-                    back
-                ))]
+                let (grad, output) = (incoming.grad, incoming.saved(0));
+                let layout = Layout::contiguous(grad.dims());
+                let result = cx.launch(Kernel::SoftmaxBackward, &[grad, output], layout, back);
+                // grad * output, which the kernel then sums (`SoftMax.cu`)
+                drop(cx.binary(Kernel::Mul, grad, output));
+                smallvec![Some(result)]
             });
         }
         out

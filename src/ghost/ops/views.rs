@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 
 use smallvec::smallvec;
 
+use crate::dtype::DType;
 use crate::ghost::context::Context;
 use crate::ghost::executor::Kernel;
 use crate::ghost::layout::Layout;
@@ -121,22 +122,26 @@ impl Context {
 
     /// `torch.cat(parts, dim)`: a new tensor; backward hands out views of the gradient.
     pub fn cat(&self, parts: &[&Tensor], dim: isize) -> Tensor {
-        let node = self.record(parts, &[]);
-        let mut dims = *parts[0].layout();
-        let total: u64 = parts.iter().map(|p| p.dim(dim)).sum();
-        dims = dims.narrow(dim, total);
         let dtype = parts.iter().fold(parts[0].dtype(), |dtype, p| dtype.promote(p.dtype()));
-        let mut out = self.launch(Kernel::Cat { dim }, parts, Layout::contiguous(dims.dims()), dtype);
+        self.cat_as(parts, dim, dtype)
+    }
+
+    /// [`Context::cat`] into a tensor of a given type.
+    pub fn cat_as(&self, parts: &[&Tensor], dim: isize, dtype: DType) -> Tensor {
+        let node = self.record(parts, &[]);
+        let total: u64 = parts.iter().map(|p| p.dim(dim)).sum();
+        let whole = parts[0].layout().narrow(dim, total);
+        let mut out = self.launch(Kernel::Cat { dim }, parts, Layout::contiguous(whole.dims()), dtype);
         if let Some(node) = node {
-            let lens: Vec<u64> = parts.iter().map(|p| p.dim(dim)).collect();
+            let lens: Vec<(u64, DType)> = parts.iter().map(|p| (p.dim(dim), p.dtype())).collect();
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 let mut start = 0;
                 lens.iter()
-                    .map(|&len| {
-                        let layout = incoming.grad.layout().narrow(dim, len);
-                        let part = cx.alias(Kernel::Narrow { dim, start }, incoming.grad, layout);
+                    .map(|&(len, dtype)| {
+                        let grad = incoming.grad;
+                        let part = cx.alias(Kernel::Narrow { dim, start }, grad, grad.layout().narrow(dim, len));
                         start += len;
-                        Some(part)
+                        Some(cx.cast(part, dtype))
                     })
                     .collect()
             });

@@ -1,0 +1,103 @@
+//! Memory-efficient attention (`aten/src/ATen/native/transformers/cuda/attention{,_backward}.cu`, torch 2.11).
+
+use smallvec::smallvec;
+
+use crate::dtype::DType;
+use crate::ghost::context::Context;
+use crate::ghost::executor::Kernel;
+use crate::ghost::layout::Layout;
+use crate::ghost::tensor::Tensor;
+
+/// Rows of the log-sum-exp are padded to this (`kAlignLSE`).
+const ALIGN_LSE: u64 = 32;
+/// The last dimension of a mask is padded to this (`mem_eff_alignment`).
+const ALIGN_BIAS: u64 = 8;
+/// A lock and a counter before each block of the query gradient's temporary storage (`GradQTempStorage`).
+const BLOCK_HEADER: u64 = 16;
+
+/// Query rows and columns of a block of the backward kernel that serves heads of this width on compute capability 8.0.
+fn backward_block(width: u64, dtype: DType) -> (u64, u64) {
+    match (width, dtype) {
+        (..=64, _) => (64, 64),
+        (..=128, DType::F32) => (128, 64),
+        (..=128, _) => (128, 128),
+        (_, DType::F32) => (64, 64),
+        _ => (64, 128),
+    }
+}
+
+/// Bytes one head's backward keeps its query gradient in before it is rounded to the output's type.
+fn backward_workspace(length: u64, width: u64, dtype: DType) -> u64 {
+    let (rows, columns) = backward_block(width, dtype);
+    length.div_ceil(rows) * width.div_ceil(columns) * (BLOCK_HEADER + rows * columns * DType::F32.bytes())
+}
+
+impl Context {
+    /// A boolean mask as an additive one in `dtype`, its rows padded where the kernel wants that
+    /// (`convert_boolean_attn_mask`, `pad_bias`).
+    pub(super) fn attention_bias(&self, mask: &Tensor, dtype: DType, padded: bool) -> Tensor {
+        let bias = if mask.dtype() == DType::Bool {
+            let scalar = || self.launch(Kernel::Scratch("mask value"), &[], Layout::contiguous(&[]), dtype);
+            let (_zero, _lowest) = (scalar(), scalar());
+            self.launch(Kernel::Where, &[mask], Layout::contiguous(mask.dims()), dtype)
+        } else {
+            mask.clone()
+        };
+        let columns = bias.dim(-1);
+        if !padded || columns.is_multiple_of(ALIGN_BIAS) {
+            return bias;
+        }
+        let wide = bias.layout().narrow(-1, columns.next_multiple_of(ALIGN_BIAS));
+        self.launch(Kernel::Copy, &[&bias], Layout::contiguous(wide.dims()), dtype)
+    }
+
+    /// Saves query, key, value, the mask, the output and, where gradients are wanted, a number a row.
+    pub(super) fn efficient_attention(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Tensor {
+        let inputs = [query, key, value];
+        let node = self.record(&inputs, &[Some(query), Some(key), Some(value), bias]);
+        let kernel = Kernel::Attention;
+        let [batch, heads, length] = [query.dim(0), query.dim(1), query.dim(2)];
+        let heads_last = Layout::contiguous(&[batch, length, heads, value.dim(3)]).transpose(1, 2);
+        let mut out = self.launch(kernel("efficient"), &inputs, heads_last, query.dtype());
+        let rows = if node.is_some() { length.next_multiple_of(ALIGN_LSE) } else { 0 };
+        let rows = Layout::contiguous(&[batch, heads, rows]);
+        let logsumexp = self.launch(kernel("logsumexp"), &inputs, rows, DType::F32);
+        if let Some(mut node) = node {
+            node.save_output(self, &out);
+            node.save_output(self, &logsumexp);
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let saved = [incoming.saved(0), incoming.saved(1), incoming.saved(2)];
+                let kernel = Kernel::AttentionBackward;
+                let gradient = |t: &Tensor| {
+                    let layout = Layout::contiguous(&[t.dim(0), t.dim(2), t.dim(1), t.dim(3)]).transpose(1, 2);
+                    cx.launch(kernel("efficient"), &saved, layout, t.dtype())
+                };
+                let [dq, dk, dv] = saved.map(gradient);
+                let dtype = saved[0].dtype();
+                let delta_layout = Layout::contiguous(&[batch, heads, length]);
+                let delta = if dtype == DType::F32 {
+                    // this type's kernel leaves sum(grad * out) to tensor operations
+                    let product = cx.launch(kernel("delta"), &saved, *incoming.grad.layout(), DType::F32);
+                    let sum = cx.launch(kernel("delta"), &[&product], Layout::contiguous(&[batch, length, heads]), DType::F32);
+                    let delta = cx.launch(kernel("delta"), &[&sum], delta_layout, DType::F32);
+                    drop(sum);
+                    drop(product);
+                    delta
+                } else {
+                    cx.launch(kernel("delta"), &saved, delta_layout, DType::F32)
+                };
+                let bytes = batch * heads * backward_workspace(length, saved[0].dim(3), dtype);
+                let _workspace = cx.scratch("query gradient", bytes);
+                drop(delta);
+                smallvec![Some(dq), Some(dk), Some(dv)]
+            });
+        }
+        out
+    }
+}

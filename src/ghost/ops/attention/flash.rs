@@ -1,0 +1,60 @@
+//! FlashAttention-2 (`aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp`, torch 2.11).
+
+use smallvec::smallvec;
+
+use crate::dtype::DType;
+use crate::ghost::context::Context;
+use crate::ghost::executor::Kernel;
+use crate::ghost::layout::Layout;
+use crate::ghost::tensor::Tensor;
+
+/// Query rows are padded to this in backward's buffers.
+const ROW_BLOCK: u64 = 128;
+
+impl Context {
+    /// Saves query, key, value, the output and a number a row; backward sums the query's gradient in fp32 and, for grouped
+    /// heads, keeps key and value gradients of every query head until they are summed.
+    pub(super) fn flash_attention(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> Tensor {
+        let inputs = [query, key, value];
+        let node = self.record(&inputs, &inputs.map(Some));
+        let kernel = Kernel::Attention;
+        let [batch, heads, length, width] = [query.dim(0), query.dim(1), query.dim(2), query.dim(3)];
+        // outputs and gradients are made with `empty_like`
+        let mut out = self.launch(kernel("flash"), &inputs, Layout::elementwise(&[query.layout()]), query.dtype());
+        let rows = Layout::contiguous(&[batch, heads, length]);
+        let logsumexp = self.launch(kernel("logsumexp"), &inputs, rows, DType::F32);
+        let seed = self.launch(kernel("seed"), &[], Layout::contiguous(&[2]), DType::I64);
+        let offset = self.launch(kernel("offset"), &[], Layout::contiguous(&[]), DType::I64);
+        if let Some(mut node) = node {
+            for kept in [&out, &logsumexp, &seed, &offset] {
+                node.save_output(self, kept);
+            }
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let saved = [incoming.saved(0), incoming.saved(1), incoming.saved(2)];
+                let kernel = Kernel::AttentionBackward;
+                let copied;
+                // the kernel reads heads whose last dimension is dense
+                let _grad = if incoming.grad.layout().strides().last() == Some(&1) {
+                    incoming.grad
+                } else {
+                    copied = cx.copy(incoming.grad);
+                    &copied
+                };
+                let gradient =
+                    |t: &Tensor| cx.launch(kernel("flash"), &saved, Layout::elementwise(&[t.layout()]), t.dtype());
+                let [dq, dk, dv] = saved.map(gradient);
+                let buffer = |what, dims: &[u64], dtype| cx.launch(kernel(what), &saved, Layout::contiguous(dims), dtype);
+                let rows = length.next_multiple_of(ROW_BLOCK);
+                let columns = width.next_multiple_of(if width > 128 { 64 } else { 32 });
+                let _delta = buffer("delta", &[batch, heads, rows], DType::F32);
+                let _dq_sum = buffer("query sum", &[batch, rows, heads, columns], DType::F32);
+                let [_, key, value] = saved;
+                let _expanded = (key.dim(1) != heads).then(|| {
+                    [key, value].map(|t| buffer("expanded", &[batch, t.dim(2), heads, t.dim(3)], t.dtype()))
+                });
+                smallvec![Some(dq), Some(dk), Some(dv)]
+            });
+        }
+        out
+    }
+}

@@ -1,0 +1,66 @@
+//! Attention in matrix products (`_scaled_dot_product_attention_math`, torch 2.11).
+
+use crate::dtype::DType;
+use crate::ghost::context::Context;
+use crate::ghost::executor::Kernel;
+use crate::ghost::layout::Layout;
+use crate::ghost::tensor::Tensor;
+
+use super::AttentionOptions;
+
+impl Context {
+    /// Queries and keys are both scaled; scores and probabilities are whole tensors.
+    pub(super) fn math_attention(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        bias: Option<Tensor>,
+        options: AttentionOptions,
+    ) -> Tensor {
+        let query = self.mul_scalar(query, 1.0);
+        let _bias = if options.causal { Some(self.causal_bias(query.dim(2), key.dim(2), query.dtype())) } else { bias };
+        let groups = query.dim(1) / key.dim(1);
+        let key = self.repeat_heads(key, groups);
+        let value = self.repeat_heads(value, groups);
+        let probabilities = {
+            let scaled = self.mul_scalar(self.transpose(&key, -2, -1), 1.0);
+            // the mask is added in place
+            self.safe_softmax(self.matmul(&query, scaled))
+        };
+        self.matmul(probabilities, &value)
+    }
+
+    /// `ones(rows, columns).tril()` as an additive mask.
+    fn causal_bias(&self, rows: u64, columns: u64, dtype: DType) -> Tensor {
+        let layout = Layout::contiguous(&[rows, columns]);
+        let lower = {
+            let ones = self.launch(Kernel::Ones, &[], layout, DType::Bool);
+            self.launch(Kernel::Unary("tril"), &[&ones], layout, DType::Bool)
+        };
+        self.attention_bias(&lower, dtype, false)
+    }
+
+    /// `repeat_interleave` of the heads; backward sums the copies.
+    fn repeat_heads(&self, x: &Tensor, groups: u64) -> Tensor {
+        if groups == 1 {
+            return x.clone();
+        }
+        let [batch, heads, length, width] = [x.dim(0), x.dim(1), x.dim(2), x.dim(3)];
+        let expanded = self.expand(self.unsqueeze(x, 2), &[batch, heads, groups, length, width]);
+        self.reshape(expanded, &[batch, heads * groups, length, width])
+    }
+
+    /// `_safe_softmax`: rows that are wholly masked give zeros; finding them takes a byte an element.
+    fn safe_softmax(&self, scores: Tensor) -> Tensor {
+        let dtype = scores.dtype();
+        let out = self.softmax(&scores, dtype);
+        {
+            let masked = self.launch(Kernel::Unary("eq"), &[&scores], Layout::contiguous(scores.dims()), DType::Bool);
+            let rows = Layout::contiguous(scores.layout().narrow(-1, 1).dims());
+            let _masked_rows = self.launch(Kernel::Unary("all"), &[&masked], rows, DType::Bool);
+            let _zero = self.launch(Kernel::Zeros, &[], Layout::contiguous(&[]), dtype);
+        }
+        out
+    }
+}

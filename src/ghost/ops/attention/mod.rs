@@ -1,0 +1,77 @@
+//! `scaled_dot_product_attention`: which kernel PyTorch picks on compute capability 8.x, and what each keeps.
+
+mod efficient;
+mod flash;
+mod math;
+
+use crate::dtype::DType;
+use crate::ghost::context::Context;
+use crate::ghost::tensor::Tensor;
+
+/// A fused attention kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AttentionKernel {
+    /// FlashAttention-2: half types, no mask, heads up to 256 wide.
+    Flash,
+    /// Memory-efficient attention (CUTLASS): any type, masks, no grouped heads.
+    Efficient,
+    /// Written out in matrix products.
+    Math,
+}
+
+/// How attention is called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AttentionOptions {
+    /// A causal mask is part of the kernel (`is_causal`).
+    pub causal: bool,
+    /// Key and value heads are shared by groups of query heads (`enable_gqa`).
+    pub grouped: bool,
+    /// Attention probabilities are dropped out.
+    pub dropout: bool,
+}
+
+impl AttentionKernel {
+    /// The kernel `torch.nn.functional.scaled_dot_product_attention` takes (`sdp_utils.cpp`, torch 2.11).
+    pub fn choose(query: &Tensor, mask: Option<&Tensor>, options: AttentionOptions) -> Self {
+        let half = matches!(query.dtype(), DType::F16 | DType::BF16);
+        if half && mask.is_none() && query.dim(-1) <= 256 {
+            Self::Flash
+        } else if !options.grouped {
+            Self::Efficient
+        } else {
+            Self::Math
+        }
+    }
+}
+
+impl Context {
+    /// `scaled_dot_product_attention(query, key, value, mask)`, each `[batch, heads, length, head_dim]`.
+    pub fn attention(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        mask: Option<&Tensor>,
+        options: AttentionOptions,
+    ) -> Tensor {
+        let (cast_q, cast_k, cast_v);
+        let (query, key, value) = match self.autocast_dtype() {
+            Some(dtype) => {
+                // C++ evaluates the casts of a call's arguments from the last to the first
+                cast_v = self.autocast_to(value, dtype);
+                cast_k = self.autocast_to(key, dtype);
+                cast_q = self.autocast_to(query, dtype);
+                (&cast_q, &cast_k, &cast_v)
+            }
+            None => (query, key, value),
+        };
+        let kernel = AttentionKernel::choose(query, mask, options);
+        let bias = mask.map(|mask| self.attention_bias(mask, query.dtype(), kernel == AttentionKernel::Efficient));
+        match kernel {
+            AttentionKernel::Flash => self.flash_attention(query, key, value),
+            AttentionKernel::Efficient => self.efficient_attention(query, key, value, bias.as_ref()),
+            AttentionKernel::Math => self.math_attention(query, key, value, bias, options),
+        }
+    }
+}
