@@ -32,8 +32,10 @@ impl MaskRequest<'_> {
     pub(super) fn make(&self, cx: &Context) -> Option<Tensor> {
         cx.no_grad(|| {
             let eager = self.implementation == AttnImplementation::Eager;
-            let padding = self.padding.map(|padding| cx.launch(Kernel::Cast, &[padding], *padding.layout(), DType::Bool));
-            let packed = self.positions.filter(|_| padding.is_none()).map(|positions| self.packed_sequences(cx, positions));
+            let padding =
+                self.padding.map(|padding| cx.launch(Kernel::Cast, &[padding], *padding.layout(), DType::Bool));
+            let packed =
+                self.positions.filter(|_| padding.is_none()).map(|positions| self.packed_sequences(cx, positions));
             let slides = self.sliding_window.is_some_and(|window| self.keys >= window);
             if !eager && padding.is_none() && packed.is_none() && !slides {
                 return None;

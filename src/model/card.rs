@@ -135,13 +135,20 @@ fn parse(toml: &'static str) -> Option<Card> {
     })
 }
 
+/// What stands before the configuration; a look-up goes through every card, so only this much is parsed.
+fn head_text(text: &str) -> &str {
+    text.split("\n[config]").next().unwrap_or(text)
+}
+
 fn header(text: &str) -> Option<Header> {
-    // Only what stands before the configuration is parsed: a look-up goes through every card.
-    toml::from_str(text.split("\n[config]").next()?).ok()
+    toml::from_str(head_text(text)).ok()
 }
 
 fn answers_to(text: &str, name: &str) -> bool {
-    header(text).is_some_and(|header| header.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name)))
+    // Most cards can be told to be another one without being parsed.
+    let quoted = format!("\"{}\"", name.to_ascii_lowercase());
+    head_text(text).to_ascii_lowercase().contains(&quoted)
+        && header(text).is_some_and(|header| header.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name)))
 }
 
 /// Every name and alias.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Model, ModelError, Origin, from_config};
 
-/// The shape of a real model, and its exact number of parameters.
+/// The shape of a model.
 struct Shape {
     hidden_size: u64,
     intermediate_size: u64,
@@ -54,8 +54,7 @@ const SHAPES: &[Shape] = &[
     shape([16_384, 53_248, 126], [128, 8], 128_256, 131_072, false), // Llama-3.1-405B
 ];
 
-/// The widths of `llama` layers tried where no real model is near: whole heads of 64.
-const WIDTH_STEP: u64 = 64;
+const INTERMEDIATE_STEP: u64 = 64;
 const WIDEST: u64 = 1 << 17;
 const SMALLEST: u64 = 10_000_000;
 const LARGEST: u64 = 10_000_000_000_000;
@@ -67,8 +66,7 @@ impl Shape {
 
     fn layer(&self) -> u64 {
         let heads = 2 * (self.num_attention_heads + self.num_key_value_heads);
-        let head_dim = self.hidden_size / self.num_attention_heads;
-        (heads * head_dim + 3 * self.intermediate_size + 2) * self.hidden_size
+        (heads * self.head_dim() + 3 * self.intermediate_size + 2) * self.hidden_size
     }
 
     fn parameters(&self) -> u64 {
@@ -89,24 +87,33 @@ impl Shape {
         })
     }
 
-    /// This shape at another width, with as many layers as come closest to `size`; `None` where one layer is too many.
-    fn scaled(&self, hidden_size: u64, size: u64) -> Option<Shape> {
-        let num_attention_heads = hidden_size / WIDTH_STEP;
-        let group = self.num_attention_heads / self.num_key_value_heads;
-        let mut scaled = Shape {
-            hidden_size,
-            intermediate_size: (self.intermediate_size * hidden_size / self.hidden_size).next_multiple_of(WIDTH_STEP),
-            num_attention_heads,
-            num_key_value_heads: if num_attention_heads.is_multiple_of(group) {
-                num_attention_heads / group
-            } else {
-                num_attention_heads
-            },
-            ..*self
-        };
-        let layer = scaled.layer();
-        scaled.num_hidden_layers = (size.checked_sub(scaled.tables())? + layer / 2) / layer;
-        (scaled.num_hidden_layers > 0).then_some(scaled)
+    fn head_dim(&self) -> u64 {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    fn group(&self) -> u64 {
+        self.num_attention_heads / self.num_key_value_heads
+    }
+
+    /// The shapes with this one's heads and proportions at every width, each with as many layers as come closest to
+    /// `size`.
+    fn scaled(&self, size: u64) -> impl Iterator<Item = Shape> {
+        // Whole groups of heads, so that the keys and values keep their share.
+        let step = self.head_dim() * self.group();
+        (1..=WIDEST / step).filter_map(move |groups| {
+            let hidden_size = groups * step;
+            let intermediate_size = self.intermediate_size * hidden_size / self.hidden_size;
+            let mut scaled = Shape {
+                hidden_size,
+                intermediate_size: intermediate_size.next_multiple_of(INTERMEDIATE_STEP),
+                num_attention_heads: groups * self.group(),
+                num_key_value_heads: groups,
+                ..*self
+            };
+            let layer = scaled.layer();
+            scaled.num_hidden_layers = (size.checked_sub(scaled.tables())? + layer / 2) / layer;
+            (scaled.num_hidden_layers > 0).then_some(scaled)
+        })
     }
 }
 
@@ -155,11 +162,10 @@ fn nearest(size: u64) -> Shape {
         let (a, b) = (depth * u128::from(real.hidden_size), width * u128::from(real.num_hidden_layers));
         1_000_000 * a.max(b) / a.min(b)
     };
-    let candidates = || (1..=WIDEST / WIDTH_STEP).filter_map(|heads| real.scaled(heads * WIDTH_STEP, size));
-    candidates()
+    real.scaled(size)
         .filter(|shape| ratio(shape) <= 1_020_000)
         .min_by_key(slimness)
-        .or_else(|| candidates().min_by_key(ratio))
+        .or_else(|| real.scaled(size).min_by_key(ratio))
         .unwrap_or(Shape { ..*real })
 }
 

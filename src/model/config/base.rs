@@ -276,10 +276,11 @@ fn listed_layer_types(fields: Fields<'_>, num_hidden_layers: u64) -> Result<Opti
         });
     }
     list.iter()
-        .map(|entry| match entry.as_str() {
+        .enumerate()
+        .map(|(index, entry)| match entry.as_str() {
             Some("full_attention") => Ok(LayerType::FullAttention),
             Some("sliding_attention") => Ok(LayerType::SlidingAttention),
-            _ => Err(wrong_type("an entry of layer_types", entry, "\"full_attention\" or \"sliding_attention\"")),
+            _ => Err(wrong_type(&format!("{FIELD}[{index}]"), entry, "\"full_attention\" or \"sliding_attention\"")),
         })
         .collect::<Result<_, _>>()
         .map(Some)
@@ -287,12 +288,12 @@ fn listed_layer_types(fields: Fields<'_>, num_hidden_layers: u64) -> Result<Opti
 
 /// How many of a head's dimensions turn: the class rounds the product down.
 pub(super) fn rotary_dim(head_dim: u64, factor: f64) -> u64 {
-    #[expect(clippy::cast_precision_loss, reason = "head_dim is at most 2^14")]
+    #[expect(clippy::cast_precision_loss, reason = "head_dim is at most 2^20")]
     let turned = head_dim as f64 * factor;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "from 0 to 2^14, and meant to truncate"
+        reason = "from 0 to 2^20, and meant to truncate"
     )]
     let turned = turned as u64;
     turned

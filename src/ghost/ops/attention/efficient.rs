@@ -84,7 +84,12 @@ impl Context {
                 let delta = if dtype == DType::F32 {
                     // this type's kernel leaves sum(grad * out) to tensor operations
                     let product = cx.launch(kernel("delta"), &saved, *incoming.grad.layout(), DType::F32);
-                    let sum = cx.launch(kernel("delta"), &[&product], Layout::contiguous(&[batch, length, heads]), DType::F32);
+                    let sum = cx.launch(
+                        kernel("delta"),
+                        &[&product],
+                        Layout::contiguous(&[batch, length, heads]),
+                        DType::F32,
+                    );
                     let delta = cx.launch(kernel("delta"), &[&sum], delta_layout, DType::F32);
                     drop(sum);
                     drop(product);

@@ -43,15 +43,15 @@ impl Context {
                 let gradient =
                     |t: &Tensor| cx.launch(kernel("flash"), &saved, Layout::elementwise(&[t.layout()]), t.dtype());
                 let [dq, dk, dv] = saved.map(gradient);
-                let buffer = |what, dims: &[u64], dtype| cx.launch(kernel(what), &saved, Layout::contiguous(dims), dtype);
+                let buffer =
+                    |what, dims: &[u64], dtype| cx.launch(kernel(what), &saved, Layout::contiguous(dims), dtype);
                 let rows = length.next_multiple_of(ROW_BLOCK);
                 let columns = width.next_multiple_of(if width > 128 { 64 } else { 32 });
                 let _delta = buffer("delta", &[batch, heads, rows], DType::F32);
                 let _dq_sum = buffer("query sum", &[batch, rows, heads, columns], DType::F32);
                 let [_, key, value] = saved;
-                let _expanded = (key.dim(1) != heads).then(|| {
-                    [key, value].map(|t| buffer("expanded", &[batch, t.dim(2), heads, t.dim(3)], t.dtype()))
-                });
+                let _expanded = (key.dim(1) != heads)
+                    .then(|| [key, value].map(|t| buffer("expanded", &[batch, t.dim(2), heads, t.dim(3)], t.dtype())));
                 smallvec![Some(dq), Some(dk), Some(dv)]
             });
         }
