@@ -17,6 +17,8 @@ pub struct Attend {
     pub rotary: Option<(Tensor, Tensor)>,
     /// The attention mask, where one is made.
     pub mask: Option<Tensor>,
+    /// ALiBi, `[batch * heads, 1, keys]`.
+    pub alibi: Option<Tensor>,
 }
 
 enum Qkv {
@@ -146,7 +148,7 @@ impl SelfAttention {
 }
 
 /// Repeats key or value heads for grouped queries: a view, then a copy.
-fn repeat_kv(cx: &Context, x: &Tensor, groups: u64) -> Tensor {
+pub(super) fn repeat_kv(cx: &Context, x: &Tensor, groups: u64) -> Tensor {
     if groups == 1 {
         return x.clone();
     }

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::attention::Attend;
 use super::cache::KvCache;
-use super::layer::DecoderLayer;
-use super::masks::MaskRequest;
+use super::families::{self, Entered, Front, Input};
+use super::layer::Layer;
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
 use crate::job::AttnImplementation;
@@ -15,7 +15,8 @@ use crate::nn::{Builder, Device, Embedding, Leaf, Linear, Module, NormLayer, Par
 /// A decoder-only language model.
 pub struct Decoder {
     embed: Embedding,
-    layers: Vec<Rc<DecoderLayer>>,
+    front: Box<dyn Front>,
+    layers: Vec<Rc<dyn Layer>>,
     norm: Option<NormLayer>,
     rotary: Option<Rotary>,
     head: Linear,
@@ -41,36 +42,30 @@ impl Decoder {
     /// The model with its parameters, frozen.
     pub fn new(builder: &Builder<'_>, model: &Model) -> Self {
         let embed = builder.embedding("embed_tokens", model.vocab_size, model.hidden_size);
-        let layers = (0..model.num_hidden_layers).map(|_| Rc::new(DecoderLayer::new(builder, model))).collect();
+        let front = families::front(builder, model);
+        let layers = (0..model.num_hidden_layers).map(|_| families::layer(builder, model)).collect();
         let norm = model.final_norm.then(|| builder.norm("norm", model.norm, model.hidden_size));
         let rotary = model.attention.rotary_dim.map(|dim| Rotary::new(builder.cx, dim, builder.device == Device::Cuda));
         let mut head = builder.linear("lm_head", Part::Head, model.hidden_size, model.vocab_size, model.head.bias);
         if model.head.tied {
             head.weight = crate::nn::Weight::Dense(embed.weight.clone());
         }
-        Self { embed, layers, norm, rotary, head, tied: model.head.tied }
+        Self { embed, front, layers, norm, rotary, head, tied: model.head.tied }
     }
 
     /// The last hidden states of `ids`, `[batch, length]`.
     pub fn hidden(&self, cx: &Context, ids: &Tensor, run: Forward<'_>) -> Tensor {
         let embeds = self.embed.forward(cx, ids);
         let embeds = if run.input_require_grads && !embeds.requires_grad() { trainable_copy(&embeds) } else { embeds };
-        let positions = crate::nn::positions(cx, ids.dim(1));
+        let [batch, length] = [ids.dim(0), ids.dim(1)];
         let past = run.cache.map_or(0, KvCache::length);
-        let request = |sliding_window| MaskRequest {
-            implementation: run.implementation,
-            batch: ids.dim(0),
-            queries: ids.dim(1),
-            keys: past + ids.dim(1),
-            padding: run.attention_mask,
-            positions: run.cache.is_none().then_some(&positions),
-            sliding_window,
-            dtype: embeds.dtype(),
+        let Entered { mut hidden, positions, mask, alibi, locals: _locals } =
+            self.front.enter(cx, &Input { embeds: &embeds, batch, length, past, run });
+        let rotary = match (&self.rotary, &positions) {
+            (Some(rotary), Some(positions)) => Some(rotary.forward(cx, positions, embeds.dtype())),
+            _ => None,
         };
-        let mask = request(None).make(cx);
-        let rotary = self.rotary.as_ref().map(|rotary| rotary.forward(cx, &positions, embeds.dtype()));
-        let attend = Attend { implementation: run.implementation, rotary, mask };
-        let mut hidden = embeds.clone();
+        let attend = Attend { implementation: run.implementation, rotary, mask, alibi };
         for (i, layer) in self.layers.iter().enumerate() {
             hidden = if run.checkpointing {
                 let (layer, attend) = (Rc::clone(layer), attend.clone());
@@ -79,10 +74,10 @@ impl Decoder {
                 layer.forward(cx, &hidden, &attend, run.cache.map(|cache| (cache, i)))
             };
         }
-        match &self.norm {
-            Some(norm) => norm.forward(cx, hidden),
-            None => hidden,
+        if let Some(norm) = &self.norm {
+            hidden = norm.forward(cx, &hidden);
         }
+        self.front.leave(cx, hidden)
     }
 
     /// Logits of hidden states.
@@ -115,6 +110,7 @@ impl Decoder {
 impl Module for Decoder {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
         self.embed.leaves(visit);
+        self.front.leaves(visit);
         for layer in &mut self.layers {
             if let Some(layer) = Rc::get_mut(layer) {
                 layer.leaves(visit);

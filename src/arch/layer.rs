@@ -7,7 +7,13 @@ use crate::ghost::{Context, Tensor};
 use crate::model::{Block, Model};
 use crate::nn::{Builder, Leaf, Module, NormLayer};
 
-/// One decoder layer.
+/// One layer of a decoder.
+pub trait Layer: Module {
+    /// Applies it to `hidden`, `[batch, length, hidden_size]`; `cache` is where its keys and values go, and its place there.
+    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor;
+}
+
+/// A layer of the Llama-like families.
 pub struct DecoderLayer {
     block: Block,
     attention: SelfAttention,
@@ -33,9 +39,10 @@ impl DecoderLayer {
         let norms = names.iter().map(|name| builder.norm(name, model.norm, model.hidden_size)).collect();
         Self { block: model.block, attention, mlp, norms }
     }
+}
 
-    /// Applies it.
-    pub fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
+impl Layer for DecoderLayer {
+    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
         let norm = |i: usize, x: &Tensor| self.norms[i].forward(cx, x);
         match self.block {
             Block::Sandwich => {
