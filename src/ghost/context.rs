@@ -15,6 +15,9 @@ use crate::dtype::DType;
 /// cuBLAS' workspace for a handle on compute capability 8.x: 8192 KiB + 128 KiB (`getChosenWorkspaceSize`, torch 2.11).
 pub const CUBLAS_WORKSPACE: u64 = 8_519_680;
 
+/// cuBLASLt's workspace, 1024 KiB before compute capability 9.0 (`_parseChosenWorkspaceSize` of `CUDABlas.cpp`, torch 2.11).
+pub const CUBLASLT_WORKSPACE: u64 = 1_048_576;
+
 /// The state a run is in.
 pub struct Context {
     ledger: Rc<Ledger>,
@@ -31,6 +34,7 @@ pub struct Context {
     /// What follows is not run: a recomputation has what it was for.
     pub(crate) muted: Cell<bool>,
     workspaces: RefCell<[Option<Storage>; 2]>,
+    lt_workspaces: RefCell<[Option<Storage>; 2]>,
     workspace_bytes: u64,
     training: Cell<bool>,
 }
@@ -58,6 +62,7 @@ impl Context {
             packing: RefCell::default(),
             muted: Cell::new(false),
             workspaces: RefCell::new([None, None]),
+            lt_workspaces: RefCell::new([None, None]),
             workspace_bytes: CUBLAS_WORKSPACE,
             training: Cell::new(true),
         }
@@ -224,12 +229,20 @@ impl Context {
 
     /// cuBLAS keeps a workspace for each thread that multiplies matrices: forward's and the autograd engine's.
     pub(crate) fn touch_cublas(&self) {
+        self.touch(&self.workspaces, self.workspace_bytes);
+    }
+
+    /// cuBLASLt, which adds a bias in the product's kernel, keeps one more.
+    pub(crate) fn touch_cublaslt(&self) {
+        self.touch(&self.lt_workspaces, CUBLASLT_WORKSPACE);
+    }
+
+    fn touch(&self, workspaces: &RefCell<[Option<Storage>; 2]>, bytes: u64) {
         let thread = usize::from(self.in_backward.get());
-        if self.muted.get() || self.workspaces.borrow()[thread].is_some() {
-            return;
+        if !self.muted.get() && workspaces.borrow()[thread].is_none() {
+            let workspace = Storage::charge(&self.ledger, bytes, Category::Workspace);
+            workspaces.borrow_mut()[thread] = Some(workspace);
         }
-        let workspace = Storage::charge(&self.ledger, self.workspace_bytes, Category::Workspace);
-        self.workspaces.borrow_mut()[thread] = Some(workspace);
     }
 
     /// The tensor in the type an autocast operation runs in. Casts of trainable fp32 parameters are kept until autocast ends.

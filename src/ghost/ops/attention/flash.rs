@@ -14,7 +14,7 @@ const ROW_BLOCK: u64 = 128;
 impl Context {
     /// Saves query, key, value, the output and a number a row; backward sums the query's gradient in fp32 and, for grouped
     /// heads, keeps key and value gradients of every query head until they are summed.
-    pub(super) fn flash_attention(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> Tensor {
+    pub(super) fn flash_attention(&self, query: &Tensor, key: &Tensor, value: &Tensor, dropout: bool) -> Tensor {
         let inputs = [query, key, value];
         let node = self.record(&inputs, &inputs.map(Some));
         let kernel = Kernel::Attention;
@@ -25,6 +25,10 @@ impl Context {
         let logsumexp = self.launch(kernel("logsumexp"), &inputs, rows, DType::F32);
         let seed = self.launch(kernel("seed"), &[], Layout::contiguous(&[2]), DType::I64);
         let offset = self.launch(kernel("offset"), &[], Layout::contiguous(&[]), DType::I64);
+        if dropout {
+            // the random state is made a second time, and let go of
+            drop(self.launch(kernel("seed"), &[], Layout::contiguous(&[2]), DType::I64));
+        }
         if let Some(mut node) = node {
             for kept in [&out, &logsumexp, &seed, &offset] {
                 node.save_output(self, kept);
