@@ -9,17 +9,27 @@ use super::masks::MaskRequest;
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
 use crate::job::AttnImplementation;
-use crate::model::Model;
-use crate::nn::{Builder, Device, Embedding, Leaf, Linear, Module, NormLayer, Part, Rotary};
+use crate::model::{LayerType, Model, ModelType};
+use crate::nn::{Builder, Device, Embedding, Leaf, Linear, Module, NormLayer, Part, Rotary, Weight};
 
 /// A decoder-only language model.
 pub struct Decoder {
+    model: Model,
     embed: Embedding,
+    embed_scale: EmbedScale,
     layers: Vec<Rc<DecoderLayer>>,
     norm: Option<NormLayer>,
-    rotary: Option<Rotary>,
+    full_rotary: Option<Rotary>,
+    sliding_rotary: Option<Rotary>,
     head: Linear,
-    tied: bool,
+}
+
+/// What embeddings are multiplied by.
+enum EmbedScale {
+    None,
+    Number,
+    /// A buffer that is cast each time.
+    Buffer(Tensor),
 }
 
 /// How a forward pass is run.
@@ -41,36 +51,42 @@ impl Decoder {
     /// The model with its parameters, frozen.
     pub fn new(builder: &Builder<'_>, model: &Model) -> Self {
         let embed = builder.embedding("embed_tokens", model.vocab_size, model.hidden_size);
-        let layers = (0..model.num_hidden_layers).map(|_| Rc::new(DecoderLayer::new(builder, model))).collect();
+        let on_gpu = builder.device == Device::Cuda;
+        let rotary = |model: &Model| model.attention.rotary_dim.map(|dim| Rotary::new(builder.cx, dim, on_gpu));
+        let embed_scale = match model.model_type {
+            ModelType::Gemma | ModelType::Gemma2 | ModelType::Gemma3Text => {
+                EmbedScale::Buffer(builder.parameter("embed_scale", &[]))
+            }
+            _ if model.embedding.scaled => EmbedScale::Number,
+            _ => EmbedScale::None,
+        };
+        let layers = (0..).take_while(|&i| i < model.num_hidden_layers);
+        let layers = layers.zip(0..).map(|(_, i)| Rc::new(DecoderLayer::new(builder, model, i))).collect();
         let norm = model.final_norm.then(|| builder.norm("norm", model.norm, model.hidden_size));
-        let rotary = model.attention.rotary_dim.map(|dim| Rotary::new(builder.cx, dim, builder.device == Device::Cuda));
+        let full_rotary = rotary(model);
+        // Gemma 3 turns its sliding layers by other frequencies
+        let sliding_rotary = if model.model_type == ModelType::Gemma3Text { rotary(model) } else { None };
         let mut head = builder.linear("lm_head", Part::Head, model.hidden_size, model.vocab_size, model.head.bias);
         if model.head.tied {
-            head.weight = crate::nn::Weight::Dense(embed.weight.clone());
+            head.weight = Weight::Dense(embed.weight.clone());
         }
-        Self { embed, layers, norm, rotary, head, tied: model.head.tied }
+        Self { model: model.clone(), embed, embed_scale, layers, norm, full_rotary, sliding_rotary, head }
     }
 
     /// The last hidden states of `ids`, `[batch, length]`.
     pub fn hidden(&self, cx: &Context, ids: &Tensor, run: Forward<'_>) -> Tensor {
-        let embeds = self.embed.forward(cx, ids);
+        let embeds = match &self.embed_scale {
+            EmbedScale::None => self.embed.forward(cx, ids),
+            EmbedScale::Number => cx.mul_scalar(self.embed.forward(cx, ids), 1.0),
+            EmbedScale::Buffer(scale) => {
+                let embeds = self.embed.forward(cx, ids);
+                cx.mul(embeds, cx.cast(scale, self.embed.weight.dtype()))
+            }
+        };
         let embeds = if run.input_require_grads && !embeds.requires_grad() { trainable_copy(&embeds) } else { embeds };
         let positions = crate::nn::positions(cx, ids.dim(1));
-        let past = run.cache.map_or(0, KvCache::length);
-        let request = |sliding_window| MaskRequest {
-            implementation: run.implementation,
-            batch: ids.dim(0),
-            queries: ids.dim(1),
-            keys: past + ids.dim(1),
-            padding: run.attention_mask,
-            positions: run.cache.is_none().then_some(&positions),
-            sliding_window,
-            dtype: embeds.dtype(),
-        };
-        let mask = request(None).make(cx);
-        let rotary = self.rotary.as_ref().map(|rotary| rotary.forward(cx, &positions, embeds.dtype()));
-        let attend = Attend { implementation: run.implementation, rotary, mask };
-        let mut hidden = embeds.clone();
+        let attend = self.attend(cx, &embeds, &positions, run);
+        let mut hidden = cx.dropout(&embeds, self.model.embedding.dropout);
         for (i, layer) in self.layers.iter().enumerate() {
             hidden = if run.checkpointing {
                 let (layer, attend) = (Rc::clone(layer), attend.clone());
@@ -80,14 +96,57 @@ impl Decoder {
             };
         }
         match &self.norm {
-            Some(norm) => norm.forward(cx, hidden),
+            Some(norm) => norm.forward(cx, &hidden),
             None => hidden,
         }
     }
 
+    /// Masks and rotary embeddings, once for all layers.
+    fn attend(&self, cx: &Context, embeds: &Tensor, positions: &Tensor, run: Forward<'_>) -> Attend {
+        let model = &self.model;
+        let past = run.cache.map_or(0, KvCache::length);
+        let request = |sliding_window| MaskRequest {
+            implementation: run.implementation,
+            batch: embeds.dim(0),
+            queries: embeds.dim(1),
+            keys: past + embeds.dim(1),
+            padding: run.attention_mask,
+            positions: run.cache.is_none().then_some(positions),
+            sliding_window,
+            dtype: embeds.dtype(),
+        };
+        let has = |layer_type| model.layer_types.contains(&layer_type);
+        let both = matches!(model.model_type, ModelType::Gemma2 | ModelType::Gemma3Text | ModelType::Qwen2 | ModelType::Qwen3);
+        let mut attend = Attend { implementation: run.implementation, ..Attend::default() };
+        if both || has(LayerType::FullAttention) {
+            attend.full.mask = request(None).make(cx);
+        }
+        if has(LayerType::SlidingAttention) {
+            attend.sliding.mask = request(model.sliding_window).make(cx);
+        }
+        let dtype = if model.model_type == ModelType::Olmo2 { DType::F32 } else { embeds.dtype() };
+        attend.full.rotary = self.full_rotary.as_ref().map(|rotary| rotary.forward(cx, positions, dtype));
+        attend.sliding.rotary = match &self.sliding_rotary {
+            Some(rotary) => Some(rotary.forward(cx, positions, dtype)),
+            None => attend.full.rotary.clone(),
+        };
+        attend
+    }
+
     /// Logits of hidden states.
     pub fn logits(&self, cx: &Context, hidden: &Tensor) -> Tensor {
-        cx.within(Category::Logits, || self.head.forward(cx, hidden))
+        cx.within(Category::Logits, || {
+            let mut logits = self.head.forward(cx, hidden);
+            if self.model.head.scaled {
+                logits = cx.mul_scalar(&logits, 1.0);
+            }
+            if self.model.head.logit_softcap {
+                logits = cx.mul_scalar(&logits, 1.0);
+                logits = cx.tanh(&logits);
+                logits = cx.mul_scalar(&logits, 1.0);
+            }
+            logits
+        })
     }
 
     /// `ForCausalLMLoss`: logits in fp32, labels shifted by one. Returns the loss; the logits go with the caller's.
@@ -108,7 +167,7 @@ impl Decoder {
 
     /// Whether the head's weight is the embedding's.
     pub fn is_tied(&self) -> bool {
-        self.tied
+        self.model.head.tied
     }
 }
 

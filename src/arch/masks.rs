@@ -92,7 +92,9 @@ impl MaskRequest<'_> {
             and(&mut mask, &window, 1);
         }
         if padded || packed {
-            and(&mut mask, &mask.clone(), 1);
+            let causal = mask.clone();
+            and(&mut mask, &causal, 1);
+            drop(causal);
             let own = part(self.batch, if packed { self.queries } else { 1 });
             and(&mut mask, &own, self.batch);
         }

@@ -15,6 +15,12 @@ use crate::dtype::DType;
 /// cuBLAS' workspace for a handle on compute capability 8.x: 8192 KiB + 128 KiB (`getChosenWorkspaceSize`, torch 2.11).
 pub const CUBLAS_WORKSPACE: u64 = 8_519_680;
 
+/// cublasLt's workspace, which `addmm` with a bias takes (torch 2.11, compute capability 8.x).
+const CUBLASLT_WORKSPACE: u64 = 1 << 20;
+
+/// Multiprocessors of the card whose launch heuristics are followed: those of the measurements in `tests/truth`.
+pub(crate) const MULTIPROCESSORS: u64 = 132;
+
 /// The state a run is in.
 pub struct Context {
     ledger: Rc<Ledger>,
@@ -30,7 +36,8 @@ pub struct Context {
     pub(crate) packing: RefCell<Packing>,
     /// What follows is not run: a recomputation has what it was for.
     pub(crate) muted: Cell<bool>,
-    workspaces: RefCell<[Option<Storage>; 2]>,
+    /// cuBLAS' and cublasLt's, of forward's thread and of the autograd engine's.
+    workspaces: RefCell<[Option<Storage>; 4]>,
     workspace_bytes: u64,
     training: Cell<bool>,
 }
@@ -57,7 +64,7 @@ impl Context {
             autocast_cache: RefCell::default(),
             packing: RefCell::default(),
             muted: Cell::new(false),
-            workspaces: RefCell::new([None, None]),
+            workspaces: RefCell::new([None, None, None, None]),
             workspace_bytes: CUBLAS_WORKSPACE,
             training: Cell::new(true),
         }
@@ -224,12 +231,19 @@ impl Context {
 
     /// cuBLAS keeps a workspace for each thread that multiplies matrices: forward's and the autograd engine's.
     pub(crate) fn touch_cublas(&self) {
-        let thread = usize::from(self.in_backward.get());
-        if self.muted.get() || self.workspaces.borrow()[thread].is_some() {
-            return;
+        self.touch_workspace(usize::from(self.in_backward.get()), self.workspace_bytes);
+    }
+
+    /// As [`Context::touch_cublas`], for products with a bias.
+    pub(crate) fn touch_cublaslt(&self) {
+        self.touch_workspace(2 + usize::from(self.in_backward.get()), CUBLASLT_WORKSPACE);
+    }
+
+    fn touch_workspace(&self, which: usize, bytes: u64) {
+        if !self.muted.get() && self.workspaces.borrow()[which].is_none() {
+            let workspace = Storage::charge(&self.ledger, bytes, Category::Workspace);
+            self.workspaces.borrow_mut()[which] = Some(workspace);
         }
-        let workspace = Storage::charge(&self.ledger, self.workspace_bytes, Category::Workspace);
-        self.workspaces.borrow_mut()[thread] = Some(workspace);
     }
 
     /// The tensor in the type an autocast operation runs in. Casts of trainable fp32 parameters are kept until autocast ends.
