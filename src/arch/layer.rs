@@ -16,6 +16,8 @@ pub struct DecoderLayer {
     residual_multiplier: Option<f64>,
     attention_dropout: f64,
     mlp_dropout: f64,
+    /// StableLM keeps a name for each branch until the layer returns.
+    keeps_branches: bool,
 }
 
 impl DecoderLayer {
@@ -46,6 +48,7 @@ impl DecoderLayer {
             residual_multiplier: model.residual_multiplier,
             attention_dropout: if mlp_only { 0.0 } else { dropout },
             mlp_dropout: dropout,
+            keeps_branches: model.model_type == ModelType::Stablelm,
         }
     }
 
@@ -85,8 +88,16 @@ impl DecoderLayer {
                 states = norm(0, hidden);
                 let attended = attention(&states);
                 let fed = mlp(&states);
-                // Phi adds the branches first, StableLM the residual
-                cx.add(cx.add(&attended, &fed), hidden)
+                let both = if self.keeps_branches { cx.add(hidden, &attended) } else { cx.add(&attended, &fed) };
+                cx.add(both, if self.keeps_branches { &fed } else { hidden })
+            }
+            Block::PreNorm if self.keeps_branches => {
+                states = norm(0, hidden);
+                let attended = attention(&states);
+                let residual = cx.add(hidden, &attended);
+                let fed = mlp(&norm(1, &residual));
+                states = cx.add(&residual, &fed);
+                states
             }
             _ => {
                 states = norm(0, hidden);

@@ -68,14 +68,12 @@ impl Context {
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 let saved = [incoming.saved(0), incoming.saved(1), incoming.saved(2)];
                 let kernel = Kernel::AttentionBackward;
-                let copied;
-                // the kernel reads heads whose last dimension is dense
-                let _grad = if incoming.grad.layout().strides().last() == Some(&1) {
-                    incoming.grad
-                } else {
-                    copied = cx.copy(incoming.grad);
-                    &copied
-                };
+                // the kernel wants the gradient and the output as contiguous [batch, length, heads, width]
+                let _copies = [incoming.grad, incoming.saved(3)].map(|t| {
+                    let heads_last = t.layout().transpose(1, 2);
+                    let copy = || cx.launch(Kernel::Copy, &[t], Layout::contiguous(heads_last.dims()), t.dtype());
+                    (!heads_last.is_contiguous()).then(copy)
+                });
                 let gradient =
                     |t: &Tensor| cx.launch(kernel("flash"), &saved, Layout::elementwise(&[t.layout()]), t.dtype());
                 let [dq, dk, dv] = saved.map(gradient);
