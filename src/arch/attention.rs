@@ -17,6 +17,8 @@ pub struct Attend {
     pub full: Span,
     /// For layers that attend to a sliding window.
     pub sliding: Span,
+    /// ALiBi, `[batch * heads, 1, keys]`.
+    pub alibi: Option<Tensor>,
 }
 
 /// What depends on how far a layer attends.
@@ -234,7 +236,7 @@ impl SelfAttention {
 }
 
 /// Repeats key or value heads for grouped queries: a view, then a copy.
-fn repeat_kv(cx: &Context, x: &Tensor, groups: u64) -> Tensor {
+pub(super) fn repeat_kv(cx: &Context, x: &Tensor, groups: u64) -> Tensor {
     if groups == 1 {
         return x.clone();
     }

@@ -7,7 +7,13 @@ use crate::ghost::{Context, Tensor};
 use crate::model::{Block, Model, ModelType};
 use crate::nn::{Builder, Leaf, Module, NormLayer};
 
-/// One decoder layer.
+/// One layer of a decoder.
+pub trait Layer: Module {
+    /// Applies it to `hidden`, `[batch, length, hidden_size]`; `cache` is where its keys and values go, and its place there.
+    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor;
+}
+
+/// A layer of the Llama-like families.
 pub struct DecoderLayer {
     block: Block,
     attention: SelfAttention,
@@ -51,9 +57,10 @@ impl DecoderLayer {
             keeps_branches: model.model_type == ModelType::Stablelm,
         }
     }
+}
 
-    /// Applies it.
-    pub fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
+impl Layer for DecoderLayer {
+    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
         let norm = |i: usize, x: &Tensor| self.norms[i].forward(cx, x);
         let attention = |x: &Tensor| cx.dropout(self.attention.forward(cx, x, attend, cache), self.attention_dropout);
         let mlp = |x: &Tensor| cx.dropout(self.mlp.forward(cx, x), self.mlp_dropout);
