@@ -5,20 +5,39 @@ use super::names::Names;
 use crate::dtype::DType;
 use crate::ghost::{AttentionOptions, Context, Tensor};
 use crate::job::AttnImplementation;
-use crate::model::{Attention, Model, Projections, QkNorm};
-use crate::nn::{Builder, Leaf, Linear, Module, NormLayer, Part, apply_rotary};
+use crate::model::{Attention, LayerType, Model, ModelType, Norm, Projections, QkNorm};
+use crate::nn::{Builder, Leaf, Linear, Module, NormLayer, Part, RotaryStyle, apply_rotary};
 
 /// What a forward pass gives every attention.
 #[derive(Clone, Default)]
 pub struct Attend {
     /// `attn_implementation`
     pub implementation: AttnImplementation,
+    /// For layers that attend to everything.
+    pub full: Span,
+    /// For layers that attend to a sliding window.
+    pub sliding: Span,
+    /// ALiBi, `[batch * heads, 1, keys]`.
+    pub alibi: Option<Tensor>,
+}
+
+/// What depends on how far a layer attends.
+#[derive(Clone, Default)]
+pub struct Span {
     /// Rotary cosines and sines.
     pub rotary: Option<(Tensor, Tensor)>,
     /// The attention mask, where one is made.
     pub mask: Option<Tensor>,
-    /// ALiBi, `[batch * heads, 1, keys]`.
-    pub alibi: Option<Tensor>,
+}
+
+impl Attend {
+    /// What a layer of this kind is given.
+    pub fn span(&self, layer_type: LayerType) -> &Span {
+        match layer_type {
+            LayerType::FullAttention => &self.full,
+            LayerType::SlidingAttention => &self.sliding,
+        }
+    }
 }
 
 enum Qkv {
@@ -26,17 +45,40 @@ enum Qkv {
     Fused(Linear),
 }
 
+/// Norms of queries and of keys.
+enum QkNorms {
+    None,
+    /// One norm each, of the whole projection or of a head.
+    One([NormLayer; 2]),
+    /// A norm for every head.
+    EachHead([Vec<NormLayer>; 2]),
+}
+
+/// Query, key and value, and the tensor they are views of where they were made together.
+struct Projected {
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    fused: Option<Tensor>,
+}
+
 /// The attention block of a decoder layer.
 pub struct SelfAttention {
     spec: Attention,
+    layer_type: LayerType,
+    rotary_style: RotaryStyle,
+    /// Qwen3 normalises heads before they are transposed, the others after.
+    norm_before_transpose: bool,
+    /// StableLM splits nothing into heads before all three projections are there.
+    projects_first: bool,
     qkv: Qkv,
     output: Linear,
-    qk_norm: Option<[NormLayer; 2]>,
+    qk_norms: QkNorms,
 }
 
 impl SelfAttention {
-    /// The block of `model`.
-    pub fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    /// The block of layer `index` of `model`.
+    pub fn new(builder: &Builder<'_>, model: &Model, index: usize) -> Self {
         let spec = model.attention.clone();
         let names = Names::of(model.model_type);
         let width = model.hidden_size;
@@ -51,61 +93,107 @@ impl SelfAttention {
             Projections::Fused => Qkv::Fused(linear(names.qkv[0], width, q_width + 2 * kv_width, spec.qkv_bias)),
         };
         let output = linear(names.output, q_width, width, spec.output_bias);
-        let qk_norm = match spec.qk_norm {
-            QkNorm::PerHead => Some((spec.head_dim, spec.head_dim)),
-            QkNorm::FullWidth => Some((q_width, kv_width)),
-            _ => None,
-        }
-        .map(|(q, k)| [builder.norm("q_norm", model.norm, q), builder.norm("k_norm", model.norm, k)]);
-        Self { spec, qkv, output, qk_norm }
+        let one = |kind, q, k| QkNorms::One([builder.norm("q_norm", kind, q), builder.norm("k_norm", kind, k)]);
+        let qk_norms = match spec.qk_norm {
+            QkNorm::None => QkNorms::None,
+            QkNorm::PerHead => one(model.norm, spec.head_dim, spec.head_dim),
+            QkNorm::FullWidth => one(model.norm, q_width, kv_width),
+            QkNorm::LayerNormShared => one(Norm::Layer { bias: true }, spec.head_dim, spec.head_dim),
+            QkNorm::LayerNormEachHead => QkNorms::EachHead([spec.num_heads, spec.num_kv_heads].map(|heads| {
+                (0..heads).map(|_| builder.norm("norms", Norm::Layer { bias: false }, spec.head_dim)).collect()
+            })),
+        };
+        let rotary_style = match model.model_type {
+            ModelType::Phi3 => RotaryStyle::Joined,
+            ModelType::Phi | ModelType::Stablelm => RotaryStyle::Sliced,
+            ModelType::Olmo2 => RotaryStyle::InFp32,
+            _ => RotaryStyle::Whole,
+        };
+        let layer_type = model.layer_types.get(index).copied().unwrap_or(LayerType::FullAttention);
+        let projects_first = model.model_type == ModelType::Stablelm;
+        let norm_before_transpose = model.model_type == ModelType::Qwen3;
+        Self { spec, layer_type, rotary_style, norm_before_transpose, projects_first, qkv, output, qk_norms }
     }
 
     /// Applies it to `x`, `[batch, length, hidden_size]`.
     pub fn forward(&self, cx: &Context, x: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
         let (batch, length) = (x.dim(0), x.dim(1));
+        let span = attend.span(self.layer_type);
         // names are bound again rather than shadowed, so that what they stood for goes when it does in Python
-        let (mut query, mut key, mut value) = self.project(cx, x);
-        if let Some((cos, sin)) = &attend.rotary {
-            (query, key) = apply_rotary(cx, &query, &key, cos, sin);
+        let Projected { mut query, mut key, mut value, fused: _fused } = self.project(cx, x);
+        let mut _locals = Vec::new();
+        if let Some((cos, sin)) = &span.rotary {
+            let turned = apply_rotary(cx, self.rotary_style, &query, &key, cos, sin);
+            (query, key, _locals) = (turned.query, turned.key, turned.locals);
         }
         if let Some((cache, layer)) = cache {
             (key, value) = cache.update(cx, layer, key, value);
         }
+        let mask = span.mask.as_ref();
         let out = match attend.implementation {
-            AttnImplementation::Eager => self.eager(cx, &query, &key, &value, attend.mask.as_ref()),
-            _ => self.sdpa(cx, &query, &key, &value, attend.mask.as_ref()),
+            AttnImplementation::Eager => self.eager(cx, &query, &key, &value, mask),
+            _ => self.sdpa(cx, &query, &key, &value, mask),
         };
         let out = cx.reshape(out, &[batch, length, self.spec.num_heads * self.spec.head_dim]);
         self.output.forward(cx, out)
     }
 
     /// Query, key and value as `[batch, heads, length, head_dim]`.
-    fn project(&self, cx: &Context, x: &Tensor) -> (Tensor, Tensor, Tensor) {
+    fn project(&self, cx: &Context, x: &Tensor) -> Projected {
         let (batch, length) = (x.dim(0), x.dim(1));
         let Attention { num_heads, num_kv_heads, head_dim, .. } = self.spec;
-        let heads = |flat: Tensor, heads: u64| cx.reshape(flat, &[batch, length, heads, head_dim]);
-        match &self.qkv {
-            Qkv::Separate([q, k, v]) => {
-                let norm = |which: usize, t: Tensor| match (&self.qk_norm, self.spec.qk_norm) {
-                    (Some(norms), QkNorm::PerHead) => norms[which].forward(cx, t),
-                    _ => t,
-                };
-                let whole = |which: usize, t: Tensor| match (&self.qk_norm, self.spec.qk_norm) {
-                    (Some(norms), QkNorm::FullWidth) => norms[which].forward(cx, t),
-                    _ => t,
-                };
-                let query = cx.transpose(norm(0, heads(whole(0, q.forward(cx, x)), num_heads)), 1, 2);
-                let key = cx.transpose(norm(1, heads(whole(1, k.forward(cx, x)), num_kv_heads)), 1, 2);
-                let value = cx.transpose(heads(v.forward(cx, x), num_kv_heads), 1, 2);
+        let view = |flat: Tensor, heads: u64| cx.reshape(flat, &[batch, length, heads, head_dim]);
+        let heads = |flat: Tensor, heads: u64| cx.transpose(view(flat, heads), 1, 2);
+        let mut fused = None;
+        let (query, key, value) = match (&self.qkv, &self.qk_norms) {
+            (Qkv::Separate([q, k, v]), QkNorms::One([q_norm, k_norm])) if self.spec.qk_norm == QkNorm::FullWidth => {
+                let query = q_norm.forward(cx, q.forward(cx, x));
+                let key = k_norm.forward(cx, k.forward(cx, x));
+                let value = v.forward(cx, x);
+                (heads(query, num_heads), heads(key, num_kv_heads), heads(value, num_kv_heads))
+            }
+            (Qkv::Separate([q, k, v]), QkNorms::One([q_norm, k_norm])) if self.norm_before_transpose => {
+                let query = cx.transpose(q_norm.forward(cx, view(q.forward(cx, x), num_heads)), 1, 2);
+                let key = cx.transpose(k_norm.forward(cx, view(k.forward(cx, x), num_kv_heads)), 1, 2);
+                (query, key, heads(v.forward(cx, x), num_kv_heads))
+            }
+            (Qkv::Separate([q, k, v]), norms) => {
+                let (mut query, mut key, value);
+                if self.projects_first {
+                    let flat = [q, k, v].map(|linear| linear.forward(cx, x));
+                    let [flat_query, flat_key, flat_value] = flat;
+                    query = heads(flat_query, num_heads);
+                    key = heads(flat_key, num_kv_heads);
+                    value = heads(flat_value, num_kv_heads);
+                } else {
+                    query = heads(q.forward(cx, x), num_heads);
+                    key = heads(k.forward(cx, x), num_kv_heads);
+                    value = heads(v.forward(cx, x), num_kv_heads);
+                }
+                match norms {
+                    QkNorms::None => {}
+                    QkNorms::One([q_norm, k_norm]) => {
+                        query = q_norm.forward(cx, &query);
+                        key = k_norm.forward(cx, &key);
+                    }
+                    QkNorms::EachHead([q_norms, k_norms]) => {
+                        query = norm_each_head(cx, q_norms, &query);
+                        key = norm_each_head(cx, k_norms, &key);
+                    }
+                }
                 (query, key, value)
             }
-            Qkv::Fused(qkv) => {
+            (Qkv::Fused(qkv), _) => {
                 let all = qkv.forward(cx, x);
                 let (q, kv) = (num_heads * head_dim, num_kv_heads * head_dim);
-                let part = |start, len, n| cx.transpose(heads(cx.narrow(&all, -1, start, len), n), 1, 2);
-                (part(0, q, num_heads), part(q, kv, num_kv_heads), part(q + kv, kv, num_kv_heads))
+                let query = cx.narrow(&all, -1, 0, q);
+                let key = cx.narrow(&all, -1, q, kv);
+                let value = cx.narrow(&all, -1, q + kv, kv);
+                fused = Some(all);
+                (heads(query, num_heads), heads(key, num_kv_heads), heads(value, num_kv_heads))
             }
-        }
+        };
+        Projected { query, key, value, fused }
     }
 
     /// `sdpa_attention_forward`
@@ -157,6 +245,15 @@ pub(super) fn repeat_kv(cx: &Context, x: &Tensor, groups: u64) -> Tensor {
     cx.reshape(expanded, &[batch, heads * groups, length, width])
 }
 
+/// `StableLmLayerNormPerHead`
+fn norm_each_head(cx: &Context, norms: &[NormLayer], x: &Tensor) -> Tensor {
+    let sizes = vec![1; norms.len()];
+    let heads = cx.split(x, &sizes, 1);
+    let normed: Vec<Tensor> = norms.iter().zip(&heads).map(|(norm, head)| norm.forward(cx, head)).collect();
+    let normed: Vec<&Tensor> = normed.iter().collect();
+    cx.cat(&normed, 1)
+}
+
 impl Module for SelfAttention {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
         match &mut self.qkv {
@@ -164,8 +261,10 @@ impl Module for SelfAttention {
             Qkv::Fused(linear) => linear.leaves(visit),
         }
         self.output.leaves(visit);
-        if let Some(norms) = &mut self.qk_norm {
-            norms.iter_mut().for_each(|norm| norm.leaves(visit));
+        match &mut self.qk_norms {
+            QkNorms::None => {}
+            QkNorms::One(norms) => norms.iter_mut().for_each(|norm| norm.leaves(visit)),
+            QkNorms::EachHead(norms) => norms.iter_mut().flatten().for_each(|norm| norm.leaves(visit)),
         }
     }
 }

@@ -2,25 +2,34 @@
 
 use std::rc::Rc;
 
-use super::attention::Attend;
+use super::attention::{Attend, Span};
 use super::cache::KvCache;
 use super::families::{self, Entered, Front, Input};
 use super::layer::Layer;
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
 use crate::job::AttnImplementation;
-use crate::model::Model;
-use crate::nn::{Builder, Device, Embedding, Leaf, Linear, Module, NormLayer, Part, Rotary};
+use crate::model::{Model, ModelType};
+use crate::nn::{Builder, Device, Embedding, Leaf, Linear, Module, NormLayer, Part, Rotary, Weight};
 
 /// A decoder-only language model.
 pub struct Decoder {
+    model: Model,
     embed: Embedding,
+    embed_scale: EmbedScale,
     front: Box<dyn Front>,
     layers: Vec<Rc<dyn Layer>>,
     norm: Option<NormLayer>,
-    rotary: Option<Rotary>,
+    full_rotary: Option<Rotary>,
+    sliding_rotary: Option<Rotary>,
     head: Linear,
-    tied: bool,
+}
+
+/// What embeddings are multiplied by.
+enum EmbedScale {
+    None,
+    /// A buffer that is cast each time.
+    Buffer(Tensor),
 }
 
 /// How a forward pass is run.
@@ -42,30 +51,54 @@ impl Decoder {
     /// The model with its parameters, frozen.
     pub fn new(builder: &Builder<'_>, model: &Model) -> Self {
         let embed = builder.embedding("embed_tokens", model.vocab_size, model.hidden_size);
+        let on_gpu = builder.device == Device::Cuda;
+        let rotary = |model: &Model| model.attention.rotary_dim.map(|dim| Rotary::new(builder.cx, dim, on_gpu));
+        let embed_scale = match model.model_type {
+            ModelType::Gemma | ModelType::Gemma2 | ModelType::Gemma3Text => {
+                EmbedScale::Buffer(builder.parameter("embed_scale", &[]))
+            }
+            _ => EmbedScale::None,
+        };
         let front = families::front(builder, model);
-        let layers = (0..model.num_hidden_layers).map(|_| families::layer(builder, model)).collect();
+        let layers = (0..).take_while(|&i| i < model.num_hidden_layers);
+        let layers = layers.zip(0..).map(|(_, i)| families::layer(builder, model, i)).collect();
         let norm = model.final_norm.then(|| builder.norm("norm", model.norm, model.hidden_size));
-        let rotary = model.attention.rotary_dim.map(|dim| Rotary::new(builder.cx, dim, builder.device == Device::Cuda));
+        let full_rotary = rotary(model);
+        // Gemma 3 turns its sliding layers by other frequencies
+        let sliding_rotary = if model.model_type == ModelType::Gemma3Text { rotary(model) } else { None };
         let mut head = builder.linear("lm_head", Part::Head, model.hidden_size, model.vocab_size, model.head.bias);
         if model.head.tied {
-            head.weight = crate::nn::Weight::Dense(embed.weight.clone());
+            head.weight = Weight::Dense(embed.weight.clone());
         }
-        Self { embed, front, layers, norm, rotary, head, tied: model.head.tied }
+        Self { model: model.clone(), embed, embed_scale, front, layers, norm, full_rotary, sliding_rotary, head }
     }
 
     /// The last hidden states of `ids`, `[batch, length]`.
     pub fn hidden(&self, cx: &Context, ids: &Tensor, run: Forward<'_>) -> Tensor {
-        let embeds = self.embed.forward(cx, ids);
+        let embeds = match &self.embed_scale {
+            EmbedScale::None => self.embed.forward(cx, ids),
+            EmbedScale::Buffer(scale) => {
+                let embeds = self.embed.forward(cx, ids);
+                cx.mul(embeds, cx.cast(scale, self.embed.weight.dtype()))
+            }
+        };
         let embeds = if run.input_require_grads && !embeds.requires_grad() { trainable_copy(&embeds) } else { embeds };
         let [batch, length] = [ids.dim(0), ids.dim(1)];
         let past = run.cache.map_or(0, KvCache::length);
-        let Entered { mut hidden, positions, mask, alibi, locals: _locals } =
+        let Entered { mut hidden, positions, mask, sliding_mask, alibi, locals: _locals } =
             self.front.enter(cx, &Input { embeds: &embeds, batch, length, past, run });
-        let rotary = match (&self.rotary, &positions) {
-            (Some(rotary), Some(positions)) => Some(rotary.forward(cx, positions, embeds.dtype())),
-            _ => None,
+        let dtype = if self.model.model_type == ModelType::Olmo2 { DType::F32 } else { embeds.dtype() };
+        let turn = |rotary: &Option<Rotary>| {
+            rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| rotary.forward(cx, positions, dtype))
         };
-        let attend = Attend { implementation: run.implementation, rotary, mask, alibi };
+        let rotary = turn(&self.full_rotary);
+        let sliding_rotary = turn(&self.sliding_rotary).or_else(|| rotary.clone());
+        let attend = Attend {
+            implementation: run.implementation,
+            full: Span { rotary, mask },
+            sliding: Span { rotary: sliding_rotary, mask: sliding_mask },
+            alibi,
+        };
         for (i, layer) in self.layers.iter().enumerate() {
             hidden = if run.checkpointing {
                 let (layer, attend) = (Rc::clone(layer), attend.clone());
@@ -82,7 +115,18 @@ impl Decoder {
 
     /// Logits of hidden states.
     pub fn logits(&self, cx: &Context, hidden: &Tensor) -> Tensor {
-        cx.within(Category::Logits, || self.head.forward(cx, hidden))
+        cx.within(Category::Logits, || {
+            let mut logits = self.head.forward(cx, hidden);
+            if self.model.head.scaled {
+                logits = cx.mul_scalar(&logits, 1.0);
+            }
+            if self.model.head.logit_softcap {
+                logits = cx.mul_scalar(&logits, 1.0);
+                logits = cx.tanh(&logits);
+                logits = cx.mul_scalar(&logits, 1.0);
+            }
+            logits
+        })
     }
 
     /// `ForCausalLMLoss`: logits in fp32, labels shifted by one. Returns the loss; the logits go with the caller's.
@@ -103,7 +147,7 @@ impl Decoder {
 
     /// Whether the head's weight is the embedding's.
     pub fn is_tied(&self) -> bool {
-        self.tied
+        self.model.head.tied
     }
 }
 

@@ -4,7 +4,7 @@ use super::attention::{Attend, SelfAttention};
 use super::cache::KvCache;
 use super::mlp::FeedForward;
 use crate::ghost::{Context, Tensor};
-use crate::model::{Block, Model};
+use crate::model::{Block, Model, ModelType};
 use crate::nn::{Builder, Leaf, Module, NormLayer};
 
 /// One layer of a decoder.
@@ -19,15 +19,21 @@ pub struct DecoderLayer {
     attention: SelfAttention,
     mlp: FeedForward,
     norms: Vec<NormLayer>,
+    residual_multiplier: Option<f64>,
+    attention_dropout: f64,
+    mlp_dropout: f64,
+    /// StableLM keeps a name for each branch until the layer returns.
+    keeps_branches: bool,
 }
 
 impl DecoderLayer {
-    /// A layer of `model`.
-    pub fn new(builder: &Builder<'_>, model: &Model) -> Self {
-        let attention = SelfAttention::new(builder, model);
+    /// Layer `index` of `model`.
+    pub fn new(builder: &Builder<'_>, model: &Model, index: usize) -> Self {
+        let attention = SelfAttention::new(builder, model, index);
         let mlp = FeedForward::new(builder, model);
         let names: &[&'static str] = match model.block {
             Block::ParallelSharedNorm => &["input_layernorm"],
+            Block::BranchNorm => &["post_attention_layernorm", "post_feedforward_layernorm"],
             Block::Sandwich => &[
                 "input_layernorm",
                 "post_attention_layernorm",
@@ -37,34 +43,77 @@ impl DecoderLayer {
             _ => &["input_layernorm", "post_attention_layernorm"],
         };
         let norms = names.iter().map(|name| builder.norm(name, model.norm, model.hidden_size)).collect();
-        Self { block: model.block, attention, mlp, norms }
+        let dropout = model.residual_dropout;
+        // StarCoder2 drops out inside its MLP, StableLM after it alone
+        let mlp_only = matches!(model.model_type, ModelType::Starcoder2 | ModelType::Stablelm);
+        Self {
+            block: model.block,
+            attention,
+            mlp,
+            norms,
+            residual_multiplier: model.residual_multiplier,
+            attention_dropout: if mlp_only { 0.0 } else { dropout },
+            mlp_dropout: dropout,
+            keeps_branches: model.model_type == ModelType::Stablelm,
+        }
     }
 }
 
 impl Layer for DecoderLayer {
     fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
         let norm = |i: usize, x: &Tensor| self.norms[i].forward(cx, x);
+        let attention = |x: &Tensor| cx.dropout(self.attention.forward(cx, x, attend, cache), self.attention_dropout);
+        let mlp = |x: &Tensor| cx.dropout(self.mlp.forward(cx, x), self.mlp_dropout);
+        let add = |residual: &Tensor, branch: &Tensor| match self.residual_multiplier {
+            Some(factor) => cx.add(residual, cx.mul_scalar(branch, factor)),
+            None => cx.add(residual, branch),
+        };
+        // a name bound again lets go of what it stood for after the new value is there, as in Python
+        let mut states;
         match self.block {
             Block::Sandwich => {
-                let states = norm(0, hidden);
-                let states = self.attention.forward(cx, &states, attend, cache);
-                let states = norm(1, &states);
-                let states = cx.add(hidden, states);
+                states = norm(0, hidden);
+                states = attention(&states);
+                states = norm(1, &states);
+                states = cx.add(hidden, &states);
                 let residual = states.clone();
-                let states = norm(2, &states);
-                let states = self.mlp.forward(cx, &states);
-                let states = norm(3, &states);
-                cx.add(residual, states)
+                states = norm(2, &states);
+                states = mlp(&states);
+                states = norm(3, &states);
+                cx.add(&residual, &states)
+            }
+            Block::BranchNorm => {
+                states = attention(hidden);
+                states = norm(0, &states);
+                states = cx.add(hidden, &states);
+                let residual = states.clone();
+                states = mlp(&states);
+                states = norm(1, &states);
+                cx.add(&residual, &states)
+            }
+            Block::ParallelSharedNorm => {
+                states = norm(0, hidden);
+                let attended = attention(&states);
+                let fed = mlp(&states);
+                let both = if self.keeps_branches { cx.add(hidden, &attended) } else { cx.add(&attended, &fed) };
+                cx.add(both, if self.keeps_branches { &fed } else { hidden })
+            }
+            Block::PreNorm if self.keeps_branches => {
+                states = norm(0, hidden);
+                let attended = attention(&states);
+                let residual = cx.add(hidden, &attended);
+                let fed = mlp(&norm(1, &residual));
+                states = cx.add(&residual, &fed);
+                states
             }
             _ => {
-                let mut states = norm(0, hidden);
-                states = self.attention.forward(cx, &states, attend, cache);
-                states = cx.add(hidden, states);
+                states = norm(0, hidden);
+                states = attention(&states);
+                states = add(hidden, &states);
                 let residual = states.clone();
                 states = norm(1, &states);
-                states = self.mlp.forward(cx, &states);
-                states = cx.add(&residual, states);
-                states
+                states = mlp(&states);
+                add(&residual, &states)
             }
         }
     }

@@ -11,7 +11,6 @@ pub struct FeedForward {
     gate: Option<Linear>,
     up: Option<Linear>,
     down: Linear,
-    dropout: f64,
 }
 
 impl FeedForward {
@@ -30,7 +29,7 @@ impl FeedForward {
             MlpLayout::GatedFused => None,
             _ => Some(linear(names[1], width, inner)),
         };
-        Self { spec: model.mlp, gate, up, down: linear(names[2], inner, width), dropout: 0.0 }
+        Self { spec: model.mlp, gate, up, down: linear(names[2], inner, width) }
     }
 
     /// Applies it.
@@ -54,7 +53,7 @@ impl FeedForward {
             (None, Some(up)) => activate(cx, activation, up.forward(cx, x)),
             (None, None) => unreachable!("a feed-forward block has a first matrix"),
         };
-        cx.dropout(self.down.forward(cx, inner), self.dropout)
+        self.down.forward(cx, inner)
     }
 }
 

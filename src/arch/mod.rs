@@ -9,7 +9,7 @@ mod masks;
 mod mlp;
 mod names;
 
-pub use attention::{Attend, SelfAttention};
+pub use attention::{Attend, SelfAttention, Span};
 pub use cache::KvCache;
 pub use decoder::{Decoder, Forward};
 pub use layer::{DecoderLayer, Layer};

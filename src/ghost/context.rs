@@ -15,8 +15,11 @@ use crate::dtype::DType;
 /// cuBLAS' workspace for a handle on compute capability 8.x: 8192 KiB + 128 KiB (`getChosenWorkspaceSize`, torch 2.11).
 pub const CUBLAS_WORKSPACE: u64 = 8_519_680;
 
-/// cuBLASLt's workspace, 1024 KiB before compute capability 9.0 (`_parseChosenWorkspaceSize` of `CUDABlas.cpp`, torch 2.11).
-pub const CUBLASLT_WORKSPACE: u64 = 1_048_576;
+/// cublasLt's workspace, which `addmm` with a bias takes (torch 2.11, compute capability 8.x).
+const CUBLASLT_WORKSPACE: u64 = 1 << 20;
+
+/// Multiprocessors of the card whose launch heuristics are followed: those of the measurements in `tests/truth`.
+pub(crate) const MULTIPROCESSORS: u64 = 132;
 
 /// The state a run is in.
 pub struct Context {
@@ -33,8 +36,8 @@ pub struct Context {
     pub(crate) packing: RefCell<Packing>,
     /// What follows is not run: a recomputation has what it was for.
     pub(crate) muted: Cell<bool>,
-    workspaces: RefCell<[Option<Storage>; 2]>,
-    lt_workspaces: RefCell<[Option<Storage>; 2]>,
+    /// cuBLAS' and cublasLt's, of forward's thread and of the autograd engine's.
+    workspaces: RefCell<[Option<Storage>; 4]>,
     workspace_bytes: u64,
     training: Cell<bool>,
 }
@@ -61,8 +64,7 @@ impl Context {
             autocast_cache: RefCell::default(),
             packing: RefCell::default(),
             muted: Cell::new(false),
-            workspaces: RefCell::new([None, None]),
-            lt_workspaces: RefCell::new([None, None]),
+            workspaces: RefCell::new([None, None, None, None]),
             workspace_bytes: CUBLAS_WORKSPACE,
             training: Cell::new(true),
         }
@@ -229,19 +231,18 @@ impl Context {
 
     /// cuBLAS keeps a workspace for each thread that multiplies matrices: forward's and the autograd engine's.
     pub(crate) fn touch_cublas(&self) {
-        self.touch(&self.workspaces, self.workspace_bytes);
+        self.touch_workspace(usize::from(self.in_backward.get()), self.workspace_bytes);
     }
 
-    /// cuBLASLt, which adds a bias in the product's kernel, keeps one more.
+    /// As [`Context::touch_cublas`], for products with a bias.
     pub(crate) fn touch_cublaslt(&self) {
-        self.touch(&self.lt_workspaces, CUBLASLT_WORKSPACE);
+        self.touch_workspace(2 + usize::from(self.in_backward.get()), CUBLASLT_WORKSPACE);
     }
 
-    fn touch(&self, workspaces: &RefCell<[Option<Storage>; 2]>, bytes: u64) {
-        let thread = usize::from(self.in_backward.get());
-        if !self.muted.get() && workspaces.borrow()[thread].is_none() {
+    fn touch_workspace(&self, which: usize, bytes: u64) {
+        if !self.muted.get() && self.workspaces.borrow()[which].is_none() {
             let workspace = Storage::charge(&self.ledger, bytes, Category::Workspace);
-            workspaces.borrow_mut()[thread] = Some(workspace);
+            self.workspaces.borrow_mut()[which] = Some(workspace);
         }
     }
 

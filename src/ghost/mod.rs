@@ -32,7 +32,7 @@ mod tape;
 mod tensor;
 
 pub use allocator::{BlockId, CachingAllocator, MIN_BLOCK, OutOfMemory};
-pub use context::{CUBLAS_WORKSPACE, CUBLASLT_WORKSPACE, Context, trainable_copy};
+pub use context::{CUBLAS_WORKSPACE, Context, trainable_copy};
 pub use executor::{Executor, Kernel, Value};
 pub use layout::{Layout, MAX_RANK};
 pub use ledger::{Category, ChargeId, Entry, Ledger, Phase};

@@ -40,13 +40,71 @@ impl Rotary {
     }
 }
 
-/// `apply_rotary_pos_emb`: the first `dim` of each head of `query` and `key` (`[batch, heads, length, head_dim]`) turn.
-pub fn apply_rotary(cx: &Context, query: &Tensor, key: &Tensor, cos: &Tensor, sin: &Tensor) -> (Tensor, Tensor) {
+/// How queries and keys are turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RotaryStyle {
+    /// Whole heads.
+    Whole,
+    /// The first dimensions, sliced off before and joined after (Phi, StableLM, GPT-NeoX).
+    Sliced,
+    /// The first dimensions, sliced and joined inside, even where all of them turn (Phi-3).
+    Joined,
+    /// Whole heads in fp32, cast back (OLMo 2).
+    InFp32,
+}
+
+/// What [`apply_rotary`] returns.
+pub struct Turned {
+    /// Queries.
+    pub query: Tensor,
+    /// Keys.
+    pub key: Tensor,
+    /// Names that live as long as the attention that turned them.
+    pub locals: Vec<Tensor>,
+}
+
+/// `apply_rotary_pos_emb` on `query` and `key`, `[batch, heads, length, head_dim]`.
+pub fn apply_rotary(
+    cx: &Context,
+    style: RotaryStyle,
+    query: &Tensor,
+    key: &Tensor,
+    cos: &Tensor,
+    sin: &Tensor,
+) -> Turned {
     let cos = cx.unsqueeze(cos, 1);
     let sin = cx.unsqueeze(sin, 1);
-    let query = rotate(cx, query, &cos, &sin);
-    let key = rotate(cx, key, &cos, &sin);
-    (query, key)
+    let dim = cos.dim(-1);
+    let pass = |x: &Tensor| cx.narrow(x, -1, dim, x.dim(-1) - dim);
+    let (query, key, locals) = match style {
+        RotaryStyle::Whole => {
+            let query = rotate(cx, query, &cos, &sin);
+            (query, rotate(cx, key, &cos, &sin), Vec::new())
+        }
+        RotaryStyle::InFp32 => {
+            let turned_query = rotate(cx, query, &cos, &sin);
+            let turned_key = rotate(cx, key, &cos, &sin);
+            let query = cx.cast(&turned_query, query.dtype());
+            (query, cx.cast(&turned_key, key.dtype()), Vec::new())
+        }
+        RotaryStyle::Sliced => {
+            let (mut query_turned, query_pass) = (cx.narrow(query, -1, 0, dim), pass(query));
+            let (mut key_turned, key_pass) = (cx.narrow(key, -1, 0, dim), pass(key));
+            query_turned = rotate(cx, &query_turned, &cos, &sin);
+            key_turned = rotate(cx, &key_turned, &cos, &sin);
+            let query = cx.cat(&[&query_turned, &query_pass], -1);
+            let key = cx.cat(&[&key_turned, &key_pass], -1);
+            (query, key, vec![query_turned, query_pass, key_turned, key_pass])
+        }
+        RotaryStyle::Joined => {
+            let (query_turn, query_pass) = (cx.narrow(query, -1, 0, dim), pass(query));
+            let (key_turn, key_pass) = (cx.narrow(key, -1, 0, dim), pass(key));
+            let query = cx.cat(&[&rotate(cx, &query_turn, &cos, &sin), &query_pass], -1);
+            (query, cx.cat(&[&rotate(cx, &key_turn, &cos, &sin), &key_pass], -1), Vec::new())
+        }
+    };
+    Turned { query, key, locals }
 }
 
 /// `x * cos + rotate_half(x) * sin`

@@ -4,7 +4,7 @@ use crate::arch::decoder::Forward;
 use crate::arch::masks::MaskRequest;
 use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
-use crate::nn::{Leaf, Module};
+use crate::nn::Module;
 
 /// What a forward pass starts from.
 pub(in crate::arch) struct Input<'a> {
@@ -28,6 +28,8 @@ pub(in crate::arch) struct Entered {
     pub(in crate::arch) positions: Option<Tensor>,
     /// The attention mask.
     pub(in crate::arch) mask: Option<Tensor>,
+    /// That of sliding layers.
+    pub(in crate::arch) sliding_mask: Option<Tensor>,
     /// ALiBi, `[batch * heads, 1, keys]`.
     pub(in crate::arch) alibi: Option<Tensor>,
     /// What else the model's `forward` has names for until it returns.
@@ -48,6 +50,17 @@ impl Input<'_> {
         padding: Option<&Tensor>,
     ) -> Option<Tensor> {
         self.request(positions, padding, self.embeds.dtype()).make(cx)
+    }
+
+    /// `create_sliding_window_causal_mask`
+    pub(in crate::arch) fn sliding_mask(
+        &self,
+        cx: &Context,
+        positions: &Tensor,
+        window: Option<u64>,
+    ) -> Option<Tensor> {
+        let request = self.request(Some(positions), self.run.attention_mask, self.embeds.dtype());
+        MaskRequest { sliding_window: window, ..request }.make(cx)
     }
 
     fn request<'b>(&self, positions: Option<&'b Tensor>, padding: Option<&'b Tensor>, dtype: DType) -> MaskRequest<'b> {
@@ -73,20 +86,4 @@ pub(in crate::arch) trait Front: Module {
     fn leave(&self, _cx: &Context, hidden: Tensor) -> Tensor {
         hidden
     }
-}
-
-/// Embedded tokens go straight to the layers.
-pub(in crate::arch) struct Plain;
-
-impl Front for Plain {
-    fn enter(&self, cx: &Context, input: &Input<'_>) -> Entered {
-        let positions = input.positions(cx);
-        let mask = input.mask(cx, Some(&positions), input.run.attention_mask);
-        let hidden = input.embeds.clone();
-        Entered { hidden, positions: Some(positions), mask, alibi: None, locals: Vec::new() }
-    }
-}
-
-impl Module for Plain {
-    fn leaves(&mut self, _visit: &mut dyn FnMut(Leaf<'_>)) {}
 }

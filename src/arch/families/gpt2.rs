@@ -30,7 +30,14 @@ impl Front for Positions {
         let hidden = cx.add(input.embeds, &position_embeds);
         let mask = input.mask(cx, Some(&positions), input.run.attention_mask);
         let hidden = cx.dropout(hidden, self.dropout);
-        Entered { hidden, positions: Some(positions), mask, alibi: None, locals: vec![position_embeds] }
+        Entered {
+            hidden,
+            positions: Some(positions),
+            mask,
+            sliding_mask: None,
+            alibi: None,
+            locals: vec![position_embeds],
+        }
     }
 }
 
@@ -119,8 +126,8 @@ impl Attention {
             (key, value) = cache.update(cx, layer, key, value);
         }
         let mut out = match attend.implementation {
-            AttnImplementation::Eager => self.eager(cx, &query, &key, &value, attend.mask.as_ref()),
-            _ => (sdpa(cx, &query, &key, &value, attend.mask.as_ref(), self.attn_dropout), None),
+            AttnImplementation::Eager => self.eager(cx, &query, &key, &value, attend.full.mask.as_ref()),
+            _ => (sdpa(cx, &query, &key, &value, attend.full.mask.as_ref(), self.attn_dropout), None),
         };
         out.0 = cx.contiguous(cx.reshape(out.0, &[batch, length, width]));
         out.0 = self.c_proj.forward(cx, &out.0);

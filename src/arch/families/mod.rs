@@ -2,11 +2,12 @@
 
 mod front;
 mod gpt2;
+mod llama;
 mod sdpa;
 
 use std::rc::Rc;
 
-pub(super) use front::{Entered, Front, Input, Plain};
+pub(super) use front::{Entered, Front, Input};
 
 use super::layer::{DecoderLayer, Layer};
 use crate::model::{Model, ModelType};
@@ -16,14 +17,14 @@ use crate::nn::Builder;
 pub(super) fn front(builder: &Builder<'_>, model: &Model) -> Box<dyn Front> {
     match model.model_type {
         ModelType::Gpt2 => Box::new(gpt2::Positions::new(builder, model)),
-        _ => Box::new(Plain),
+        _ => Box::new(llama::Spans::new(model)),
     }
 }
 
 /// A layer of `model`.
-pub(super) fn layer(builder: &Builder<'_>, model: &Model) -> Rc<dyn Layer> {
+pub(super) fn layer(builder: &Builder<'_>, model: &Model, index: usize) -> Rc<dyn Layer> {
     match model.model_type {
         ModelType::Gpt2 => Rc::new(gpt2::Block::new(builder, model)),
-        _ => Rc::new(DecoderLayer::new(builder, model)),
+        _ => Rc::new(DecoderLayer::new(builder, model, index)),
     }
 }

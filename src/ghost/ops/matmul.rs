@@ -38,10 +38,10 @@ impl Context {
             Some(dtype) => {
                 // C++ evaluates the casts of a call's arguments from the last to the first: `linear(x, weight, bias)`,
                 // `addmm(bias, x, weight)`
-                let cast_last = bias.filter(|_| transposed).map(|bias| self.autocast_to(bias, dtype));
+                let cast_first = bias.filter(|_| transposed).map(|bias| self.autocast_to(bias, dtype));
                 cast_weight = self.autocast_to(weight, dtype);
                 cast_x = self.autocast_to(x, dtype);
-                cast_bias = cast_last.or_else(|| bias.map(|bias| self.autocast_to(bias, dtype)));
+                cast_bias = cast_first.or_else(|| bias.map(|bias| self.autocast_to(bias, dtype)));
                 (&cast_x, &cast_weight, cast_bias.as_ref())
             }
             None => (x, weight, bias),
@@ -61,7 +61,7 @@ impl Context {
             self.record(inputs, &[weight.requires_grad().then_some(&flat), flat.requires_grad().then_some(weight)]);
         let forward = if transposed { B_TRANSPOSED } else { PLAIN };
         let mut out = self.product(forward, &flat, weight, &[rows, out_features]);
-        if bias.is_some() && inner > 1 && out_features > 1 {
+        if bias.is_some() {
             self.touch_cublaslt();
         }
         if let Some(mut node) = node {

@@ -68,6 +68,10 @@ impl Context {
         let rows = if node.is_some() { length.next_multiple_of(ALIGN_LSE) } else { 0 };
         let rows = Layout::contiguous(&[batch, heads, rows]);
         let logsumexp = self.launch(kernel("logsumexp"), &inputs, rows, DType::F32);
+        // wide heads are summed in fp32 outside the registers (`kNeedsOutputAccumulatorBuffer`)
+        let width = value.dim(3);
+        let accumulates = width > 128 && query.dtype() != DType::F32;
+        drop(accumulates.then(|| self.scratch("output", batch * heads * length * width * DType::F32.bytes())));
         if let Some(mut node) = node {
             node.save_output(self, &out);
             node.save_output(self, &logsumexp);

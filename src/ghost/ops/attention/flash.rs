@@ -3,13 +3,44 @@
 use smallvec::smallvec;
 
 use crate::dtype::DType;
-use crate::ghost::context::Context;
+use crate::ghost::context::{Context, MULTIPROCESSORS};
 use crate::ghost::executor::Kernel;
 use crate::ghost::layout::Layout;
 use crate::ghost::tensor::Tensor;
 
 /// Query rows are padded to this in backward's buffers.
 const ROW_BLOCK: u64 = 128;
+/// Query rows of a block of the kernel that splits keys.
+const SPLIT_ROW_BLOCK: u64 = 64;
+
+/// Head widths are rounded up for the kernels' fp32 buffers.
+fn rounded_width(width: u64) -> u64 {
+    if width <= 192 { width.next_multiple_of(32) } else { 256 }
+}
+
+/// Into how many parts keys are split so that small batches keep the device busy (`num_splits_heuristic`).
+#[allow(clippy::cast_precision_loss)]
+fn key_splits(row_blocks: u64, keys: u64, width: u64) -> u64 {
+    let column_block = match width {
+        ..=64 => 256,
+        ..=128 => 128,
+        _ => 64,
+    };
+    let blocks = keys.div_ceil(column_block).max(1);
+    // two thread blocks a multiprocessor
+    let slots = 2 * MULTIPROCESSORS;
+    if row_blocks as f64 >= 0.8 * slots as f64 {
+        return 1;
+    }
+    let eligible = |n: u64| n == 1 || blocks.div_ceil(n) != blocks.div_ceil(n - 1);
+    let efficiency = |n: u64| {
+        let waves = (row_blocks * n) as f64 / slots as f64;
+        waves / waves.ceil()
+    };
+    let candidates = || (1..=128.min(slots).min(blocks)).filter(|&n| eligible(n));
+    let best = candidates().map(efficiency).fold(0.0, f64::max);
+    candidates().find(|&n| efficiency(n) >= 0.85 * best).unwrap_or(1)
+}
 
 impl Context {
     /// Saves query, key, value, the output and a number a row; backward sums the query's gradient in fp32 and, for grouped
@@ -23,6 +54,11 @@ impl Context {
         let mut out = self.launch(kernel("flash"), &inputs, Layout::elementwise(&[query.layout()]), query.dtype());
         let rows = Layout::contiguous(&[batch, heads, length]);
         let logsumexp = self.launch(kernel("logsumexp"), &inputs, rows, DType::F32);
+        let splits = key_splits(batch * heads * length.div_ceil(SPLIT_ROW_BLOCK), key.dim(2), width);
+        let _partial = (splits > 1).then(|| {
+            let part = |columns| Layout::contiguous(&[splits, batch, heads, length, columns]);
+            [1, rounded_width(width)].map(|columns| self.launch(kernel("split"), &inputs, part(columns), DType::F32))
+        });
         let seed = self.launch(kernel("seed"), &[], Layout::contiguous(&[2]), DType::I64);
         let offset = self.launch(kernel("offset"), &[], Layout::contiguous(&[]), DType::I64);
         if dropout {
@@ -36,21 +72,19 @@ impl Context {
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 let saved = [incoming.saved(0), incoming.saved(1), incoming.saved(2)];
                 let kernel = Kernel::AttentionBackward;
-                let copied;
-                // the kernel reads heads whose last dimension is dense
-                let _grad = if incoming.grad.layout().strides().last() == Some(&1) {
-                    incoming.grad
-                } else {
-                    copied = cx.copy(incoming.grad);
-                    &copied
-                };
+                // the kernel wants the gradient and the output as contiguous [batch, length, heads, width]
+                let _copies = [incoming.grad, incoming.saved(3)].map(|t| {
+                    let heads_last = t.layout().transpose(1, 2);
+                    let copy = || cx.launch(Kernel::Copy, &[t], Layout::contiguous(heads_last.dims()), t.dtype());
+                    (!heads_last.is_contiguous()).then(copy)
+                });
                 let gradient =
                     |t: &Tensor| cx.launch(kernel("flash"), &saved, Layout::elementwise(&[t.layout()]), t.dtype());
                 let [dq, dk, dv] = saved.map(gradient);
                 let buffer =
                     |what, dims: &[u64], dtype| cx.launch(kernel(what), &saved, Layout::contiguous(dims), dtype);
                 let rows = length.next_multiple_of(ROW_BLOCK);
-                let columns = width.next_multiple_of(if width > 128 { 64 } else { 32 });
+                let columns = rounded_width(width);
                 let _delta = buffer("delta", &[batch, heads, rows], DType::F32);
                 let _dq_sum = buffer("query sum", &[batch, rows, heads, columns], DType::F32);
                 let [_, key, value] = saved;

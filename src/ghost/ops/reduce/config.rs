@@ -3,10 +3,9 @@
 
 use smallvec::SmallVec;
 
+use crate::ghost::context::MULTIPROCESSORS;
 use crate::ghost::layout::Layout;
 
-/// `multiProcessorCount` of the device (H100, H200).
-pub(super) const MULTIPROCESSORS: u64 = 132;
 /// `maxThreadsPerMultiProcessor` of every data-centre card.
 const THREADS_PER_MULTIPROCESSOR: u64 = 2048;
 const WARP: u64 = 32;
