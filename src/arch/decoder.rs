@@ -145,6 +145,11 @@ impl Decoder {
         })
     }
 
+    /// What it is.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// Whether the head's weight is the embedding's.
     pub fn is_tied(&self) -> bool {
         self.model.head.tied

@@ -60,7 +60,8 @@ impl Input<'_> {
         window: Option<u64>,
     ) -> Option<Tensor> {
         let request = self.request(Some(positions), self.run.attention_mask, self.embeds.dtype());
-        MaskRequest { sliding_window: window, ..request }.make(cx)
+        let held = self.run.cache.map_or(0, |cache| cache.held_length(window));
+        MaskRequest { sliding_window: window, keys: held + self.length, ..request }.make(cx)
     }
 
     fn request<'b>(&self, positions: Option<&'b Tensor>, padding: Option<&'b Tensor>, dtype: DType) -> MaskRequest<'b> {

@@ -60,6 +60,7 @@ impl Context {
         let forward = if transposed { B_TRANSPOSED } else { PLAIN };
         let mut out = if bias.is_some() {
             let out = self.launch(forward, inputs, Layout::contiguous(&[rows, out_features]), flat.dtype());
+            self.touch_cublas();
             self.touch_cublaslt();
             out
         } else {
