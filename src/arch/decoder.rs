@@ -50,7 +50,8 @@ pub struct Forward<'a> {
 impl Decoder {
     /// The model with its parameters, frozen.
     pub fn new(builder: &Builder<'_>, model: &Model) -> Self {
-        let embed = builder.embedding("embed_tokens", model.vocab_size, model.hidden_size);
+        let width = model.embedding.projection_dim.unwrap_or(model.hidden_size);
+        let embed = builder.embedding("embed_tokens", model.vocab_size, width);
         let on_gpu = builder.device == Device::Cuda;
         let rotary = |model: &Model| model.attention.rotary_dim.map(|dim| Rotary::new(builder.cx, dim, on_gpu));
         let embed_scale = match model.model_type {
@@ -60,13 +61,18 @@ impl Decoder {
             _ => EmbedScale::None,
         };
         let front = families::front(builder, model);
+        let make_norm = || model.final_norm.then(|| builder.norm("norm", model.norm, model.hidden_size));
+        let norm_first = model.model_type == ModelType::Opt;
+        let mut norm = if norm_first { make_norm() } else { None };
         let layers = (0..).take_while(|&i| i < model.num_hidden_layers);
         let layers = layers.zip(0..).map(|(_, i)| families::layer(builder, model, i)).collect();
-        let norm = model.final_norm.then(|| builder.norm("norm", model.norm, model.hidden_size));
+        if !norm_first {
+            norm = make_norm();
+        }
         let full_rotary = rotary(model);
         // Gemma 3 turns its sliding layers by other frequencies
         let sliding_rotary = if model.model_type == ModelType::Gemma3Text { rotary(model) } else { None };
-        let mut head = builder.linear("lm_head", Part::Head, model.hidden_size, model.vocab_size, model.head.bias);
+        let mut head = builder.linear("lm_head", Part::Head, width, model.vocab_size, model.head.bias);
         if model.head.tied {
             head.weight = Weight::Dense(embed.weight.clone());
         }
@@ -145,6 +151,11 @@ impl Decoder {
         })
     }
 
+    /// What it is.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// Whether the head's weight is the embedding's.
     pub fn is_tied(&self) -> bool {
         self.model.head.tied
@@ -155,12 +166,18 @@ impl Module for Decoder {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
         self.embed.leaves(visit);
         self.front.leaves(visit);
+        let norm_first = self.model.model_type == ModelType::Opt;
+        if norm_first {
+            self.norm.leaves(visit);
+        }
         for layer in &mut self.layers {
             if let Some(layer) = Rc::get_mut(layer) {
                 layer.leaves(visit);
             }
         }
-        self.norm.leaves(visit);
+        if !norm_first {
+            self.norm.leaves(visit);
+        }
         visit(Leaf::Linear(&mut self.head));
     }
 }

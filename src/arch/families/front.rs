@@ -36,6 +36,13 @@ pub(in crate::arch) struct Entered {
     pub(in crate::arch) locals: Vec<Tensor>,
 }
 
+impl Entered {
+    /// Hidden states and nothing beside them.
+    pub(in crate::arch) fn new(hidden: Tensor) -> Self {
+        Self { hidden, positions: None, mask: None, sliding_mask: None, alibi: None, locals: Vec::new() }
+    }
+}
+
 impl Input<'_> {
     /// `torch.arange(length) + past`, as `[1, length]`.
     pub(in crate::arch) fn positions(&self, cx: &Context) -> Tensor {
@@ -60,7 +67,8 @@ impl Input<'_> {
         window: Option<u64>,
     ) -> Option<Tensor> {
         let request = self.request(Some(positions), self.run.attention_mask, self.embeds.dtype());
-        MaskRequest { sliding_window: window, ..request }.make(cx)
+        let held = self.run.cache.map_or(0, |cache| cache.held_length(window));
+        MaskRequest { sliding_window: window, keys: held + self.length, ..request }.make(cx)
     }
 
     fn request<'b>(&self, positions: Option<&'b Tensor>, padding: Option<&'b Tensor>, dtype: DType) -> MaskRequest<'b> {

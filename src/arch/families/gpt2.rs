@@ -1,7 +1,7 @@
 //! GPT-2 (`modeling_gpt2.py`).
 
+use super::attend::sdpa;
 use super::front::{Entered, Front, Input};
-use super::sdpa::sdpa;
 use crate::arch::attention::Attend;
 use crate::arch::cache::KvCache;
 use crate::arch::layer::Layer;
@@ -30,14 +30,7 @@ impl Front for Positions {
         let hidden = cx.add(input.embeds, &position_embeds);
         let mask = input.mask(cx, Some(&positions), input.run.attention_mask);
         let hidden = cx.dropout(hidden, self.dropout);
-        Entered {
-            hidden,
-            positions: Some(positions),
-            mask,
-            sliding_mask: None,
-            alibi: None,
-            locals: vec![position_embeds],
-        }
+        Entered { positions: Some(positions), mask, locals: vec![position_embeds], ..Entered::new(hidden) }
     }
 }
 
@@ -127,7 +120,7 @@ impl Attention {
         }
         let mut out = match attend.implementation {
             AttnImplementation::Eager => self.eager(cx, &query, &key, &value, attend.full.mask.as_ref()),
-            _ => (sdpa(cx, &query, &key, &value, attend.full.mask.as_ref(), self.attn_dropout), None),
+            _ => (sdpa(cx, [&query, &key, &value], attend.full.mask.as_ref(), self.attn_dropout), None),
         };
         out.0 = cx.contiguous(cx.reshape(out.0, &[batch, length, width]));
         out.0 = self.c_proj.forward(cx, &out.0);

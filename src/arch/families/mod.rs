@@ -1,9 +1,11 @@
 //! Families whose layers are arranged in their own way, each as its `transformers` module computes it.
 
+mod attend;
 mod front;
 mod gpt2;
+mod gpt_neox;
 mod llama;
-mod sdpa;
+mod opt;
 
 use std::rc::Rc;
 
@@ -17,6 +19,8 @@ use crate::nn::Builder;
 pub(super) fn front(builder: &Builder<'_>, model: &Model) -> Box<dyn Front> {
     match model.model_type {
         ModelType::Gpt2 => Box::new(gpt2::Positions::new(builder, model)),
+        ModelType::GptNeox => Box::new(gpt_neox::EmbedDropout::new(model)),
+        ModelType::Opt => Box::new(opt::Positions::new(builder, model)),
         _ => Box::new(llama::Spans::new(model)),
     }
 }
@@ -25,6 +29,8 @@ pub(super) fn front(builder: &Builder<'_>, model: &Model) -> Box<dyn Front> {
 pub(super) fn layer(builder: &Builder<'_>, model: &Model, index: usize) -> Rc<dyn Layer> {
     match model.model_type {
         ModelType::Gpt2 => Rc::new(gpt2::Block::new(builder, model)),
+        ModelType::GptNeox => Rc::new(gpt_neox::Layer::new(builder, model)),
+        ModelType::Opt => Rc::new(opt::DecoderLayer::new(builder, model)),
         _ => Rc::new(DecoderLayer::new(builder, model, index)),
     }
 }

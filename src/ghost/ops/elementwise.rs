@@ -156,6 +156,15 @@ impl Context {
         self.like(Kernel::Unary(name), a.borrow())
     }
 
+    /// `a.cumsum(-1)` outside the tape: a scan of the whole where there is one row (`ScanUtils.cuh`).
+    pub fn cumsum(&self, a: &Tensor) -> Tensor {
+        let out = self.like(Kernel::Unary("cumsum"), a);
+        if a.layout().numel() == a.dim(-1) {
+            drop(self.scan_scratch(a.dim(-1), a.dtype().bytes()));
+        }
+        out
+    }
+
     /// `a.to(dtype)`; the same tensor where it has that type already.
     pub fn cast(&self, a: impl Borrow<Tensor>, dtype: DType) -> Tensor {
         let a = a.borrow();

@@ -60,10 +60,14 @@ impl Context {
         let node =
             self.record(inputs, &[weight.requires_grad().then_some(&flat), flat.requires_grad().then_some(weight)]);
         let forward = if transposed { B_TRANSPOSED } else { PLAIN };
-        let mut out = self.product(forward, &flat, weight, &[rows, out_features]);
-        if bias.is_some() {
+        let mut out = if bias.is_some() {
+            let out = self.launch(forward, inputs, Layout::contiguous(&[rows, out_features]), flat.dtype());
+            self.touch_cublas();
             self.touch_cublaslt();
-        }
+            out
+        } else {
+            self.product(forward, &flat, weight, &[rows, out_features])
+        };
         if let Some(mut node) = node {
             if let Some(bias) = bias {
                 node.expecting(&[bias], out.layout(), out.dtype());
