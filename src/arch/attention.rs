@@ -19,6 +19,8 @@ pub struct Attend {
     pub sliding: Span,
     /// ALiBi, `[batch * heads, 1, keys]`.
     pub alibi: Option<Tensor>,
+    /// Position ids: layers are handed them, so that checkpointed ones keep them.
+    pub positions: Option<Tensor>,
 }
 
 /// What depends on how far a layer attends.

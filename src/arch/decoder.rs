@@ -104,6 +104,7 @@ impl Decoder {
             full: Span { rotary, mask },
             sliding: Span { rotary: sliding_rotary, mask: sliding_mask },
             alibi,
+            positions,
         };
         for (i, layer) in self.layers.iter().enumerate() {
             hidden = if run.checkpointing {

@@ -100,10 +100,12 @@ pub fn apply_rotary(
             (query, key, vec![query_turned, query_pass, key_turned, key_pass])
         }
         RotaryStyle::Rejoined => {
-            let mut query_turned = rotate(cx, &cx.narrow(query, -1, 0, dim), &cos, &sin);
-            let mut key_turned = rotate(cx, &cx.narrow(key, -1, 0, dim), &cos, &sin);
-            query_turned = cx.cat(&[&query_turned, &pass(query)], -1);
-            key_turned = cx.cat(&[&key_turned, &pass(key)], -1);
+            let (mut query_turned, query_pass) = (cx.narrow(query, -1, 0, dim), pass(query));
+            let (mut key_turned, key_pass) = (cx.narrow(key, -1, 0, dim), pass(key));
+            query_turned = rotate(cx, &query_turned, &cos, &sin);
+            key_turned = rotate(cx, &key_turned, &cos, &sin);
+            query_turned = cx.cat(&[&query_turned, &query_pass], -1);
+            key_turned = cx.cat(&[&key_turned, &key_pass], -1);
             (query_turned, key_turned, Vec::new())
         }
         RotaryStyle::Joined => {

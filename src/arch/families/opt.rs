@@ -56,7 +56,8 @@ impl Front for Positions {
             None => input.embeds.clone(),
         };
         let hidden = cx.add(&embeds, &position_embeds);
-        Entered { mask, locals: vec![attention_mask, positions, position_embeds, embeds], ..Entered::new(hidden) }
+        let locals = vec![attention_mask, position_embeds, embeds];
+        Entered { positions: Some(positions), mask, locals, ..Entered::new(hidden) }
     }
 
     fn leave(&self, cx: &Context, hidden: Tensor) -> Tensor {
