@@ -116,7 +116,8 @@ impl Decoder {
             dtype: embeds.dtype(),
         };
         let has = |layer_type| model.layer_types.contains(&layer_type);
-        let both = matches!(model.model_type, ModelType::Gemma2 | ModelType::Gemma3Text | ModelType::Qwen2 | ModelType::Qwen3);
+        let both =
+            matches!(model.model_type, ModelType::Gemma2 | ModelType::Gemma3Text | ModelType::Qwen2 | ModelType::Qwen3);
         let mut attend = Attend { implementation: run.implementation, ..Attend::default() };
         if both || has(LayerType::FullAttention) {
             attend.full.mask = request(None).make(cx);

@@ -4,6 +4,7 @@ mod adapt;
 mod clip;
 mod error;
 mod estimate;
+mod foreach;
 mod load;
 mod optimizer;
 mod run;
