@@ -82,7 +82,12 @@ fn summarise(
             phase: peak.2.map_or_else(String::new, |p| p.name().to_owned()),
         },
         at_peak: parts(peak.1),
-        held: Held { weights: Bytes(loaded[Category::Weights as usize]), ..Held::default() },
+        held: Held {
+            weights: Bytes(loaded[Category::Weights as usize]),
+            optimizer: Bytes(recorded.optimizer),
+            paged: Bytes(recorded.paged),
+            ..Held::default()
+        },
         phases,
         basis: Basis { runtime: "pytorch".to_owned(), versions: String::new(), validated: false, notes: Vec::new() },
         timeline: None,
@@ -118,6 +123,10 @@ pub(super) struct Recorded {
     /// Where the first and the steady step begin.
     starts: [usize; 2],
     overflowed: bool,
+    /// Bytes of optimizer states on the GPU.
+    optimizer: u64,
+    /// Bytes of optimizer states in managed memory.
+    paged: u64,
 }
 
 impl Recorded {
@@ -135,7 +144,13 @@ fn record_training(model: &Model, job: &Train) -> Recorded {
     training.step();
     let steady = cx.ledger().len();
     training.step();
-    Recorded { entries: cx.ledger().entries(), starts: [first, steady], overflowed: cx.ledger().overflowed() }
+    Recorded {
+        entries: cx.ledger().entries(),
+        starts: [first, steady],
+        overflowed: cx.ledger().overflowed(),
+        optimizer: training.optimizer().held_bytes(),
+        paged: training.optimizer().paged_bytes(),
+    }
 }
 
 /// Stretches of the same phase as one: the largest peak, the last end.
