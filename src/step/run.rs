@@ -22,7 +22,7 @@ pub fn estimate(model: &Model, job: &Job) -> Result<Estimate, EstimateError> {
 }
 
 fn estimate_training(model: &Model, job: &Train) -> Result<Estimate, EstimateError> {
-    let recorded = record_training(model, job);
+    let recorded = record_training(model, job)?;
     if recorded.overflowed {
         return Err(EstimateError::TooLarge);
     }
@@ -106,7 +106,7 @@ fn record_inference(model: &Model, job: &Infer) -> Recorded {
 pub fn record(model: &Model, job: &Job) -> Result<Vec<Entry>, EstimateError> {
     job.validate()?;
     match &job.workload {
-        Workload::Train(train) => Ok(record_training(model, train).entries),
+        Workload::Train(train) => Ok(record_training(model, train)?.entries),
         Workload::Infer(infer) => Ok(record_inference(model, infer).entries),
     }
 }
@@ -128,14 +128,14 @@ impl Recorded {
 }
 
 /// Records loading and two steps.
-fn record_training(model: &Model, job: &Train) -> Recorded {
+fn record_training(model: &Model, job: &Train) -> Result<Recorded, EstimateError> {
     let cx = Context::new();
-    let mut training = Training::new(&cx, model, job);
+    let mut training = Training::new(&cx, model, job)?;
     let first = cx.ledger().len();
     training.step();
     let steady = cx.ledger().len();
     training.step();
-    Recorded { entries: cx.ledger().entries(), starts: [first, steady], overflowed: cx.ledger().overflowed() }
+    Ok(Recorded { entries: cx.ledger().entries(), starts: [first, steady], overflowed: cx.ledger().overflowed() })
 }
 
 /// Stretches of the same phase as one: the largest peak, the last end.
