@@ -168,4 +168,13 @@ impl Module for Decoder {
         self.norm.leaves(visit);
         visit(Leaf::Linear(&mut self.head));
     }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        if let EmbedScale::Buffer(scale) = &mut self.embed_scale {
+            visit(scale);
+        }
+        for rotary in [&mut self.full_rotary, &mut self.sliding_rotary].into_iter().flatten() {
+            rotary.inv_freq.iter_mut().for_each(&mut *visit);
+        }
+    }
 }

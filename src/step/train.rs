@@ -2,7 +2,8 @@
 
 use super::adapt;
 use super::clip::clip_grad_norm;
-use super::load::load;
+use super::error::EstimateError;
+use super::load;
 use super::optimizer::Optimizer;
 use crate::arch::{Decoder, Forward, KvCache};
 use crate::dtype::DType;
@@ -15,6 +16,7 @@ pub(super) struct Training<'a> {
     cx: &'a Context,
     job: &'a Train,
     decoder: Decoder,
+    _saved: Option<adapt::Saved>,
     optimizer: Optimizer,
     trainable: Vec<Tensor>,
     ids: Tensor,
@@ -24,9 +26,22 @@ pub(super) struct Training<'a> {
 
 impl<'a> Training<'a> {
     /// Loads and adapts the model and makes the inputs.
-    pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Train) -> Self {
-        let mut decoder = load(cx, model, job.float_type().dtype());
-        adapt::train_everything(&mut decoder);
+    ///
+    /// # Errors
+    /// No layer has a name that an adapter is asked for.
+    pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Train) -> Result<Self, EstimateError> {
+        let quantization = load::quantization(job.precision, job.double_quant);
+        let mut decoder = load::load(cx, model, job.float_type().dtype(), quantization);
+        if quantization.is_some() {
+            adapt::prepare_for_kbit_training(cx, &mut decoder);
+        }
+        let saved = match job.lora() {
+            Some(lora) => Some(adapt::add_lora(cx, &mut decoder, lora)?),
+            None => {
+                adapt::train_everything(cx, &mut decoder);
+                None
+            }
+        };
         let trainable: Vec<Tensor> =
             adapt::parameters(&mut decoder).into_iter().filter(Tensor::requires_grad).collect();
         cx.ledger().empty_cache();
@@ -35,7 +50,7 @@ impl<'a> Training<'a> {
         let attention_mask = job.attention_mask.then(|| cx.input("attention_mask", &shape, DType::I64));
         let labels = cx.input("labels", &shape, DType::I64);
         let optimizer = Optimizer::new(job.optim, trainable.clone());
-        Self { cx, job, decoder, optimizer, trainable, ids, labels, attention_mask }
+        Ok(Self { cx, job, decoder, _saved: saved, optimizer, trainable, ids, labels, attention_mask })
     }
 
     /// One optimizer step, over as many micro-batches as are accumulated (from the third on they repeat the second).
@@ -72,7 +87,10 @@ impl<'a> Training<'a> {
             let run = Forward {
                 implementation: self.job.attn_implementation,
                 checkpointing: self.job.gradient_checkpointing,
-                input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
+                // `prepare_model_for_kbit_training` leaves it to checkpointing that needs no gradient of its input
+                input_require_grads: self.job.gradient_checkpointing
+                    && self.job.peft.is_some()
+                    && !self.job.precision.is_quantized(),
                 attention_mask: self.attention_mask.as_ref(),
                 cache: cache.as_ref(),
             };
