@@ -56,7 +56,7 @@ impl Decoder {
         let rotary = |model: &Model| model.attention.rotary_dim.map(|dim| Rotary::new(builder.cx, dim, on_gpu));
         let embed_scale = match model.model_type {
             ModelType::Gemma | ModelType::Gemma2 | ModelType::Gemma3Text => {
-                EmbedScale::Buffer(builder.parameter("embed_scale", &[]))
+                EmbedScale::Buffer(builder.buffer("embed_scale", &[], builder.dtype))
             }
             _ => EmbedScale::None,
         };
@@ -106,12 +106,13 @@ impl Decoder {
             alibi,
             positions,
         };
+        let mut _weights = None;
         for (i, layer) in self.layers.iter().enumerate() {
-            hidden = if run.checkpointing {
+            (hidden, _weights) = if run.checkpointing {
                 let (layer, attend) = (Rc::clone(layer), attend.clone());
-                cx.checkpoint(&hidden, move |cx, hidden| layer.forward(cx, hidden, &attend, None))
+                cx.checkpoint(&hidden, move |cx, hidden| layer.forward_with_weights(cx, hidden, &attend, None))
             } else {
-                layer.forward(cx, &hidden, &attend, run.cache.map(|cache| (cache, i)))
+                layer.forward_with_weights(cx, &hidden, &attend, run.cache.map(|cache| (cache, i)))
             };
         }
         if let Some(norm) = &self.norm {
@@ -180,5 +181,14 @@ impl Module for Decoder {
             self.norm.leaves(visit);
         }
         visit(Leaf::Linear(&mut self.head));
+    }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        if let EmbedScale::Buffer(scale) = &mut self.embed_scale {
+            visit(scale);
+        }
+        for rotary in [&mut self.full_rotary, &mut self.sliding_rotary].into_iter().flatten() {
+            rotary.inv_freq.iter_mut().for_each(&mut *visit);
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::ghost::{Context, Tensor};
 use crate::nn::Module;
 
 /// What a forward pass starts from.
+#[derive(Clone, Copy)]
 pub(in crate::arch) struct Input<'a> {
     /// The embedded tokens, `[batch, length, width]`.
     pub(in crate::arch) embeds: &'a Tensor,

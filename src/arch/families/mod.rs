@@ -1,6 +1,8 @@
 //! Families whose layers are arranged in their own way, each as its `transformers` module computes it.
 
+mod alibi;
 mod attend;
+mod bloom;
 mod front;
 mod gpt2;
 mod gpt_neox;
@@ -20,6 +22,7 @@ pub(super) fn front(builder: &Builder<'_>, model: &Model) -> Box<dyn Front> {
     match model.model_type {
         ModelType::Gpt2 => Box::new(gpt2::Positions::new(builder, model)),
         ModelType::GptNeox => Box::new(gpt_neox::EmbedDropout::new(model)),
+        ModelType::Bloom => Box::new(bloom::EmbedNorm::new(builder, model)),
         ModelType::Opt => Box::new(opt::Positions::new(builder, model)),
         _ => Box::new(llama::Spans::new(model)),
     }
@@ -30,6 +33,7 @@ pub(super) fn layer(builder: &Builder<'_>, model: &Model, index: usize) -> Rc<dy
     match model.model_type {
         ModelType::Gpt2 => Rc::new(gpt2::Block::new(builder, model)),
         ModelType::GptNeox => Rc::new(gpt_neox::Layer::new(builder, model)),
+        ModelType::Bloom => Rc::new(bloom::Block::new(builder, model)),
         ModelType::Opt => Rc::new(opt::DecoderLayer::new(builder, model)),
         _ => Rc::new(DecoderLayer::new(builder, model, index)),
     }

@@ -72,6 +72,36 @@ impl Context {
         out
     }
 
+    /// `a *= factor`, or a factor that is part of the kernel that makes `a`.
+    pub fn scaled_in_place(&self, a: Tensor, factor: f64) -> Tensor {
+        let node = self.record(&[&a], &[]);
+        let mut out = self.alias(Kernel::MulScalar(factor), &a, *a.layout());
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                smallvec![Some(cx.like(Kernel::MulScalar(factor), incoming.grad))]
+            });
+        }
+        out
+    }
+
+    /// A `torch.autograd.Function` that saves its input and computes its gradient from it.
+    pub fn custom_function(
+        &self,
+        a: impl Borrow<Tensor>,
+        forward: impl FnOnce(&Self, &Tensor) -> Tensor,
+        backward: impl FnOnce(&Self, &Tensor, &Tensor) -> Tensor + 'static,
+    ) -> Tensor {
+        let a = a.borrow();
+        let node = self.record(&[a], &[Some(a)]);
+        let mut out = self.no_grad(|| forward(self, a));
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                smallvec![Some(backward(cx, incoming.grad, incoming.saved(0)))]
+            });
+        }
+        out
+    }
+
     /// `a + number`.
     pub fn add_scalar(&self, a: impl Borrow<Tensor>) -> Tensor {
         self.unary(a.borrow(), "add_scalar", Reads::Nothing, |_, incoming| incoming.grad.clone())

@@ -60,14 +60,10 @@ impl Context {
         let node =
             self.record(inputs, &[weight.requires_grad().then_some(&flat), flat.requires_grad().then_some(weight)]);
         let forward = if transposed { B_TRANSPOSED } else { PLAIN };
-        let mut out = if bias.is_some() {
-            let out = self.launch(forward, inputs, Layout::contiguous(&[rows, out_features]), flat.dtype());
-            self.touch_cublas();
+        let mut out = self.product(forward, &flat, weight, &[rows, out_features]);
+        if bias.is_some() {
             self.touch_cublaslt();
-            out
-        } else {
-            self.product(forward, &flat, weight, &[rows, out_features])
-        };
+        }
         if let Some(mut node) = node {
             if let Some(bias) = bias {
                 node.expecting(&[bias], out.layout(), out.dtype());
@@ -144,6 +140,38 @@ impl Context {
                 let of_a = incoming.needs(0).then(|| {
                     let b = incoming.saved(1);
                     cx.product(B_TRANSPOSED, grad, b, &[grad.dim(0), grad.dim(1), b.dim(1)])
+                });
+                smallvec![of_a, of_b]
+            });
+        }
+        out
+    }
+
+    /// `input.baddbmm(a, b, alpha=alpha)`, where `input` is broadcast and takes no gradient.
+    pub fn baddbmm(&self, input: &Tensor, a: &Tensor, b: &Tensor, alpha: f64) -> Tensor {
+        let (cast_input, cast_a, cast_b);
+        let (_input, a, b) = match self.autocast_dtype() {
+            Some(dtype) => {
+                cast_b = self.autocast_to(b, dtype);
+                cast_a = self.autocast_to(a, dtype);
+                cast_input = self.autocast_to(input, dtype);
+                (&cast_input, &cast_a, &cast_b)
+            }
+            None => (input, a, b),
+        };
+        let node = self.record(&[a, b], &[b.requires_grad().then_some(a), a.requires_grad().then_some(b)]);
+        let mut out = self.product(PLAIN, a, b, &[a.dim(0), a.dim(1), b.dim(2)]);
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let of_a = incoming.needs(0).then(|| {
+                    let b = incoming.saved(1);
+                    let product = cx.product(B_TRANSPOSED, grad, b, &[grad.dim(0), grad.dim(1), b.dim(1)]);
+                    cx.mul_scalar(product, alpha)
+                });
+                let of_b = incoming.needs(1).then(|| {
+                    let a = incoming.saved(0);
+                    cx.mul_scalar(cx.product(A_TRANSPOSED, a, grad, &[a.dim(0), a.dim(2), grad.dim(2)]), alpha)
                 });
                 smallvec![of_a, of_b]
             });
