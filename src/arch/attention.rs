@@ -92,7 +92,9 @@ impl SelfAttention {
                 linear(names.qkv[1], width, kv_width, spec.qkv_bias),
                 linear(names.qkv[2], width, kv_width, spec.qkv_bias),
             ]),
-            Projections::Fused => Qkv::Fused(linear(names.qkv[0], width, q_width + 2 * kv_width, spec.qkv_bias)),
+            Projections::Fused | Projections::FusedGroups => {
+                Qkv::Fused(linear(names.qkv[0], width, q_width + 2 * kv_width, spec.qkv_bias))
+            }
         };
         let output = linear(names.output, q_width, width, spec.output_bias);
         let one = |kind, q, k| QkNorms::One([builder.norm("q_norm", kind, q), builder.norm("k_norm", kind, k)]);

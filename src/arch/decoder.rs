@@ -53,7 +53,10 @@ impl Decoder {
         let width = model.embedding.projection_dim.unwrap_or(model.hidden_size);
         let embed = builder.embedding("embed_tokens", model.vocab_size, width);
         let on_gpu = builder.device == Device::Cuda;
-        let rotary = |model: &Model| model.attention.rotary_dim.map(|dim| Rotary::new(builder.cx, dim, on_gpu));
+        // Falcon makes cosines and sines with ALiBi too
+        let falcon_dim = (model.model_type == ModelType::Falcon).then_some(model.attention.head_dim);
+        let rotary =
+            |model: &Model| model.attention.rotary_dim.or(falcon_dim).map(|dim| Rotary::new(builder.cx, dim, on_gpu));
         let embed_scale = match model.model_type {
             ModelType::Gemma | ModelType::Gemma2 | ModelType::Gemma3Text => {
                 EmbedScale::Buffer(builder.buffer("embed_scale", &[], builder.dtype))

@@ -60,6 +60,11 @@ impl Input<'_> {
         self.request(positions, padding, self.embeds.dtype()).make(cx)
     }
 
+    /// `create_causal_mask(allow_is_causal_skip=False)`
+    pub(in crate::arch) fn unskipped_mask(&self, cx: &Context) -> Tensor {
+        self.request(None, self.run.attention_mask, self.embeds.dtype()).make_always(cx)
+    }
+
     /// `create_sliding_window_causal_mask`
     pub(in crate::arch) fn sliding_mask(
         &self,

@@ -3,6 +3,7 @@
 mod alibi;
 mod attend;
 mod bloom;
+mod falcon;
 mod front;
 mod gpt2;
 mod gpt_neox;
@@ -23,6 +24,7 @@ pub(super) fn front(builder: &Builder<'_>, model: &Model) -> Box<dyn Front> {
         ModelType::Gpt2 => Box::new(gpt2::Positions::new(builder, model)),
         ModelType::GptNeox => Box::new(gpt_neox::EmbedDropout::new(model)),
         ModelType::Bloom => Box::new(bloom::EmbedNorm::new(builder, model)),
+        ModelType::Falcon => Box::new(falcon::Masks::new(model)),
         ModelType::Opt => Box::new(opt::Positions::new(builder, model)),
         _ => Box::new(llama::Spans::new(model)),
     }
@@ -34,6 +36,7 @@ pub(super) fn layer(builder: &Builder<'_>, model: &Model, index: usize) -> Rc<dy
         ModelType::Gpt2 => Rc::new(gpt2::Block::new(builder, model)),
         ModelType::GptNeox => Rc::new(gpt_neox::Layer::new(builder, model)),
         ModelType::Bloom => Rc::new(bloom::Block::new(builder, model)),
+        ModelType::Falcon => Rc::new(falcon::DecoderLayer::new(builder, model)),
         ModelType::Opt => Rc::new(opt::DecoderLayer::new(builder, model)),
         _ => Rc::new(DecoderLayer::new(builder, model, index)),
     }

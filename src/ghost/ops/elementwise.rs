@@ -72,7 +72,21 @@ impl Context {
         out
     }
 
-    /// `a *= factor`, or a factor that is part of the kernel that makes `a`.
+    /// `a += b`
+    pub fn add_in_place(&self, a: Tensor, b: &Tensor) -> Tensor {
+        let node = self.record(&[&a, b], &[]);
+        let mut out = self.alias(Kernel::Add, &a, *a.layout());
+        if let Some(mut node) = node {
+            node.expecting(&[&a, b], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], |_, incoming| {
+                let grad = |i| incoming.needs(i).then(|| incoming.grad.clone());
+                smallvec![grad(0), grad(1)]
+            });
+        }
+        out
+    }
+
+    /// `a *= factor`
     pub fn scaled_in_place(&self, a: Tensor, factor: f64) -> Tensor {
         let node = self.record(&[&a], &[]);
         let mut out = self.alias(Kernel::MulScalar(factor), &a, *a.layout());

@@ -116,12 +116,19 @@ impl Context {
             None => (a, b),
         };
         let (rows, inner, columns) = (a.dim(-2), a.dim(-1), b.dim(-1));
-        let mut dims = a.layout().narrow(-1, columns);
-        dims = dims.narrow(-2, rows);
-        let batch = a.layout().numel() / (rows * inner).max(1);
-        let a3 = self.reshape(a, &[batch, rows, inner]);
-        let b3 = self.reshape(b, &[batch, inner, columns]);
-        self.reshape(self.bmm(a3, b3), dims.dims())
+        let lead = |t: &Tensor| t.layout().narrow(-1, 1).narrow(-2, 1);
+        let shape = lead(a).broadcast(&lead(b));
+        let folded = |t: &Tensor, rows, columns| {
+            let whole = shape.narrow(-2, rows).narrow(-1, columns);
+            let dims = [shape.numel(), rows, columns];
+            if whole.dims() == t.dims() {
+                self.reshape(t, &dims)
+            } else {
+                self.reshape(self.expand(t, whole.dims()), &dims)
+            }
+        };
+        let (a3, b3) = (folded(a, rows, inner), folded(b, inner, columns));
+        self.reshape(self.bmm(a3, b3), shape.narrow(-2, rows).narrow(-1, columns).dims())
     }
 
     /// `torch.bmm(a, b)`
