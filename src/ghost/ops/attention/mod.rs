@@ -75,7 +75,8 @@ impl Context {
         match kernel {
             AttentionKernel::Flash => self.flash_attention(query, key, value, options),
             AttentionKernel::Efficient => self.efficient_attention(query, key, value, bias.as_ref()),
-            AttentionKernel::Math => self.math_attention(query, key, value, bias, options),
+            // autocast ends where it has cast the call's arguments
+            AttentionKernel::Math => self.with_autocast_off(|| self.math_attention(query, key, value, bias, options)),
         }
     }
 }
