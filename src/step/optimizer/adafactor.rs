@@ -69,8 +69,9 @@ impl Algorithm for Adafactor {
 /// From the squared gradient to the change of the parameter.
 fn update(cx: &Context, grad: &Tensor, moments: &Moments, locals: &mut Locals) {
     let square = temporary_like(cx, grad);
-    locals.update = Some(temporary_like(cx, grad));
+    let shifted = temporary_like(cx, grad);
     drop(square);
+    locals.update = Some(shifted);
     if let [row, column] = moments.exp_avg_sq.as_slice() {
         mean(cx, Reduction::last(grad.dims()), row);
         mean(cx, Reduction::second_last(grad.dims()), column);
