@@ -17,6 +17,8 @@ pub struct Attend {
     pub full: Span,
     /// For layers that attend to a sliding window.
     pub sliding: Span,
+    /// ALiBi, `[batch * heads, 1, keys]`.
+    pub alibi: Option<Tensor>,
 }
 
 /// What depends on how far a layer attends.
@@ -52,6 +54,14 @@ enum QkNorms {
     EachHead([Vec<NormLayer>; 2]),
 }
 
+/// Query, key and value, and the tensor they are views of where they were made together.
+struct Projected {
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    fused: Option<Tensor>,
+}
+
 /// The attention block of a decoder layer.
 pub struct SelfAttention {
     spec: Attention,
@@ -59,6 +69,8 @@ pub struct SelfAttention {
     rotary_style: RotaryStyle,
     /// Qwen3 normalises heads before they are transposed, the others after.
     norm_before_transpose: bool,
+    /// StableLM splits nothing into heads before all three projections are there.
+    projects_first: bool,
     qkv: Qkv,
     output: Linear,
     qk_norms: QkNorms,
@@ -98,8 +110,9 @@ impl SelfAttention {
             _ => RotaryStyle::Whole,
         };
         let layer_type = model.layer_types.get(index).copied().unwrap_or(LayerType::FullAttention);
+        let projects_first = model.model_type == ModelType::Stablelm;
         let norm_before_transpose = model.model_type == ModelType::Qwen3;
-        Self { spec, layer_type, rotary_style, norm_before_transpose, qkv, output, qk_norms }
+        Self { spec, layer_type, rotary_style, norm_before_transpose, projects_first, qkv, output, qk_norms }
     }
 
     /// Applies it to `x`, `[batch, length, hidden_size]`.
@@ -107,9 +120,11 @@ impl SelfAttention {
         let (batch, length) = (x.dim(0), x.dim(1));
         let span = attend.span(self.layer_type);
         // names are bound again rather than shadowed, so that what they stood for goes when it does in Python
-        let (mut query, mut key, mut value) = self.project(cx, x);
+        let Projected { mut query, mut key, mut value, fused: _fused } = self.project(cx, x);
+        let mut _locals = Vec::new();
         if let Some((cos, sin)) = &span.rotary {
-            (query, key) = apply_rotary(cx, self.rotary_style, &query, &key, cos, sin);
+            let turned = apply_rotary(cx, self.rotary_style, &query, &key, cos, sin);
+            (query, key, _locals) = (turned.query, turned.key, turned.locals);
         }
         if let Some((cache, layer)) = cache {
             (key, value) = cache.update(cx, layer, key, value);
@@ -124,12 +139,13 @@ impl SelfAttention {
     }
 
     /// Query, key and value as `[batch, heads, length, head_dim]`.
-    fn project(&self, cx: &Context, x: &Tensor) -> (Tensor, Tensor, Tensor) {
+    fn project(&self, cx: &Context, x: &Tensor) -> Projected {
         let (batch, length) = (x.dim(0), x.dim(1));
         let Attention { num_heads, num_kv_heads, head_dim, .. } = self.spec;
         let view = |flat: Tensor, heads: u64| cx.reshape(flat, &[batch, length, heads, head_dim]);
         let heads = |flat: Tensor, heads: u64| cx.transpose(view(flat, heads), 1, 2);
-        match (&self.qkv, &self.qk_norms) {
+        let mut fused = None;
+        let (query, key, value) = match (&self.qkv, &self.qk_norms) {
             (Qkv::Separate([q, k, v]), QkNorms::One([q_norm, k_norm])) if self.spec.qk_norm == QkNorm::FullWidth => {
                 let query = q_norm.forward(cx, q.forward(cx, x));
                 let key = k_norm.forward(cx, k.forward(cx, x));
@@ -142,9 +158,18 @@ impl SelfAttention {
                 (query, key, heads(v.forward(cx, x), num_kv_heads))
             }
             (Qkv::Separate([q, k, v]), norms) => {
-                let mut query = heads(q.forward(cx, x), num_heads);
-                let mut key = heads(k.forward(cx, x), num_kv_heads);
-                let value = heads(v.forward(cx, x), num_kv_heads);
+                let (mut query, mut key, value);
+                if self.projects_first {
+                    let flat = [q, k, v].map(|linear| linear.forward(cx, x));
+                    let [flat_query, flat_key, flat_value] = flat;
+                    query = heads(flat_query, num_heads);
+                    key = heads(flat_key, num_kv_heads);
+                    value = heads(flat_value, num_kv_heads);
+                } else {
+                    query = heads(q.forward(cx, x), num_heads);
+                    key = heads(k.forward(cx, x), num_kv_heads);
+                    value = heads(v.forward(cx, x), num_kv_heads);
+                }
                 match norms {
                     QkNorms::None => {}
                     QkNorms::One([q_norm, k_norm]) => {
@@ -164,9 +189,11 @@ impl SelfAttention {
                 let query = cx.narrow(&all, -1, 0, q);
                 let key = cx.narrow(&all, -1, q, kv);
                 let value = cx.narrow(&all, -1, q + kv, kv);
+                fused = Some(all);
                 (heads(query, num_heads), heads(key, num_kv_heads), heads(value, num_kv_heads))
             }
-        }
+        };
+        Projected { query, key, value, fused }
     }
 
     /// `sdpa_attention_forward`
@@ -209,7 +236,7 @@ impl SelfAttention {
 }
 
 /// Repeats key or value heads for grouped queries: a view, then a copy.
-fn repeat_kv(cx: &Context, x: &Tensor, groups: u64) -> Tensor {
+pub(super) fn repeat_kv(cx: &Context, x: &Tensor, groups: u64) -> Tensor {
     if groups == 1 {
         return x.clone();
     }

@@ -1,46 +1,85 @@
 //! The key-value cache.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
+use crate::dtype::DType;
 use crate::ghost::{Category, Context, Tensor};
+use crate::model::{LayerType, Model};
 
 /// transformers' `DynamicCache`: keys and values of each layer, grown by concatenation.
-#[derive(Default)]
 pub struct KvCache {
-    layers: RefCell<Vec<(Tensor, Tensor)>>,
-    category: Option<Category>,
+    layers: Vec<CacheLayer>,
+    category: Category,
+}
+
+#[derive(Default)]
+struct CacheLayer {
+    /// `sliding_window` of a layer that keeps only so many tokens, less one.
+    window: Option<u64>,
+    window_tensor: RefCell<Option<Tensor>>,
+    held: RefCell<Option<(Tensor, Tensor)>>,
+    seen: Cell<u64>,
 }
 
 impl KvCache {
-    /// An empty one, charged to `category`.
-    pub fn new(category: Category) -> Self {
-        Self { layers: RefCell::default(), category: Some(category) }
+    /// An empty one for `model`, charged to `category`.
+    pub fn new(model: &Model, category: Category) -> Self {
+        let layer = |layer_type: &LayerType| CacheLayer {
+            window: model.sliding_window.filter(|_| *layer_type == LayerType::SlidingAttention),
+            ..CacheLayer::default()
+        };
+        Self { layers: model.layer_types.iter().map(layer).collect(), category }
     }
 
-    /// Tokens it holds.
+    /// Tokens it has seen.
     pub fn length(&self) -> u64 {
-        self.layers.borrow().first().map_or(0, |(keys, _)| keys.dim(-2))
+        self.layers.first().map_or(0, |layer| layer.seen.get())
+    }
+
+    /// Tokens that a layer with this window still holds.
+    pub fn held_length(&self, window: Option<u64>) -> u64 {
+        let seen = self.length();
+        window.map_or(seen, |window| seen.min(window.saturating_sub(1)))
     }
 
     /// Appends a layer's new keys and values (`[batch, heads, length, head_dim]`); returns all of them.
     pub fn update(&self, cx: &Context, layer: usize, keys: Tensor, values: Tensor) -> (Tensor, Tensor) {
-        let category = self.category.unwrap_or(Category::Activations);
-        let old = self.layers.borrow().get(layer).cloned();
-        let (keys, values) = cx.within(category, || match &old {
-            Some((old_keys, old_values)) => {
-                let keys = cx.cat(&[old_keys, &keys], -2);
-                self.layers.borrow_mut()[layer].0 = keys.clone();
-                (keys, cx.cat(&[old_values, &values], -2))
+        let layer = &self.layers[layer];
+        cx.within(self.category, || {
+            if layer.window.is_some() && layer.window_tensor.borrow().is_none() {
+                layer.window_tensor.replace(Some(cx.input("sliding window", &[], DType::I64)));
             }
-            // the first concatenation is with an empty tensor of the keys' type: a copy
-            None => (cx.cat(&[&keys], -2), cx.cat_as(&[&values], -2, keys.dtype().promote(values.dtype()))),
-        });
-        let mut layers = self.layers.borrow_mut();
-        if layer < layers.len() {
-            layers[layer] = (keys.clone(), values.clone());
-        } else {
-            layers.push((keys.clone(), values.clone()));
-        }
-        (keys, values)
+            layer.seen.set(layer.seen.get() + keys.dim(-2));
+            let old = layer.held.borrow().clone();
+            let Some((old_keys, old_values)) = old else {
+                // the first concatenation is with an empty tensor of the keys' type: a copy
+                let all_keys = cx.cat(&[&keys], -2);
+                let all_values = cx.cat_as(&[&values], -2, keys.dtype().promote(values.dtype()));
+                layer.hold(cx, &all_keys, &all_values);
+                return (all_keys, all_values);
+            };
+            let all_keys = cx.cat(&[&old_keys, &keys], -2);
+            if layer.window.is_none() {
+                // the old keys have no name left once the new ones are there
+                layer.hold(cx, &all_keys, &old_values);
+            }
+            drop(old_keys);
+            let all_values = cx.cat(&[&old_values, &values], -2);
+            layer.hold(cx, &all_keys, &all_values);
+            (all_keys, all_values)
+        })
+    }
+}
+
+impl CacheLayer {
+    fn hold(&self, cx: &Context, keys: &Tensor, values: &Tensor) {
+        let kept = |t: &Tensor| match self.window {
+            Some(window) if t.dim(-2) > window.saturating_sub(1) => {
+                let len = window.saturating_sub(1).max(1);
+                cx.narrow(t, -2, t.dim(-2) - len, len)
+            }
+            _ => t.clone(),
+        };
+        self.held.replace(Some((kept(keys), kept(values))));
     }
 }

@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use super::attention::Attend;
+use super::attention::{Attend, Span};
 use super::cache::KvCache;
-use super::layer::DecoderLayer;
-use super::masks::MaskRequest;
+use super::families::{self, Entered, Front, Input};
+use super::layer::Layer;
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
 use crate::job::AttnImplementation;
-use crate::model::{LayerType, Model, ModelType};
+use crate::model::{Model, ModelType};
 use crate::nn::{Builder, Device, Embedding, Leaf, Linear, Module, NormLayer, Part, Rotary, Weight};
 
 /// A decoder-only language model.
@@ -17,7 +17,8 @@ pub struct Decoder {
     model: Model,
     embed: Embedding,
     embed_scale: EmbedScale,
-    layers: Vec<Rc<DecoderLayer>>,
+    front: Box<dyn Front>,
+    layers: Vec<Rc<dyn Layer>>,
     norm: Option<NormLayer>,
     full_rotary: Option<Rotary>,
     sliding_rotary: Option<Rotary>,
@@ -27,7 +28,6 @@ pub struct Decoder {
 /// What embeddings are multiplied by.
 enum EmbedScale {
     None,
-    Number,
     /// A buffer that is cast each time.
     Buffer(Tensor),
 }
@@ -57,11 +57,11 @@ impl Decoder {
             ModelType::Gemma | ModelType::Gemma2 | ModelType::Gemma3Text => {
                 EmbedScale::Buffer(builder.parameter("embed_scale", &[]))
             }
-            _ if model.embedding.scaled => EmbedScale::Number,
             _ => EmbedScale::None,
         };
+        let front = families::front(builder, model);
         let layers = (0..).take_while(|&i| i < model.num_hidden_layers);
-        let layers = layers.zip(0..).map(|(_, i)| Rc::new(DecoderLayer::new(builder, model, i))).collect();
+        let layers = layers.zip(0..).map(|(_, i)| families::layer(builder, model, i)).collect();
         let norm = model.final_norm.then(|| builder.norm("norm", model.norm, model.hidden_size));
         let full_rotary = rotary(model);
         // Gemma 3 turns its sliding layers by other frequencies
@@ -70,23 +70,35 @@ impl Decoder {
         if model.head.tied {
             head.weight = Weight::Dense(embed.weight.clone());
         }
-        Self { model: model.clone(), embed, embed_scale, layers, norm, full_rotary, sliding_rotary, head }
+        Self { model: model.clone(), embed, embed_scale, front, layers, norm, full_rotary, sliding_rotary, head }
     }
 
     /// The last hidden states of `ids`, `[batch, length]`.
     pub fn hidden(&self, cx: &Context, ids: &Tensor, run: Forward<'_>) -> Tensor {
         let embeds = match &self.embed_scale {
             EmbedScale::None => self.embed.forward(cx, ids),
-            EmbedScale::Number => cx.mul_scalar(self.embed.forward(cx, ids), 1.0),
             EmbedScale::Buffer(scale) => {
                 let embeds = self.embed.forward(cx, ids);
                 cx.mul(embeds, cx.cast(scale, self.embed.weight.dtype()))
             }
         };
         let embeds = if run.input_require_grads && !embeds.requires_grad() { trainable_copy(&embeds) } else { embeds };
-        let positions = crate::nn::positions(cx, ids.dim(1));
-        let attend = self.attend(cx, &embeds, &positions, run);
-        let mut hidden = cx.dropout(&embeds, self.model.embedding.dropout);
+        let [batch, length] = [ids.dim(0), ids.dim(1)];
+        let past = run.cache.map_or(0, KvCache::length);
+        let Entered { mut hidden, positions, mask, sliding_mask, alibi, locals: _locals } =
+            self.front.enter(cx, &Input { embeds: &embeds, batch, length, past, run });
+        let dtype = if self.model.model_type == ModelType::Olmo2 { DType::F32 } else { embeds.dtype() };
+        let turn = |rotary: &Option<Rotary>| {
+            rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| rotary.forward(cx, positions, dtype))
+        };
+        let rotary = turn(&self.full_rotary);
+        let sliding_rotary = turn(&self.sliding_rotary).or_else(|| rotary.clone());
+        let attend = Attend {
+            implementation: run.implementation,
+            full: Span { rotary, mask },
+            sliding: Span { rotary: sliding_rotary, mask: sliding_mask },
+            alibi,
+        };
         for (i, layer) in self.layers.iter().enumerate() {
             hidden = if run.checkpointing {
                 let (layer, attend) = (Rc::clone(layer), attend.clone());
@@ -95,43 +107,10 @@ impl Decoder {
                 layer.forward(cx, &hidden, &attend, run.cache.map(|cache| (cache, i)))
             };
         }
-        match &self.norm {
-            Some(norm) => norm.forward(cx, &hidden),
-            None => hidden,
+        if let Some(norm) = &self.norm {
+            hidden = norm.forward(cx, &hidden);
         }
-    }
-
-    /// Masks and rotary embeddings, once for all layers.
-    fn attend(&self, cx: &Context, embeds: &Tensor, positions: &Tensor, run: Forward<'_>) -> Attend {
-        let model = &self.model;
-        let past = run.cache.map_or(0, KvCache::length);
-        let request = |sliding_window| MaskRequest {
-            implementation: run.implementation,
-            batch: embeds.dim(0),
-            queries: embeds.dim(1),
-            keys: past + embeds.dim(1),
-            padding: run.attention_mask,
-            positions: run.cache.is_none().then_some(positions),
-            sliding_window,
-            dtype: embeds.dtype(),
-        };
-        let has = |layer_type| model.layer_types.contains(&layer_type);
-        let both =
-            matches!(model.model_type, ModelType::Gemma2 | ModelType::Gemma3Text | ModelType::Qwen2 | ModelType::Qwen3);
-        let mut attend = Attend { implementation: run.implementation, ..Attend::default() };
-        if both || has(LayerType::FullAttention) {
-            attend.full.mask = request(None).make(cx);
-        }
-        if has(LayerType::SlidingAttention) {
-            attend.sliding.mask = request(model.sliding_window).make(cx);
-        }
-        let dtype = if model.model_type == ModelType::Olmo2 { DType::F32 } else { embeds.dtype() };
-        attend.full.rotary = self.full_rotary.as_ref().map(|rotary| rotary.forward(cx, positions, dtype));
-        attend.sliding.rotary = match &self.sliding_rotary {
-            Some(rotary) => Some(rotary.forward(cx, positions, dtype)),
-            None => attend.full.rotary.clone(),
-        };
-        attend
+        self.front.leave(cx, hidden)
     }
 
     /// Logits of hidden states.
@@ -166,6 +145,11 @@ impl Decoder {
         })
     }
 
+    /// What it is.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// Whether the head's weight is the embedding's.
     pub fn is_tied(&self) -> bool {
         self.model.head.tied
@@ -175,6 +159,7 @@ impl Decoder {
 impl Module for Decoder {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
         self.embed.leaves(visit);
+        self.front.leaves(visit);
         for layer in &mut self.layers {
             if let Some(layer) = Rc::get_mut(layer) {
                 layer.leaves(visit);

@@ -7,7 +7,13 @@ use crate::ghost::{Context, Tensor};
 use crate::model::{Block, Model, ModelType};
 use crate::nn::{Builder, Leaf, Module, NormLayer};
 
-/// One decoder layer.
+/// One layer of a decoder.
+pub trait Layer: Module {
+    /// Applies it to `hidden`, `[batch, length, hidden_size]`; `cache` is where its keys and values go, and its place there.
+    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor;
+}
+
+/// A layer of the Llama-like families.
 pub struct DecoderLayer {
     block: Block,
     attention: SelfAttention,
@@ -16,6 +22,8 @@ pub struct DecoderLayer {
     residual_multiplier: Option<f64>,
     attention_dropout: f64,
     mlp_dropout: f64,
+    /// StableLM keeps a name for each branch until the layer returns.
+    keeps_branches: bool,
 }
 
 impl DecoderLayer {
@@ -46,11 +54,13 @@ impl DecoderLayer {
             residual_multiplier: model.residual_multiplier,
             attention_dropout: if mlp_only { 0.0 } else { dropout },
             mlp_dropout: dropout,
+            keeps_branches: model.model_type == ModelType::Stablelm,
         }
     }
+}
 
-    /// Applies it.
-    pub fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
+impl Layer for DecoderLayer {
+    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
         let norm = |i: usize, x: &Tensor| self.norms[i].forward(cx, x);
         let attention = |x: &Tensor| cx.dropout(self.attention.forward(cx, x, attend, cache), self.attention_dropout);
         let mlp = |x: &Tensor| cx.dropout(self.mlp.forward(cx, x), self.mlp_dropout);
@@ -85,8 +95,16 @@ impl DecoderLayer {
                 states = norm(0, hidden);
                 let attended = attention(&states);
                 let fed = mlp(&states);
-                // Phi adds the branches first, StableLM the residual
-                cx.add(cx.add(&attended, &fed), hidden)
+                let both = if self.keeps_branches { cx.add(hidden, &attended) } else { cx.add(&attended, &fed) };
+                cx.add(both, if self.keeps_branches { &fed } else { hidden })
+            }
+            Block::PreNorm if self.keeps_branches => {
+                states = norm(0, hidden);
+                let attended = attention(&states);
+                let residual = cx.add(hidden, &attended);
+                let fed = mlp(&norm(1, &residual));
+                states = cx.add(&residual, &fed);
+                states
             }
             _ => {
                 states = norm(0, hidden);

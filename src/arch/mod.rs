@@ -3,6 +3,7 @@
 mod attention;
 mod cache;
 mod decoder;
+mod families;
 mod layer;
 mod masks;
 mod mlp;
@@ -11,5 +12,5 @@ mod names;
 pub use attention::{Attend, SelfAttention, Span};
 pub use cache::KvCache;
 pub use decoder::{Decoder, Forward};
-pub use layer::DecoderLayer;
+pub use layer::{DecoderLayer, Layer};
 pub use mlp::FeedForward;

@@ -200,6 +200,8 @@ pub enum Activation {
 pub enum Norm {
     /// Llama's RMSNorm: computed in fp32, weight applied in the input's type.
     Rms,
+    /// OLMo 2's RMSNorm: weight applied in fp32, then cast.
+    RmsInFp32,
     /// Gemma's RMSNorm: weight (1 + w) applied in fp32.
     GemmaRms,
     /// `torch.nn.LayerNorm`, with or without bias.

@@ -17,4 +17,4 @@ pub use lora::LoraSpec;
 pub use module::{Leaf, Module, Part};
 pub use norm::NormLayer;
 pub(crate) use rotary::positions;
-pub use rotary::{Rotary, RotaryStyle, apply_rotary};
+pub use rotary::{Rotary, RotaryStyle, Turned, apply_rotary};

@@ -29,20 +29,25 @@ impl NormLayer {
     pub fn forward(&self, cx: &Context, x: impl Borrow<Tensor>) -> Tensor {
         let x = x.borrow();
         match (self.kind, &self.weight) {
-            (Norm::Rms, Some(weight)) => rms(cx, x, weight),
+            (Norm::Rms, Some(weight)) => rms(cx, x, weight, false),
+            (Norm::RmsInFp32, Some(weight)) => rms(cx, x, weight, true),
             (Norm::GemmaRms, Some(weight)) => gemma_rms(cx, x, weight),
             (_, weight) => cx.layer_norm(x, weight.as_ref(), self.bias.as_ref()),
         }
     }
 }
 
-/// `weight * (x.float() * rsqrt(mean(x²) + eps)).to(x.dtype)`
-fn rms(cx: &Context, x: &Tensor, weight: &Tensor) -> Tensor {
+/// `weight * (x.float() * rsqrt(mean(x²) + eps)).to(x.dtype)`, or the cast after the product with the weight.
+fn rms(cx: &Context, x: &Tensor, weight: &Tensor, weight_in_fp32: bool) -> Tensor {
     let input_dtype = x.dtype();
     let x = cx.cast(x, DType::F32);
     let variance = cx.mean_last(cx.pow(&x));
     let normed = cx.mul(x, cx.rsqrt(cx.add_scalar(&variance)));
-    cx.mul(weight, cx.cast(&normed, input_dtype))
+    if weight_in_fp32 {
+        cx.cast(cx.mul(weight, &normed), input_dtype)
+    } else {
+        cx.mul(weight, cx.cast(&normed, input_dtype))
+    }
 }
 
 /// `(norm(x.float()) * (1 + weight.float())).type_as(x)`

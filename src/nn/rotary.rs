@@ -54,6 +54,16 @@ pub enum RotaryStyle {
     InFp32,
 }
 
+/// What [`apply_rotary`] returns.
+pub struct Turned {
+    /// Queries.
+    pub query: Tensor,
+    /// Keys.
+    pub key: Tensor,
+    /// Names that live as long as the attention that turned them.
+    pub locals: Vec<Tensor>,
+}
+
 /// `apply_rotary_pos_emb` on `query` and `key`, `[batch, heads, length, head_dim]`.
 pub fn apply_rotary(
     cx: &Context,
@@ -62,36 +72,39 @@ pub fn apply_rotary(
     key: &Tensor,
     cos: &Tensor,
     sin: &Tensor,
-) -> (Tensor, Tensor) {
+) -> Turned {
     let cos = cx.unsqueeze(cos, 1);
     let sin = cx.unsqueeze(sin, 1);
     let dim = cos.dim(-1);
     let pass = |x: &Tensor| cx.narrow(x, -1, dim, x.dim(-1) - dim);
-    match style {
+    let (query, key, locals) = match style {
         RotaryStyle::Whole => {
             let query = rotate(cx, query, &cos, &sin);
-            (query, rotate(cx, key, &cos, &sin))
+            (query, rotate(cx, key, &cos, &sin), Vec::new())
         }
         RotaryStyle::InFp32 => {
             let turned_query = rotate(cx, query, &cos, &sin);
             let turned_key = rotate(cx, key, &cos, &sin);
             let query = cx.cast(&turned_query, query.dtype());
-            (query, cx.cast(&turned_key, key.dtype()))
+            (query, cx.cast(&turned_key, key.dtype()), Vec::new())
         }
         RotaryStyle::Sliced => {
-            let (query_pass, key_pass) = (pass(query), pass(key));
-            let query = rotate(cx, &cx.narrow(query, -1, 0, dim), &cos, &sin);
-            let key = rotate(cx, &cx.narrow(key, -1, 0, dim), &cos, &sin);
-            let query = cx.cat(&[&query, &query_pass], -1);
-            (query, cx.cat(&[&key, &key_pass], -1))
+            let (mut query_turned, query_pass) = (cx.narrow(query, -1, 0, dim), pass(query));
+            let (mut key_turned, key_pass) = (cx.narrow(key, -1, 0, dim), pass(key));
+            query_turned = rotate(cx, &query_turned, &cos, &sin);
+            key_turned = rotate(cx, &key_turned, &cos, &sin);
+            let query = cx.cat(&[&query_turned, &query_pass], -1);
+            let key = cx.cat(&[&key_turned, &key_pass], -1);
+            (query, key, vec![query_turned, query_pass, key_turned, key_pass])
         }
         RotaryStyle::Joined => {
             let (query_turn, query_pass) = (cx.narrow(query, -1, 0, dim), pass(query));
             let (key_turn, key_pass) = (cx.narrow(key, -1, 0, dim), pass(key));
             let query = cx.cat(&[&rotate(cx, &query_turn, &cos, &sin), &query_pass], -1);
-            (query, cx.cat(&[&rotate(cx, &key_turn, &cos, &sin), &key_pass], -1))
+            (query, cx.cat(&[&rotate(cx, &key_turn, &cos, &sin), &key_pass], -1), Vec::new())
         }
-    }
+    };
+    Turned { query, key, locals }
 }
 
 /// `x * cos + rotate_half(x) * sin`

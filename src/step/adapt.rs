@@ -10,7 +10,8 @@ pub(super) fn train_everything(decoder: &mut Decoder) {
     let mut embedding: Option<Tensor> = None;
     decoder.leaves(&mut |mut leaf| {
         let is_head = leaf.name() == "lm_head";
-        let is_embedding = leaf.name() == "embed_tokens";
+        // the token table is the first of a model's leaves
+        let is_embedding = embedding.is_none() && matches!(leaf, Leaf::Embedding(_));
         for parameter in leaf.dense_parameters() {
             match &embedding {
                 Some(embedding) if is_head && tied => *parameter = embedding.clone(),

@@ -5,6 +5,7 @@ mod clip;
 mod error;
 mod estimate;
 mod foreach;
+mod infer;
 mod load;
 mod optimizer;
 mod run;

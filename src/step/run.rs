@@ -2,9 +2,10 @@
 
 use super::error::EstimateError;
 use super::estimate::{Basis, Estimate, Held, ModelSummary, Parts, Peak, Phase};
+use super::infer::Inference;
 use super::train::Training;
-use crate::ghost::{Category, Context, Entry, PhaseUse, Playback, Use};
-use crate::job::{Job, Train, Workload};
+use crate::ghost::{Category, Context, Entry, Phase as GhostPhase, PhaseUse, Playback, Use};
+use crate::job::{Infer, Job, Train, Workload};
 use crate::model::Model;
 use crate::units::Bytes;
 
@@ -16,7 +17,7 @@ pub fn estimate(model: &Model, job: &Job) -> Result<Estimate, EstimateError> {
     job.validate()?;
     match &job.workload {
         Workload::Train(train) => estimate_training(model, train),
-        Workload::Infer(_) => Err(EstimateError::TooLarge),
+        Workload::Infer(infer) => estimate_inference(model, infer),
     }
 }
 
@@ -39,12 +40,38 @@ fn estimate_training(model: &Model, job: &Train) -> Result<Estimate, EstimateErr
     if playback.peak() > peak.0 {
         peak = (playback.peak(), playback.at_peak(), playback.peak_phase());
     }
+    Ok(summarise(model, &playback, peak, phases, loaded))
+}
+
+fn estimate_inference(model: &Model, job: &Infer) -> Result<Estimate, EstimateError> {
+    let recorded = record_inference(model, job);
+    if recorded.overflowed {
+        return Err(EstimateError::TooLarge);
+    }
+    let [load, run, _] = recorded.segments();
+    let mut playback = Playback::default();
+    playback.run(load);
+    let loaded = playback.live_by_category();
+    playback.reset_peaks();
+    playback.run(run);
+    let peak = (playback.peak(), playback.at_peak(), playback.peak_phase());
+    let phases = merge(playback.phases());
+    Ok(summarise(model, &playback, peak, phases, loaded))
+}
+
+fn summarise(
+    model: &Model,
+    playback: &Playback,
+    peak: (u64, Use, Option<GhostPhase>),
+    phases: Vec<Phase>,
+    loaded: Use,
+) -> Estimate {
     let reserved = Bytes(playback.peak_reserved());
-    Ok(Estimate {
+    Estimate {
         schema: "vramplan.estimate/1",
         model: ModelSummary {
             name: model.name.clone(),
-            model_type: String::new(),
+            model_type: model.model_type.to_string(),
             parameters: 0,
             trainable_parameters: 0,
         },
@@ -64,7 +91,17 @@ fn estimate_training(model: &Model, job: &Train) -> Result<Estimate, EstimateErr
         phases,
         basis: Basis { runtime: "pytorch".to_owned(), versions: String::new(), validated: false, notes: Vec::new() },
         timeline: None,
-    })
+    }
+}
+
+/// Records loading, the prefill and decoding.
+fn record_inference(model: &Model, job: &Infer) -> Recorded {
+    let cx = Context::new();
+    let inference = Inference::new(&cx, model, job);
+    let start = cx.ledger().len();
+    inference.run();
+    let end = cx.ledger().len();
+    Recorded { entries: cx.ledger().entries(), starts: [start, end], overflowed: cx.ledger().overflowed() }
 }
 
 /// Every charge and release of a job's run, in order: loading, the first step and a steady one.
@@ -75,7 +112,7 @@ pub fn record(model: &Model, job: &Job) -> Result<Vec<Entry>, EstimateError> {
     job.validate()?;
     match &job.workload {
         Workload::Train(train) => Ok(record_training(model, train).entries),
-        Workload::Infer(_) => Err(EstimateError::TooLarge),
+        Workload::Infer(infer) => Ok(record_inference(model, infer).entries),
     }
 }
 

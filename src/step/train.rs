@@ -67,7 +67,8 @@ impl<'a> Training<'a> {
         cx.set_phase(Phase::Forward);
         let autocast = self.job.mixed_precision.float().map(crate::job::FloatType::dtype);
         cx.with_autocast(autocast, || {
-            let cache = (!self.job.gradient_checkpointing).then(|| KvCache::new(Category::Activations));
+            let cache =
+                (!self.job.gradient_checkpointing).then(|| KvCache::new(self.decoder.model(), Category::Activations));
             let run = Forward {
                 implementation: self.job.attn_implementation,
                 checkpointing: self.job.gradient_checkpointing,

@@ -19,8 +19,8 @@ impl Context {
         }
         let node = self.record(&[a], &[]);
         let layout = Layout::elementwise(&[a.layout()]);
-        let mut out = self.launch(Kernel::Dropout, &[a], layout, a.dtype());
         let mask = self.launch(Kernel::Dropout, &[a], layout, DType::Bool);
+        let mut out = self.launch(Kernel::Dropout, &[a], layout, a.dtype());
         if let Some(mut node) = node {
             node.save_output(self, &mask);
             node.finish(self, &mut [&mut out], |cx, incoming| {

@@ -120,6 +120,15 @@ impl Context {
         parts
     }
 
+    /// [`Context::split`] in as many equal parts as are asked for; the whole is let go of, as a temporary is.
+    ///
+    /// # Panics
+    /// The dimension has no such parts.
+    pub fn split_in<const N: usize>(&self, a: Tensor, dim: isize) -> [Tensor; N] {
+        let len = a.dim(dim) / N as u64;
+        self.split(a, &[len; N], dim).try_into().expect("one tensor for each size")
+    }
+
     /// `torch.cat(parts, dim)`: a new tensor; backward hands out views of the gradient.
     pub fn cat(&self, parts: &[&Tensor], dim: isize) -> Tensor {
         let dtype = parts.iter().fold(parts[0].dtype(), |dtype, p| dtype.promote(p.dtype()));

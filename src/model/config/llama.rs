@@ -3,7 +3,7 @@
 use super::base::{Class, HeadDim, KvHeads, PadToken, read, rotary_dim, set_layer_types, set_window_everywhere};
 use super::fields::Fields;
 use super::limits;
-use crate::model::{Block, LayerType, MlpLayout, Model, ModelError, Projections, QkNorm};
+use crate::model::{Block, LayerType, MlpLayout, Model, ModelError, Norm, Projections, QkNorm};
 
 pub(super) fn llama(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
     let mut model = read(name, fields, &Class::default())?;
@@ -61,6 +61,7 @@ pub(super) fn olmo2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError>
     set_attention_bias(&mut model, fields)?;
     model.attention.qk_norm = QkNorm::FullWidth;
     model.block = Block::BranchNorm;
+    model.norm = Norm::RmsInFp32;
     Ok(model)
 }
 

@@ -8,6 +8,8 @@ use crate::ghost::executor::Kernel;
 use crate::ghost::layout::Layout;
 use crate::ghost::tensor::Tensor;
 
+use super::AttentionOptions;
+
 /// Query rows are padded to this in backward's buffers.
 const ROW_BLOCK: u64 = 128;
 /// Query rows of a block of the kernel that splits keys.
@@ -45,7 +47,13 @@ fn key_splits(row_blocks: u64, keys: u64, width: u64) -> u64 {
 impl Context {
     /// Saves query, key, value, the output and a number a row; backward sums the query's gradient in fp32 and, for grouped
     /// heads, keeps key and value gradients of every query head until they are summed.
-    pub(super) fn flash_attention(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> Tensor {
+    pub(super) fn flash_attention(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        options: AttentionOptions,
+    ) -> Tensor {
         let inputs = [query, key, value];
         let node = self.record(&inputs, &inputs.map(Some));
         let kernel = Kernel::Attention;
@@ -54,13 +62,22 @@ impl Context {
         let mut out = self.launch(kernel("flash"), &inputs, Layout::elementwise(&[query.layout()]), query.dtype());
         let rows = Layout::contiguous(&[batch, heads, length]);
         let logsumexp = self.launch(kernel("logsumexp"), &inputs, rows, DType::F32);
-        let splits = key_splits(batch * heads * length.div_ceil(SPLIT_ROW_BLOCK), key.dim(2), width);
+        // a single query is laid out as if the heads that share a key were rows (`seqlenq_ngroups_swapped`)
+        let kv_heads = key.dim(1);
+        let swapped = length == 1 && heads > kv_heads && !options.dropout && width.is_multiple_of(8);
+        let (split_heads, rows) = if swapped { (kv_heads, heads / kv_heads) } else { (heads, length) };
+        let row_blocks = batch * split_heads * rows.div_ceil(SPLIT_ROW_BLOCK);
+        // dropout has no kernel that splits keys
+        let splits = if options.dropout { 1 } else { key_splits(row_blocks, key.dim(2), width) };
         let _partial = (splits > 1).then(|| {
             let part = |columns| Layout::contiguous(&[splits, batch, heads, length, columns]);
             [1, rounded_width(width)].map(|columns| self.launch(kernel("split"), &inputs, part(columns), DType::F32))
         });
         let seed = self.launch(kernel("seed"), &[], Layout::contiguous(&[2]), DType::I64);
         let offset = self.launch(kernel("offset"), &[], Layout::contiguous(&[]), DType::I64);
+        if options.dropout {
+            drop(self.scratch("generator state", 16));
+        }
         if let Some(mut node) = node {
             for kept in [&out, &logsumexp, &seed, &offset] {
                 node.save_output(self, kept);
@@ -68,14 +85,12 @@ impl Context {
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 let saved = [incoming.saved(0), incoming.saved(1), incoming.saved(2)];
                 let kernel = Kernel::AttentionBackward;
-                let copied;
-                // the kernel reads heads whose last dimension is dense
-                let _grad = if incoming.grad.layout().strides().last() == Some(&1) {
-                    incoming.grad
-                } else {
-                    copied = cx.copy(incoming.grad);
-                    &copied
-                };
+                // the kernel wants the gradient and the output as contiguous [batch, length, heads, width]
+                let _copies = [incoming.grad, incoming.saved(3)].map(|t| {
+                    let heads_last = t.layout().transpose(1, 2);
+                    let copy = || cx.launch(Kernel::Copy, &[t], Layout::contiguous(heads_last.dims()), t.dtype());
+                    (!heads_last.is_contiguous()).then(copy)
+                });
                 let gradient =
                     |t: &Tensor| cx.launch(kernel("flash"), &saved, Layout::elementwise(&[t.layout()]), t.dtype());
                 let [dq, dk, dv] = saved.map(gradient);

@@ -69,7 +69,7 @@ impl Context {
         let kernel = AttentionKernel::choose(query, mask, options);
         let bias = mask.map(|mask| self.attention_bias(mask, query.dtype(), kernel == AttentionKernel::Efficient));
         match kernel {
-            AttentionKernel::Flash => self.flash_attention(query, key, value),
+            AttentionKernel::Flash => self.flash_attention(query, key, value, options),
             AttentionKernel::Efficient => self.efficient_attention(query, key, value, bias.as_ref()),
             AttentionKernel::Math => self.math_attention(query, key, value, bias, options),
         }

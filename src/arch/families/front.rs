@@ -1,0 +1,90 @@
+//! What a model does between its embedding and its layers, and after them.
+
+use crate::arch::decoder::Forward;
+use crate::arch::masks::MaskRequest;
+use crate::dtype::DType;
+use crate::ghost::{Context, Tensor};
+use crate::nn::Module;
+
+/// What a forward pass starts from.
+pub(in crate::arch) struct Input<'a> {
+    /// The embedded tokens, `[batch, length, width]`.
+    pub(in crate::arch) embeds: &'a Tensor,
+    /// Sequences.
+    pub(in crate::arch) batch: u64,
+    /// Tokens of each.
+    pub(in crate::arch) length: u64,
+    /// Tokens seen before, in the cache.
+    pub(in crate::arch) past: u64,
+    /// How it is run.
+    pub(in crate::arch) run: Forward<'a>,
+}
+
+/// What the layers are given.
+pub(in crate::arch) struct Entered {
+    /// Hidden states.
+    pub(in crate::arch) hidden: Tensor,
+    /// Position ids, where there are any.
+    pub(in crate::arch) positions: Option<Tensor>,
+    /// The attention mask.
+    pub(in crate::arch) mask: Option<Tensor>,
+    /// That of sliding layers.
+    pub(in crate::arch) sliding_mask: Option<Tensor>,
+    /// ALiBi, `[batch * heads, 1, keys]`.
+    pub(in crate::arch) alibi: Option<Tensor>,
+    /// What else the model's `forward` has names for until it returns.
+    pub(in crate::arch) locals: Vec<Tensor>,
+}
+
+impl Input<'_> {
+    /// `torch.arange(length) + past`, as `[1, length]`.
+    pub(in crate::arch) fn positions(&self, cx: &Context) -> Tensor {
+        crate::nn::positions(cx, self.length)
+    }
+
+    /// `create_causal_mask`
+    pub(in crate::arch) fn mask(
+        &self,
+        cx: &Context,
+        positions: Option<&Tensor>,
+        padding: Option<&Tensor>,
+    ) -> Option<Tensor> {
+        self.request(positions, padding, self.embeds.dtype()).make(cx)
+    }
+
+    /// `create_sliding_window_causal_mask`
+    pub(in crate::arch) fn sliding_mask(
+        &self,
+        cx: &Context,
+        positions: &Tensor,
+        window: Option<u64>,
+    ) -> Option<Tensor> {
+        let request = self.request(Some(positions), self.run.attention_mask, self.embeds.dtype());
+        let held = self.run.cache.map_or(0, |cache| cache.held_length(window));
+        MaskRequest { sliding_window: window, keys: held + self.length, ..request }.make(cx)
+    }
+
+    fn request<'b>(&self, positions: Option<&'b Tensor>, padding: Option<&'b Tensor>, dtype: DType) -> MaskRequest<'b> {
+        MaskRequest {
+            implementation: self.run.implementation,
+            batch: self.batch,
+            queries: self.length,
+            keys: self.past + self.length,
+            padding,
+            positions: positions.filter(|_| self.run.cache.is_none()),
+            sliding_window: None,
+            dtype,
+        }
+    }
+}
+
+/// What comes before a model's layers.
+pub(in crate::arch) trait Front: Module {
+    /// From embedded tokens to the first layer's input.
+    fn enter(&self, cx: &Context, input: &Input<'_>) -> Entered;
+
+    /// What follows the last norm.
+    fn leave(&self, _cx: &Context, hidden: Tensor) -> Tensor {
+        hidden
+    }
+}

@@ -1,0 +1,184 @@
+//! GPT-2 (`modeling_gpt2.py`).
+
+use super::front::{Entered, Front, Input};
+use super::sdpa::sdpa;
+use crate::arch::attention::Attend;
+use crate::arch::cache::KvCache;
+use crate::arch::layer::Layer;
+use crate::ghost::{Context, Tensor};
+use crate::job::AttnImplementation;
+use crate::model::{Activation, Model};
+use crate::nn::{Builder, Embedding, Leaf, Linear, Module, NormLayer, Part, activate};
+
+/// Learned positions and dropout before the first block (`GPT2Model.forward`).
+pub(super) struct Positions {
+    wpe: Embedding,
+    dropout: f64,
+}
+
+impl Positions {
+    pub(super) fn new(builder: &Builder<'_>, model: &Model) -> Self {
+        let rows = model.embedding.learned_positions.unwrap_or(model.max_position_embeddings);
+        Self { wpe: builder.embedding("wpe", rows, model.hidden_size), dropout: model.embedding.dropout }
+    }
+}
+
+impl Front for Positions {
+    fn enter(&self, cx: &Context, input: &Input<'_>) -> Entered {
+        let positions = input.positions(cx);
+        let position_embeds = self.wpe.forward(cx, &positions);
+        let hidden = cx.add(input.embeds, &position_embeds);
+        let mask = input.mask(cx, Some(&positions), input.run.attention_mask);
+        let hidden = cx.dropout(hidden, self.dropout);
+        Entered {
+            hidden,
+            positions: Some(positions),
+            mask,
+            sliding_mask: None,
+            alibi: None,
+            locals: vec![position_embeds],
+        }
+    }
+}
+
+impl Module for Positions {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        self.wpe.leaves(visit);
+    }
+}
+
+/// `GPT2Block`
+pub(super) struct Block {
+    ln_1: NormLayer,
+    attn: Attention,
+    ln_2: NormLayer,
+    mlp: Mlp,
+}
+
+impl Block {
+    pub(super) fn new(builder: &Builder<'_>, model: &Model) -> Self {
+        let norm = |name| builder.norm(name, model.norm, model.hidden_size);
+        Self {
+            ln_1: norm("ln_1"),
+            attn: Attention::new(builder, model),
+            ln_2: norm("ln_2"),
+            mlp: Mlp::new(builder, model),
+        }
+    }
+}
+
+impl Layer for Block {
+    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
+        let mut states = self.ln_1.forward(cx, hidden);
+        let attn_output = self.attn.forward(cx, &states, attend, cache);
+        states = cx.add(&attn_output, hidden);
+        let residual = states.clone();
+        states = self.ln_2.forward(cx, &states);
+        let feed_forward = self.mlp.forward(cx, &states);
+        states = cx.add(residual, &feed_forward);
+        states
+    }
+}
+
+impl Module for Block {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        self.ln_1.leaves(visit);
+        visit(Leaf::Linear(&mut self.attn.c_attn));
+        visit(Leaf::Linear(&mut self.attn.c_proj));
+        self.ln_2.leaves(visit);
+        visit(Leaf::Linear(&mut self.mlp.c_fc));
+        visit(Leaf::Linear(&mut self.mlp.c_proj));
+    }
+}
+
+/// `GPT2Attention`
+struct Attention {
+    c_attn: Linear,
+    c_proj: Linear,
+    num_heads: u64,
+    head_dim: u64,
+    attn_dropout: f64,
+    resid_dropout: f64,
+}
+
+impl Attention {
+    fn new(builder: &Builder<'_>, model: &Model) -> Self {
+        let width = model.hidden_size;
+        Self {
+            c_attn: builder.conv1d("c_attn", Part::Attention, width, 3 * width),
+            c_proj: builder.conv1d("c_proj", Part::Attention, width, width),
+            num_heads: model.attention.num_heads,
+            head_dim: model.attention.head_dim,
+            attn_dropout: model.attention.dropout,
+            resid_dropout: model.residual_dropout,
+        }
+    }
+
+    fn forward(&self, cx: &Context, x: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
+        let [batch, length, width] = [x.dim(0), x.dim(1), x.dim(2)];
+        let heads =
+            |flat: &Tensor| cx.transpose(cx.reshape(flat, &[batch, length, self.num_heads, self.head_dim]), 1, 2);
+        let [mut query, mut key, mut value] = cx.split_in(self.c_attn.forward(cx, x), -1);
+        key = heads(&key);
+        value = heads(&value);
+        query = heads(&query);
+        if let Some((cache, layer)) = cache {
+            (key, value) = cache.update(cx, layer, key, value);
+        }
+        let mut out = match attend.implementation {
+            AttnImplementation::Eager => self.eager(cx, &query, &key, &value, attend.full.mask.as_ref()),
+            _ => (sdpa(cx, &query, &key, &value, attend.full.mask.as_ref(), self.attn_dropout), None),
+        };
+        out.0 = cx.contiguous(cx.reshape(out.0, &[batch, length, width]));
+        out.0 = self.c_proj.forward(cx, &out.0);
+        cx.dropout(&out.0, self.resid_dropout)
+    }
+
+    /// `eager_attention_forward`: the output and the weights, which the caller has a name for.
+    fn eager(
+        &self,
+        cx: &Context,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        mask: Option<&Tensor>,
+    ) -> (Tensor, Option<Tensor>) {
+        let mut weights = cx.mul_scalar(cx.matmul(query, cx.transpose(key, -1, -2)), 1.0);
+        if let Some(mask) = mask {
+            weights = cx.add(&weights, mask);
+        }
+        let dtype = if cx.autocast_dtype().is_some() { crate::DType::F32 } else { weights.dtype() };
+        weights = cx.softmax(&weights, dtype);
+        weights = cx.cast(&weights, value.dtype());
+        weights = cx.dropout(&weights, self.attn_dropout);
+        let out = cx.matmul(&weights, value);
+        (cx.transpose(&out, 1, 2), Some(weights))
+    }
+}
+
+/// `GPT2MLP`
+struct Mlp {
+    c_fc: Linear,
+    c_proj: Linear,
+    activation: Activation,
+    dropout: f64,
+}
+
+impl Mlp {
+    fn new(builder: &Builder<'_>, model: &Model) -> Self {
+        let (width, inner) = (model.hidden_size, model.mlp.intermediate_size);
+        Self {
+            c_fc: builder.conv1d("c_fc", Part::Mlp, width, inner),
+            c_proj: builder.conv1d("c_proj", Part::Mlp, inner, width),
+            activation: model.mlp.activation,
+            dropout: model.residual_dropout,
+        }
+    }
+
+    fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
+        let mut states = self.c_fc.forward(cx, x);
+        states = activate(cx, self.activation, states);
+        states = self.c_proj.forward(cx, &states);
+        cx.dropout(&states, self.dropout)
+    }
+}

@@ -1,0 +1,47 @@
+//! What Llama-like models do before their layers (`LlamaModel.forward` and its kin).
+
+use super::front::{Entered, Front, Input};
+use crate::ghost::{Context, Tensor};
+use crate::model::{LayerType, Model, ModelType};
+use crate::nn::{Leaf, Module};
+
+/// Masks for full and for sliding layers; embeddings multiplied or dropped out.
+pub(super) struct Spans {
+    multiplier: bool,
+    dropout: f64,
+    full: bool,
+    sliding: bool,
+    sliding_window: Option<u64>,
+}
+
+impl Spans {
+    pub(super) fn new(model: &Model) -> Self {
+        use ModelType::{Gemma2, Gemma3Text, Granite, Qwen2, Qwen3};
+        let has = |layer_type| model.layer_types.contains(&layer_type);
+        // these make the full mask whether or not a layer takes it
+        let always_full = matches!(model.model_type, Gemma2 | Gemma3Text | Qwen2 | Qwen3);
+        Self {
+            multiplier: model.model_type == Granite,
+            dropout: model.embedding.dropout,
+            full: always_full || has(LayerType::FullAttention),
+            sliding: has(LayerType::SlidingAttention),
+            sliding_window: model.sliding_window,
+        }
+    }
+}
+
+impl Front for Spans {
+    fn enter(&self, cx: &Context, input: &Input<'_>) -> Entered {
+        let hidden = if self.multiplier { cx.mul_scalar(input.embeds, 1.0) } else { input.embeds.clone() };
+        let positions = input.positions(cx);
+        let mask = if self.full { input.mask(cx, Some(&positions), input.run.attention_mask) } else { None };
+        let sliding_mask = if self.sliding { input.sliding_mask(cx, &positions, self.sliding_window) } else { None };
+        let locals: Vec<Tensor> = vec![hidden.clone()];
+        let hidden = cx.dropout(hidden, self.dropout);
+        Entered { hidden, positions: Some(positions), mask, sliding_mask, alibi: None, locals }
+    }
+}
+
+impl Module for Spans {
+    fn leaves(&mut self, _visit: &mut dyn FnMut(Leaf<'_>)) {}
+}

@@ -1,0 +1,30 @@
+//! Families whose layers are arranged in their own way, each as its `transformers` module computes it.
+
+mod front;
+mod gpt2;
+mod llama;
+mod sdpa;
+
+use std::rc::Rc;
+
+pub(super) use front::{Entered, Front, Input};
+
+use super::layer::{DecoderLayer, Layer};
+use crate::model::{Model, ModelType};
+use crate::nn::Builder;
+
+/// What comes before the layers of `model`.
+pub(super) fn front(builder: &Builder<'_>, model: &Model) -> Box<dyn Front> {
+    match model.model_type {
+        ModelType::Gpt2 => Box::new(gpt2::Positions::new(builder, model)),
+        _ => Box::new(llama::Spans::new(model)),
+    }
+}
+
+/// A layer of `model`.
+pub(super) fn layer(builder: &Builder<'_>, model: &Model, index: usize) -> Rc<dyn Layer> {
+    match model.model_type {
+        ModelType::Gpt2 => Rc::new(gpt2::Block::new(builder, model)),
+        _ => Rc::new(DecoderLayer::new(builder, model, index)),
+    }
+}
