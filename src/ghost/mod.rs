@@ -28,7 +28,6 @@ mod layout;
 mod ledger;
 mod ops;
 mod playback;
-mod reduction;
 mod tape;
 mod tensor;
 
@@ -39,6 +38,5 @@ pub use layout::{Layout, MAX_RANK};
 pub use ledger::{Category, ChargeId, Entry, Ledger, Phase};
 pub use ops::attention::{AttentionKernel, AttentionOptions};
 pub use playback::{PhaseUse, Playback, Use};
-pub(crate) use reduction::Reduction;
 pub use tape::{Backward, Grads, Incoming, Recording};
 pub use tensor::Tensor;

@@ -29,7 +29,7 @@ fn estimate_training(model: &Model, job: &Train) -> Result<Estimate, EstimateErr
     let [load, first, steady] = recorded.segments();
     let mut playback = Playback::default();
     playback.run(load);
-    let loaded = playback.live_by_category();
+    let held = Held { weights: Bytes(playback.live_by_category()[Category::Weights as usize]), ..recorded.held };
     playback.reset_peaks();
     playback.run(first);
     let mut peak = (playback.peak(), playback.at_peak(), playback.peak_phase());
@@ -40,7 +40,7 @@ fn estimate_training(model: &Model, job: &Train) -> Result<Estimate, EstimateErr
     if playback.peak() > peak.0 {
         peak = (playback.peak(), playback.at_peak(), playback.peak_phase());
     }
-    Ok(summarise(model, &playback, peak, phases, loaded))
+    Ok(summarise(model, &playback, peak, phases, held))
 }
 
 fn estimate_inference(model: &Model, job: &Infer) -> Result<Estimate, EstimateError> {
@@ -51,12 +51,12 @@ fn estimate_inference(model: &Model, job: &Infer) -> Result<Estimate, EstimateEr
     let [load, run, _] = recorded.segments();
     let mut playback = Playback::default();
     playback.run(load);
-    let loaded = playback.live_by_category();
+    let held = Held { weights: Bytes(playback.live_by_category()[Category::Weights as usize]), ..recorded.held };
     playback.reset_peaks();
     playback.run(run);
     let peak = (playback.peak(), playback.at_peak(), playback.peak_phase());
     let phases = merge(playback.phases());
-    Ok(summarise(model, &playback, peak, phases, loaded))
+    Ok(summarise(model, &playback, peak, phases, held))
 }
 
 fn summarise(
@@ -64,7 +64,7 @@ fn summarise(
     playback: &Playback,
     peak: (u64, Use, Option<GhostPhase>),
     phases: Vec<Phase>,
-    loaded: Use,
+    held: Held,
 ) -> Estimate {
     let reserved = Bytes(playback.peak_reserved());
     Estimate {
@@ -82,12 +82,7 @@ fn summarise(
             phase: peak.2.map_or_else(String::new, |p| p.name().to_owned()),
         },
         at_peak: parts(peak.1),
-        held: Held {
-            weights: Bytes(loaded[Category::Weights as usize]),
-            optimizer: Bytes(recorded.optimizer),
-            paged: Bytes(recorded.paged),
-            ..Held::default()
-        },
+        held,
         phases,
         basis: Basis { runtime: "pytorch".to_owned(), versions: String::new(), validated: false, notes: Vec::new() },
         timeline: None,
@@ -101,7 +96,12 @@ fn record_inference(model: &Model, job: &Infer) -> Recorded {
     let start = cx.ledger().len();
     inference.run();
     let end = cx.ledger().len();
-    Recorded { entries: cx.ledger().entries(), starts: [start, end], overflowed: cx.ledger().overflowed() }
+    Recorded {
+        entries: cx.ledger().entries(),
+        starts: [start, end],
+        overflowed: cx.ledger().overflowed(),
+        held: Held::default(),
+    }
 }
 
 /// Every charge and release of a job's run, in order: loading, the first step and a steady one.
@@ -123,10 +123,8 @@ pub(super) struct Recorded {
     /// Where the first and the steady step begin.
     starts: [usize; 2],
     overflowed: bool,
-    /// Bytes of optimizer states on the GPU.
-    optimizer: u64,
-    /// Bytes of optimizer states in managed memory.
-    paged: u64,
+    /// The optimizer's part of what is held.
+    held: Held,
 }
 
 impl Recorded {
@@ -144,13 +142,12 @@ fn record_training(model: &Model, job: &Train) -> Recorded {
     training.step();
     let steady = cx.ledger().len();
     training.step();
-    Recorded {
-        entries: cx.ledger().entries(),
-        starts: [first, steady],
-        overflowed: cx.ledger().overflowed(),
-        optimizer: training.optimizer().held_bytes(),
-        paged: training.optimizer().paged_bytes(),
-    }
+    let held = Held {
+        optimizer: Bytes(training.optimizer().held_bytes()),
+        paged: Bytes(training.optimizer().paged_bytes()),
+        ..Held::default()
+    };
+    Recorded { entries: cx.ledger().entries(), starts: [first, steady], overflowed: cx.ledger().overflowed(), held }
 }
 
 /// Stretches of the same phase as one: the largest peak, the last end.
