@@ -8,6 +8,7 @@ mod foreach;
 mod infer;
 mod load;
 mod optimizer;
+mod repeat;
 mod run;
 mod train;
 

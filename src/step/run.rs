@@ -3,6 +3,7 @@
 use super::error::EstimateError;
 use super::estimate::{Basis, Estimate, Held, ModelSummary, Parts, Peak, Phase};
 use super::infer::Inference;
+use super::repeat::again;
 use super::train::Training;
 use crate::ghost::{Category, Context, Entry, Phase as GhostPhase, PhaseUse, Playback, Use};
 use crate::job::{Infer, Job, Train, Workload};
@@ -36,7 +37,7 @@ fn estimate_training(model: &Model, job: &Train) -> Result<Estimate, EstimateErr
     playback.reset_peaks();
     playback.run(steady);
     let phases = merge(playback.phases());
-    playback.run(steady);
+    playback.run(&again(&recorded.entries, recorded.starts[1]));
     if playback.peak() > peak.0 {
         peak = (playback.peak(), playback.at_peak(), playback.peak_phase());
     }
