@@ -55,7 +55,7 @@ impl Decoder {
         let rotary = |model: &Model| model.attention.rotary_dim.map(|dim| Rotary::new(builder.cx, dim, on_gpu));
         let embed_scale = match model.model_type {
             ModelType::Gemma | ModelType::Gemma2 | ModelType::Gemma3Text => {
-                EmbedScale::Buffer(builder.parameter("embed_scale", &[]))
+                EmbedScale::Buffer(builder.buffer("embed_scale", &[], builder.dtype))
             }
             _ => EmbedScale::None,
         };
@@ -167,5 +167,14 @@ impl Module for Decoder {
         }
         self.norm.leaves(visit);
         visit(Leaf::Linear(&mut self.head));
+    }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        if let EmbedScale::Buffer(scale) = &mut self.embed_scale {
+            visit(scale);
+        }
+        for rotary in [&mut self.full_rotary, &mut self.sliding_rotary].into_iter().flatten() {
+            rotary.inv_freq.iter_mut().for_each(&mut *visit);
+        }
     }
 }

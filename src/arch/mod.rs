@@ -14,3 +14,4 @@ pub use cache::KvCache;
 pub use decoder::{Decoder, Forward};
 pub use layer::{DecoderLayer, Layer};
 pub use mlp::FeedForward;
+pub(crate) use names::default_targets;

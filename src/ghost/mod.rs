@@ -37,6 +37,7 @@ pub use executor::{Executor, Kernel, Value};
 pub use layout::{Layout, MAX_RANK};
 pub use ledger::{Category, ChargeId, Entry, Ledger, Phase};
 pub use ops::attention::{AttentionKernel, AttentionOptions};
+pub use ops::quantized::{FOUR_BIT_BLOCK, FourBitMatrix, Int8Matrix, NestedAbsmax};
 pub use playback::{PhaseUse, Playback, Use};
 pub use tape::{Backward, Grads, Incoming, Recording};
 pub use tensor::Tensor;

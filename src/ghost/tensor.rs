@@ -150,6 +150,11 @@ impl Tensor {
         }
     }
 
+    /// Whether it looks at the bytes of `other`.
+    pub fn same_storage(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0.storage, &other.0.storage)
+    }
+
     /// Whether nothing else can see its bytes, so that a sum may be written over them.
     pub(crate) fn sole_owner(&self) -> bool {
         !self.0.view && Rc::strong_count(&self.0) == 1 && Rc::strong_count(&self.0.storage) == 1

@@ -6,12 +6,18 @@ use smallvec::SmallVec;
 
 use super::lora::Lora;
 use super::module::Part;
+use super::quantized::{FourBit, Int8};
+use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 
 /// How a linear layer's weight is held.
 pub enum Weight {
     /// `[out, in]`, or `[in, out]` in a `Conv1D`.
     Dense(Tensor),
+    /// In 4 bits, with the bias.
+    FourBit(FourBit),
+    /// In 8 bits, with the bias.
+    Int8(Int8),
 }
 
 /// `nn.Linear`, `Conv1D`, or what bitsandbytes and PEFT make of them.
@@ -35,12 +41,22 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// What is not quantised of it, its adapter excluded.
     pub(super) fn dense_parameters(&mut self) -> SmallVec<[&mut Tensor; 2]> {
-        let mut all = SmallVec::new();
-        let Weight::Dense(weight) = &mut self.weight;
-        all.push(weight);
-        all.extend(self.bias.as_mut());
-        all
+        match &mut self.weight {
+            Weight::Dense(weight) => [Some(weight), self.bias.as_mut()].into_iter().flatten().collect(),
+            Weight::FourBit(layer) => layer.bias_mut().into_iter().collect(),
+            Weight::Int8(layer) => layer.bias_mut().into_iter().collect(),
+        }
+    }
+
+    /// The type adapters are made in (`_get_base_layer_device_and_dtype`, `peft/tuners/tuners_utils.py`).
+    pub(super) fn adapter_dtype(&self) -> DType {
+        match &self.weight {
+            Weight::Dense(weight) => weight.dtype(),
+            Weight::FourBit(layer) => layer.compute_dtype,
+            Weight::Int8(_) => DType::F32,
+        }
     }
 
     /// Applies it to the last dimension of `x`.
@@ -53,10 +69,11 @@ impl Linear {
 
     /// The layer without its adapter.
     pub(super) fn base(&self, cx: &Context, x: &Tensor) -> Tensor {
-        let Weight::Dense(weight) = &self.weight;
-        match &self.bias {
-            Some(bias) if self.conv1d => cx.conv1d(x, weight, bias),
-            bias => cx.linear(x, weight, bias.as_ref()),
+        match (&self.weight, &self.bias) {
+            (Weight::FourBit(layer), _) => layer.forward(cx, x),
+            (Weight::Int8(layer), _) => layer.forward(cx, x),
+            (Weight::Dense(weight), Some(bias)) if self.conv1d => cx.conv1d(x, weight, bias),
+            (Weight::Dense(weight), bias) => cx.linear(x, weight, bias.as_ref()),
         }
     }
 }

@@ -7,14 +7,16 @@ mod linear;
 mod lora;
 mod module;
 mod norm;
+mod quantized;
 mod rotary;
 
 pub use activation::activate;
 pub use builder::{Builder, Device};
 pub use embedding::Embedding;
 pub use linear::{Linear, Weight};
-pub use lora::LoraSpec;
+pub use lora::{Lora, LoraSpec};
 pub use module::{Leaf, Module, Part};
 pub use norm::NormLayer;
+pub use quantized::{FourBit, Int8, Quantization, Quantizer};
 pub(crate) use rotary::positions;
 pub use rotary::{Rotary, RotaryStyle, Turned, apply_rotary};

@@ -53,7 +53,7 @@ impl Leaf<'_> {
         }
     }
 
-    /// Its own dense parameters, adapters excluded, in registration order.
+    /// Its own parameters that are not quantised, adapters excluded, in registration order.
     pub fn dense_parameters(&mut self) -> SmallVec<[&mut Tensor; 2]> {
         match self {
             Self::Linear(linear) => linear.dense_parameters(),
@@ -67,6 +67,9 @@ impl Leaf<'_> {
 pub trait Module {
     /// Visits the leaves in the order `model.parameters()` lists them.
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>));
+
+    /// Visits the buffers.
+    fn buffers(&mut self, _visit: &mut dyn FnMut(&mut Tensor)) {}
 }
 
 impl<M: Module> Module for Option<M> {

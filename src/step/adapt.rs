@@ -1,37 +1,140 @@
 //! What a training method makes of a loaded model: which parameters train, and which adapters it gets.
 
-use crate::arch::Decoder;
-use crate::ghost::{Tensor, trainable_copy};
-use crate::nn::{Leaf, Module};
+use super::error::EstimateError;
+use crate::arch::{Decoder, default_targets};
+use crate::dtype::DType;
+use crate::ghost::{Context, Tensor, trainable_copy};
+use crate::job;
+use crate::job::TargetModules;
+use crate::nn::{Leaf, Lora, LoraSpec, Module, Part};
 
 /// Every parameter trains. A tied head's weight becomes the embedding's.
-pub(super) fn train_everything(decoder: &mut Decoder) {
+pub(super) fn train_everything(cx: &Context, decoder: &mut Decoder) {
+    replace_parameters(cx, decoder, |_, parameter| Some(trainable_copy(parameter)));
+}
+
+/// Freezes the base model and gives it the adapters, as `get_peft_model` does.
+///
+/// # Errors
+/// None of the `target_modules` is a linear layer's name.
+pub(super) fn add_lora(cx: &Context, decoder: &mut Decoder, lora: &job::Lora) -> Result<Saved, EstimateError> {
+    let targets = targets(decoder, lora)?;
+    let spec = LoraSpec { r: lora.r, dropout: lora.lora_dropout };
+    decoder.leaves(&mut |leaf| match leaf {
+        Leaf::Linear(linear) if targets.contains(&(linear.name, linear.part == Part::Head)) => {
+            linear.lora = Some(Lora::new(cx, linear, spec));
+        }
+        _ => {}
+    });
+    if lora.autocast_adapter_dtype {
+        decoder.leaves(&mut |leaf| {
+            if let Leaf::Linear(linear) = leaf
+                && let Some(lora) = &mut linear.lora
+            {
+                lora.cast_to_fp32(cx);
+            }
+        });
+    }
+    Ok(save_modules(cx, decoder, &lora.modules_to_save))
+}
+
+/// The linear layers that get adapters: their names, and whether they are the head.
+fn targets(decoder: &mut Decoder, lora: &job::Lora) -> Result<Vec<(&'static str, bool)>, EstimateError> {
+    let model = decoder.model().clone();
+    let mut known: Vec<(&'static str, bool)> = Vec::new();
+    decoder.leaves(&mut |leaf| {
+        if let Leaf::Linear(linear) = leaf {
+            let layer = (linear.name, linear.part == Part::Head);
+            if !known.contains(&layer) {
+                known.push(layer);
+            }
+        }
+    });
+    let asked: Vec<String> = match &lora.target_modules {
+        Some(TargetModules::AllLinear) => return Ok(known.into_iter().filter(|(_, head)| !head).collect()),
+        Some(TargetModules::Names(names)) => names.clone(),
+        None => default_targets(&model).iter().map(|&name| name.to_owned()).collect(),
+    };
+    // a name may be the end of a path, such as "self_attn.q_proj"
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let found: Vec<_> =
+        known.iter().copied().filter(|(name, _)| asked.iter().any(|asked| last(asked) == *name)).collect();
+    if found.is_empty() {
+        let known: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+        return Err(EstimateError::NoTarget { targets: asked, model: model.name, known: known.join(", ") });
+    }
+    Ok(found)
+}
+
+/// Base parameters that a trained copy stands in for (`ModulesToSaveWrapper.original_module`).
+pub(super) struct Saved(#[allow(dead_code)] Vec<Tensor>);
+
+/// `modules_to_save`: a trainable copy of each, in the type it has; the original stays.
+fn save_modules(cx: &Context, decoder: &mut Decoder, names: &[String]) -> Saved {
+    let mut originals = Vec::new();
+    decoder.leaves(&mut |mut leaf| {
+        let name = leaf.name();
+        if !names.iter().any(|asked| asked.rsplit('.').next() == Some(name)) {
+            return;
+        }
+        for parameter in leaf.dense_parameters() {
+            let copy = trainable_copy(&cx.parameter(name, parameter.dims(), parameter.dtype(), false));
+            originals.push(std::mem::replace(parameter, copy));
+        }
+    });
+    Saved(originals)
+}
+
+/// `prepare_model_for_kbit_training`: half-precision parameters that are not quantised become fp32, one after another.
+pub(super) fn prepare_for_kbit_training(cx: &Context, decoder: &mut Decoder) {
+    replace_parameters(cx, decoder, |name, parameter| {
+        let half = matches!(parameter.dtype(), DType::F16 | DType::BF16);
+        half.then(|| cx.parameter(name, parameter.dims(), DType::F32, false))
+    });
+    cx.ledger().empty_cache();
+}
+
+/// Replaces parameters in order; a tied head follows its embedding.
+fn replace_parameters(cx: &Context, decoder: &mut Decoder, replace: impl Fn(&'static str, &Tensor) -> Option<Tensor>) {
     let tied = decoder.is_tied();
+    if tied {
+        // the head's name for the shared weight goes first, so that the old weight goes when its embedding's does
+        decoder.leaves(&mut |mut leaf| {
+            if leaf.part() == Part::Head
+                && let Some(weight) = leaf.dense_parameters().into_iter().next()
+            {
+                *weight = cx.meta(&[0], weight.dtype());
+            }
+        });
+    }
     let mut embedding: Option<Tensor> = None;
     decoder.leaves(&mut |mut leaf| {
-        let is_head = leaf.name() == "lm_head";
-        // the token table is the first of a model's leaves
-        let is_embedding = embedding.is_none() && matches!(leaf, Leaf::Embedding(_));
-        for parameter in leaf.dense_parameters() {
+        let name = leaf.name();
+        let is_head = leaf.part() == Part::Head;
+        for (i, parameter) in leaf.dense_parameters().into_iter().enumerate() {
             match &embedding {
-                Some(embedding) if is_head && tied => *parameter = embedding.clone(),
-                _ => *parameter = trainable_copy(parameter),
+                Some(embedding) if is_head && tied && i == 0 => *parameter = embedding.clone(),
+                _ => {
+                    if let Some(new) = replace(name, parameter) {
+                        *parameter = new;
+                    }
+                }
             }
-            if is_embedding {
-                embedding = Some(parameter.clone());
-            }
+            // the token table is the first of a model's leaves
+            embedding.get_or_insert_with(|| parameter.clone());
         }
     });
 }
 
-/// Every parameter, in the order `model.parameters()` lists them, tied ones once.
+/// Every parameter that is not quantised, in the order `model.parameters()` lists them, tied ones once.
 pub(super) fn parameters(decoder: &mut Decoder) -> Vec<Tensor> {
-    let tied = decoder.is_tied();
-    let mut all = Vec::new();
+    let mut all: Vec<Tensor> = Vec::new();
     decoder.leaves(&mut |mut leaf| {
-        let skip_weight = tied && leaf.name() == "lm_head";
-        let skip = usize::from(skip_weight);
-        all.extend(leaf.dense_parameters().into_iter().skip(skip).map(|t| t.clone()));
+        for parameter in leaf.dense_parameters() {
+            if !all.iter().take(1).any(|first| first.same_storage(parameter)) {
+                all.push(parameter.clone());
+            }
+        }
         if let Leaf::Linear(linear) = leaf
             && let Some(lora) = &linear.lora
         {

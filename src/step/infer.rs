@@ -1,6 +1,6 @@
 //! Inference: a prefill of the prompt, then decoding, as `generate()` runs them.
 
-use super::load::load;
+use super::load;
 use crate::arch::{Decoder, Forward, KvCache};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Phase, Tensor};
@@ -19,7 +19,8 @@ impl<'a> Inference<'a> {
     /// Loads the model and makes the prompt.
     pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Infer) -> Self {
         cx.set_training(false);
-        let decoder = load(cx, model, job.float_type().dtype());
+        let quantization = load::quantization(job.precision, job.double_quant);
+        let decoder = load::load(cx, model, job.float_type().dtype(), quantization);
         cx.ledger().empty_cache();
         let ids = cx.input("input_ids", &[job.batch_size, job.prompt_length], DType::I64);
         Self { cx, job, decoder, ids }

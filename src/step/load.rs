@@ -3,12 +3,65 @@
 use crate::arch::Decoder;
 use crate::dtype::DType;
 use crate::ghost::{Context, Phase};
+use crate::job::Precision;
 use crate::model::Model;
-use crate::nn::{Builder, Device};
+use crate::nn::{Builder, Device, Leaf, Linear, Module, Part, Quantization, Quantizer, Weight};
 
-/// The model on the GPU, frozen, in `dtype`.
-pub(super) fn load(cx: &Context, model: &Model, dtype: DType) -> Decoder {
+/// How the linear layers of a job's base model are quantised; `None`: they are not.
+pub(super) fn quantization(precision: Precision, double_quant: bool) -> Option<Quantization> {
+    match precision {
+        Precision::Int8 => Some(Quantization::Int8),
+        precision if precision.is_4bit() => Some(Quantization::FourBit { double_quant }),
+        _ => None,
+    }
+}
+
+/// The model on the GPU, frozen; what is not quantised of it in `dtype`.
+pub(super) fn load(cx: &Context, model: &Model, dtype: DType, quantization: Option<Quantization>) -> Decoder {
     cx.set_phase(Phase::Load);
-    let builder = Builder { cx, dtype, device: Device::Cuda };
-    Decoder::new(&builder, model)
+    let Some(quantization) = quantization else {
+        return Decoder::new(&Builder { cx, dtype, device: Device::Cuda }, model);
+    };
+    let mut decoder = Decoder::new(&Builder { cx, dtype, device: Device::Meta }, model);
+    let mut quantizer = Quantizer::new(cx, quantization, dtype);
+    decoder.leaves(&mut |leaf| match leaf {
+        Leaf::Linear(linear) if is_quantized(linear) => quantizer.quantize(linear),
+        _ => {}
+    });
+    materialise(cx, &mut decoder);
+    cx.ledger().empty_cache();
+    decoder
+}
+
+/// Every `nn.Linear` but the head; `Conv1D` is another class.
+fn is_quantized(linear: &Linear) -> bool {
+    linear.part != Part::Head && !linear.conv1d
+}
+
+/// What was not quantised comes to the GPU. A tied head gets a weight of its own first, which goes when it is tied again.
+fn materialise(cx: &Context, decoder: &mut Decoder) {
+    let mut head = None;
+    let tied = decoder.is_tied();
+    let mut embedding = None;
+    decoder.leaves(&mut |mut leaf| {
+        let name = leaf.name();
+        let is_head = leaf.part() == Part::Head;
+        if matches!(&leaf, Leaf::Linear(linear) if !matches!(linear.weight, Weight::Dense(_))) {
+            return;
+        }
+        for (i, parameter) in leaf.dense_parameters().into_iter().enumerate() {
+            let made = cx.parameter(name, parameter.dims(), parameter.dtype(), false);
+            match (&embedding, is_head && tied && i == 0) {
+                (Some(embedding), true) => {
+                    *parameter = Clone::clone(embedding);
+                    head = Some(made);
+                }
+                _ => *parameter = made,
+            }
+            // the token table is the first of a model's leaves
+            embedding.get_or_insert_with(|| parameter.clone());
+        }
+    });
+    decoder.buffers(&mut |buffer| *buffer = cx.parameter("buffer", buffer.dims(), buffer.dtype(), false));
+    drop(head);
 }

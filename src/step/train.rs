@@ -2,7 +2,8 @@
 
 use super::adapt;
 use super::clip::clip_grad_norm;
-use super::load::load;
+use super::error::EstimateError;
+use super::load;
 use super::optimizer::Optimizer;
 use crate::arch::{Decoder, Forward, KvCache};
 use crate::dtype::DType;
@@ -10,11 +11,15 @@ use crate::ghost::{Category, Context, Phase, Tensor};
 use crate::job::Train;
 use crate::model::Model;
 
+/// Micro-batches of a step that are run; further ones repeat the last of them.
+pub(super) const RECORDED_MICRO_BATCHES: u64 = 3;
+
 /// A training run that is ready to take steps.
 pub(super) struct Training<'a> {
     cx: &'a Context,
     job: &'a Train,
     decoder: Decoder,
+    _saved: Option<adapt::Saved>,
     optimizer: Optimizer,
     trainable: Vec<Tensor>,
     ids: Tensor,
@@ -24,9 +29,22 @@ pub(super) struct Training<'a> {
 
 impl<'a> Training<'a> {
     /// Loads and adapts the model and makes the inputs.
-    pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Train) -> Self {
-        let mut decoder = load(cx, model, job.float_type().dtype());
-        adapt::train_everything(&mut decoder);
+    ///
+    /// # Errors
+    /// No layer has a name that an adapter is asked for.
+    pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Train) -> Result<Self, EstimateError> {
+        let quantization = load::quantization(job.precision, job.double_quant);
+        let mut decoder = load::load(cx, model, job.float_type().dtype(), quantization);
+        if quantization.is_some() {
+            adapt::prepare_for_kbit_training(cx, &mut decoder);
+        }
+        let saved = match job.lora() {
+            Some(lora) => Some(adapt::add_lora(cx, &mut decoder, lora)?),
+            None => {
+                adapt::train_everything(cx, &mut decoder);
+                None
+            }
+        };
         let trainable: Vec<Tensor> =
             adapt::parameters(&mut decoder).into_iter().filter(Tensor::requires_grad).collect();
         cx.ledger().empty_cache();
@@ -35,13 +53,13 @@ impl<'a> Training<'a> {
         let attention_mask = job.attention_mask.then(|| cx.input("attention_mask", &shape, DType::I64));
         let labels = cx.input("labels", &shape, DType::I64);
         let optimizer = Optimizer::new(job.optim, trainable.clone());
-        Self { cx, job, decoder, optimizer, trainable, ids, labels, attention_mask }
+        Ok(Self { cx, job, decoder, _saved: saved, optimizer, trainable, ids, labels, attention_mask })
     }
 
     /// One optimizer step, over as many micro-batches as are accumulated (from the third on they repeat the second).
     pub(super) fn step(&mut self) {
         let mut loss = None;
-        for _ in 0..self.job.gradient_accumulation_steps.min(3) {
+        for _ in 0..self.job.gradient_accumulation_steps.min(RECORDED_MICRO_BATCHES) {
             let next = self.forward();
             drop(std::mem::replace(&mut loss, Some(next)));
             if let Some(loss) = &loss {
@@ -55,6 +73,11 @@ impl<'a> Training<'a> {
         self.optimizer.zero_grad(self.job.zero_grad_set_to_none);
         drop(loss);
         self.cx.drop_graph();
+    }
+
+    /// Bytes of the gradients, from backward to the optimizer's step.
+    pub(super) fn gradient_bytes(&self) -> u64 {
+        self.trainable.iter().map(Tensor::bytes).sum()
     }
 
     /// The optimizer, with the states it keeps.
@@ -72,7 +95,10 @@ impl<'a> Training<'a> {
             let run = Forward {
                 implementation: self.job.attn_implementation,
                 checkpointing: self.job.gradient_checkpointing,
-                input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
+                // `prepare_model_for_kbit_training` leaves it to checkpointing that needs no gradient of its input
+                input_require_grads: self.job.gradient_checkpointing
+                    && self.job.peft.is_some()
+                    && !self.job.precision.is_quantized(),
                 attention_mask: self.attention_mask.as_ref(),
                 cache: cache.as_ref(),
             };

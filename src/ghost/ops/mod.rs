@@ -10,6 +10,7 @@ mod embedding;
 mod loss;
 mod matmul;
 mod norm;
+pub(crate) mod quantized;
 mod reduce;
 mod softmax;
 mod views;
