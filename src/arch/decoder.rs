@@ -92,11 +92,12 @@ impl Decoder {
             }
         };
         let embeds = if run.input_require_grads && !embeds.requires_grad() { trainable_copy(&embeds) } else { embeds };
+        let embeds_dtype = embeds.dtype();
         let [batch, length] = [ids.dim(0), ids.dim(1)];
         let past = run.cache.map_or(0, KvCache::length);
         let Entered { mut hidden, positions, mask, sliding_mask, alibi, locals: _locals } =
-            self.front.enter(cx, &Input { embeds: &embeds, batch, length, past, run });
-        let dtype = if self.model.model_type == ModelType::Olmo2 { DType::F32 } else { embeds.dtype() };
+            self.front.enter(cx, embeds, &Input { dtype: embeds_dtype, batch, length, past, run });
+        let dtype = if self.model.model_type == ModelType::Olmo2 { DType::F32 } else { embeds_dtype };
         let turn = |rotary: &Option<Rotary>| {
             rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| rotary.forward(cx, positions, dtype))
         };

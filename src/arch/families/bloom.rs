@@ -26,9 +26,9 @@ impl EmbedNorm {
 }
 
 impl Front for EmbedNorm {
-    fn enter(&self, cx: &Context, input: &Input<'_>) -> Entered {
+    fn enter(&self, cx: &Context, embeds: Tensor, input: &Input<'_>) -> Entered {
         let keys = input.past + input.length;
-        let hidden = self.norm.forward(cx, input.embeds);
+        let hidden = self.norm.forward(cx, &embeds);
         let attention_mask = match input.run.attention_mask {
             Some(mask) => mask.clone(),
             None => cx.launch(Kernel::Ones, &[], Layout::contiguous(&[input.batch, keys]), DType::F32),
@@ -37,7 +37,7 @@ impl Front for EmbedNorm {
         // the class knows no other attention
         let run = Forward { implementation: AttnImplementation::Eager, ..input.run };
         let mask = Input { run, ..*input }.mask(cx, None, Some(&attention_mask));
-        Entered { mask, alibi: Some(alibi), locals: vec![attention_mask], ..Entered::new(hidden) }
+        Entered { mask, alibi: Some(alibi), locals: vec![embeds, attention_mask], ..Entered::new(hidden) }
     }
 }
 

@@ -9,8 +9,8 @@ use crate::nn::Module;
 /// What a forward pass starts from.
 #[derive(Clone, Copy)]
 pub(in crate::arch) struct Input<'a> {
-    /// The embedded tokens, `[batch, length, width]`.
-    pub(in crate::arch) embeds: &'a Tensor,
+    /// The type of the embedded tokens.
+    pub(in crate::arch) dtype: DType,
     /// Sequences.
     pub(in crate::arch) batch: u64,
     /// Tokens of each.
@@ -57,12 +57,12 @@ impl Input<'_> {
         positions: Option<&Tensor>,
         padding: Option<&Tensor>,
     ) -> Option<Tensor> {
-        self.request(positions, padding, self.embeds.dtype()).make(cx)
+        self.request(positions, padding, self.dtype).make(cx)
     }
 
     /// `create_causal_mask(allow_is_causal_skip=False)`
     pub(in crate::arch) fn unskipped_mask(&self, cx: &Context) -> Tensor {
-        self.request(None, self.run.attention_mask, self.embeds.dtype()).make_always(cx)
+        self.request(None, self.run.attention_mask, self.dtype).make_always(cx)
     }
 
     /// `create_sliding_window_causal_mask`
@@ -72,7 +72,7 @@ impl Input<'_> {
         positions: &Tensor,
         window: Option<u64>,
     ) -> Option<Tensor> {
-        let request = self.request(Some(positions), self.run.attention_mask, self.embeds.dtype());
+        let request = self.request(Some(positions), self.run.attention_mask, self.dtype);
         let held = self.run.cache.map_or(0, |cache| cache.held_length(window));
         MaskRequest { sliding_window: window, keys: held + self.length, ..request }.make(cx)
     }
@@ -93,8 +93,8 @@ impl Input<'_> {
 
 /// What comes before a model's layers.
 pub(in crate::arch) trait Front: Module {
-    /// From embedded tokens to the first layer's input.
-    fn enter(&self, cx: &Context, input: &Input<'_>) -> Entered;
+    /// From embedded tokens, `[batch, length, width]`, to the first layer's input.
+    fn enter(&self, cx: &Context, embeds: Tensor, input: &Input<'_>) -> Entered;
 
     /// What follows the last norm.
     fn leave(&self, _cx: &Context, hidden: Tensor) -> Tensor {

@@ -25,13 +25,13 @@ impl Positions {
 }
 
 impl Front for Positions {
-    fn enter(&self, cx: &Context, input: &Input<'_>) -> Entered {
+    fn enter(&self, cx: &Context, embeds: Tensor, input: &Input<'_>) -> Entered {
         let positions = input.positions(cx);
         let position_embeds = self.wpe.forward(cx, &positions);
-        let hidden = cx.add(input.embeds, &position_embeds);
+        let hidden = cx.add(&embeds, &position_embeds);
         let mask = input.mask(cx, Some(&positions), input.run.attention_mask);
         let hidden = cx.dropout(hidden, self.dropout);
-        Entered { positions: Some(positions), mask, locals: vec![position_embeds], ..Entered::new(hidden) }
+        Entered { positions: Some(positions), mask, locals: vec![embeds, position_embeds], ..Entered::new(hidden) }
     }
 }
 

@@ -21,11 +21,11 @@ impl EmbedDropout {
 }
 
 impl Front for EmbedDropout {
-    fn enter(&self, cx: &Context, input: &Input<'_>) -> Entered {
+    fn enter(&self, cx: &Context, embeds: Tensor, input: &Input<'_>) -> Entered {
         let positions = input.positions(cx);
         let mask = input.mask(cx, Some(&positions), input.run.attention_mask);
-        let hidden = cx.dropout(input.embeds, self.dropout);
-        Entered { positions: Some(positions), mask, ..Entered::new(hidden) }
+        let hidden = cx.dropout(&embeds, self.dropout);
+        Entered { positions: Some(positions), mask, locals: vec![embeds], ..Entered::new(hidden) }
     }
 }
 

@@ -41,7 +41,7 @@ impl Positions {
 }
 
 impl Front for Positions {
-    fn enter(&self, cx: &Context, input: &Input<'_>) -> Entered {
+    fn enter(&self, cx: &Context, embeds: Tensor, input: &Input<'_>) -> Entered {
         let keys = input.past + input.length;
         let attention_mask = match input.run.attention_mask {
             Some(mask) => mask.clone(),
@@ -52,8 +52,8 @@ impl Front for Positions {
         let mask = input.mask(cx, None, Some(&attention_mask));
         let position_embeds = self.embed_positions.forward(cx, &cx.untracked("add_scalar", &positions));
         let embeds = match &self.project_in {
-            Some(project_in) => project_in.forward(cx, input.embeds),
-            None => input.embeds.clone(),
+            Some(project_in) => project_in.forward(cx, embeds),
+            None => embeds,
         };
         let hidden = cx.add(&embeds, &position_embeds);
         let locals = vec![attention_mask, position_embeds, embeds];

@@ -43,10 +43,10 @@ impl Masks {
 }
 
 impl Front for Masks {
-    fn enter(&self, cx: &Context, input: &Input<'_>) -> Entered {
-        let hidden = input.embeds.clone();
+    fn enter(&self, cx: &Context, embeds: Tensor, input: &Input<'_>) -> Entered {
+        let hidden = embeds;
         let keys = input.past + input.length;
-        let mut locals = Vec::new();
+        let mut locals = vec![hidden.clone()];
         let alibi = self.alibi_heads.map(|heads| {
             let attention_mask = match input.run.attention_mask {
                 Some(mask) => mask.clone(),
