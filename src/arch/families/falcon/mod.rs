@@ -24,16 +24,14 @@ impl Masks {
     }
 
     /// The causal mask with ALiBi where it lets through.
-    fn join(cx: &Context, mask: Tensor, alibi: &Tensor, heads: u64) -> Tensor {
+    fn join(cx: &Context, mut mask: Tensor, alibi: &Tensor, heads: u64) -> Tensor {
         let dtype = alibi.dtype();
         let [batch, queries, keys] = [mask.dim(0), mask.dim(2), mask.dim(3)];
         let made = |dims: &[u64], dtype| cx.launch(Kernel::Where, &[], Layout::contiguous(dims), dtype);
-        let mask = if mask.dtype() == DType::Bool {
-            let _zero = made(&[], dtype);
-            made(&[batch, 1, queries, keys], dtype)
-        } else {
-            mask
-        };
+        if mask.dtype() == DType::Bool {
+            let (_zero, _lowest) = (made(&[], dtype), made(&[], dtype));
+            mask = made(&[batch, 1, queries, keys], dtype);
+        }
         let _scaled = made(alibi.dims(), dtype);
         let _hidden = made(&[batch, 1, queries, keys], DType::Bool);
         let joined = made(&[batch, heads, queries, keys], dtype);

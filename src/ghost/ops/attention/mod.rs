@@ -59,16 +59,17 @@ impl Context {
         mask: Option<&Tensor>,
         options: AttentionOptions,
     ) -> Tensor {
-        let (cast_q, cast_k, cast_v);
-        let (query, key, value) = match self.autocast_dtype() {
+        let (cast_q, cast_k, cast_v, cast_mask);
+        let (query, key, value, mask) = match self.autocast_dtype() {
             Some(dtype) => {
                 // C++ evaluates the casts of a call's arguments from the last to the first
+                cast_mask = mask.map(|mask| self.autocast_to(mask, dtype));
                 cast_v = self.autocast_to(value, dtype);
                 cast_k = self.autocast_to(key, dtype);
                 cast_q = self.autocast_to(query, dtype);
-                (&cast_q, &cast_k, &cast_v)
+                (&cast_q, &cast_k, &cast_v, cast_mask.as_ref())
             }
-            None => (query, key, value),
+            None => (query, key, value, mask),
         };
         let kernel = AttentionKernel::choose(query, key, mask, options);
         let bias = mask.map(|mask| self.attention_bias(mask, query.dtype(), kernel == AttentionKernel::Efficient));
