@@ -42,7 +42,7 @@ impl MaskRequest<'_> {
             }
             let mask = self.boolean(cx, slides, padding.is_some(), packed.is_some());
             if !eager {
-                return Some(mask);
+                return Some(cx.expand(mask, &[self.batch, 1, self.queries, self.keys]));
             }
             let scalar = || cx.launch(Kernel::Scratch("mask value"), &[], Layout::contiguous(&[]), self.dtype);
             let (_zero, _lowest) = (scalar(), scalar());

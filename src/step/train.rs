@@ -63,7 +63,11 @@ impl<'a> Training<'a> {
             let next = self.forward();
             drop(std::mem::replace(&mut loss, Some(next)));
             if let Some(loss) = &loss {
-                self.cx.backward(loss);
+                if self.job.gradient_accumulation_steps > 1 {
+                    self.cx.backward(&self.cx.mul_scalar(loss, 1.0));
+                } else {
+                    self.cx.backward(loss);
+                }
             }
         }
         if self.job.clips() {
