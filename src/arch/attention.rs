@@ -19,6 +19,8 @@ pub struct Attend {
     pub sliding: Span,
     /// ALiBi, `[batch * heads, 1, keys]`.
     pub alibi: Option<Tensor>,
+    /// Position ids: layers are handed them, so that checkpointed ones keep them.
+    pub positions: Option<Tensor>,
 }
 
 /// What depends on how far a layer attends.
@@ -93,7 +95,9 @@ impl SelfAttention {
                 linear(names.qkv[1], width, kv_width, spec.qkv_bias),
                 linear(names.qkv[2], width, kv_width, spec.qkv_bias),
             ]),
-            Projections::Fused => Qkv::Fused(linear(names.qkv[0], width, q_width + 2 * kv_width, spec.qkv_bias)),
+            Projections::Fused | Projections::FusedGroups => {
+                Qkv::Fused(linear(names.qkv[0], width, q_width + 2 * kv_width, spec.qkv_bias))
+            }
         };
         let output = first.unwrap_or_else(make_output);
         let one = |kind, q, k| QkNorms::One([builder.norm("q_norm", kind, q), builder.norm("k_norm", kind, k)]);

@@ -43,7 +43,7 @@ impl Names {
             (ModelType::Phi, _) => &["q_proj", "v_proj", "fc1", "fc2"],
             (ModelType::Phi3, _) => &["qkv_proj"],
             (ModelType::Gpt2, _) => &["c_attn"],
-            (_, Projections::Fused) => &["query_key_value"],
+            (_, Projections::Fused | Projections::FusedGroups) => &["query_key_value"],
             _ => &["q_proj", "v_proj"],
         }
     }

@@ -115,12 +115,19 @@ impl Context {
             None => (a, b),
         };
         let (rows, inner, columns) = (a.dim(-2), a.dim(-1), b.dim(-1));
-        let mut dims = a.layout().narrow(-1, columns);
-        dims = dims.narrow(-2, rows);
-        let batch = a.layout().numel() / (rows * inner).max(1);
-        let a3 = self.reshape(a, &[batch, rows, inner]);
-        let b3 = self.reshape(b, &[batch, inner, columns]);
-        self.reshape(self.bmm(a3, b3), dims.dims())
+        let lead = |t: &Tensor| t.layout().narrow(-1, 1).narrow(-2, 1);
+        let shape = lead(a).broadcast(&lead(b));
+        let folded = |t: &Tensor, rows, columns| {
+            let whole = shape.narrow(-2, rows).narrow(-1, columns);
+            let dims = [shape.numel(), rows, columns];
+            if whole.dims() == t.dims() {
+                self.reshape(t, &dims)
+            } else {
+                self.reshape(self.expand(t, whole.dims()), &dims)
+            }
+        };
+        let (a3, b3) = (folded(a, rows, inner), folded(b, inner, columns));
+        self.reshape(self.bmm(a3, b3), shape.narrow(-2, rows).narrow(-1, columns).dims())
     }
 
     /// `torch.bmm(a, b)`
@@ -139,6 +146,38 @@ impl Context {
                 let of_a = incoming.needs(0).then(|| {
                     let b = incoming.saved(1);
                     cx.product(B_TRANSPOSED, grad, b, &[grad.dim(0), grad.dim(1), b.dim(1)])
+                });
+                smallvec![of_a, of_b]
+            });
+        }
+        out
+    }
+
+    /// `input.baddbmm(a, b, alpha=alpha)`, where `input` is broadcast and takes no gradient.
+    pub fn baddbmm(&self, input: &Tensor, a: &Tensor, b: &Tensor, alpha: f64) -> Tensor {
+        let (cast_input, cast_a, cast_b);
+        let (_input, a, b) = match self.autocast_dtype() {
+            Some(dtype) => {
+                cast_b = self.autocast_to(b, dtype);
+                cast_a = self.autocast_to(a, dtype);
+                cast_input = self.autocast_to(input, dtype);
+                (&cast_input, &cast_a, &cast_b)
+            }
+            None => (input, a, b),
+        };
+        let node = self.record(&[a, b], &[b.requires_grad().then_some(a), a.requires_grad().then_some(b)]);
+        let mut out = self.product(PLAIN, a, b, &[a.dim(0), a.dim(1), b.dim(2)]);
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let of_a = incoming.needs(0).then(|| {
+                    let b = incoming.saved(1);
+                    let product = cx.product(B_TRANSPOSED, grad, b, &[grad.dim(0), grad.dim(1), b.dim(1)]);
+                    cx.mul_scalar(product, alpha)
+                });
+                let of_b = incoming.needs(1).then(|| {
+                    let a = incoming.saved(0);
+                    cx.mul_scalar(cx.product(A_TRANSPOSED, a, grad, &[a.dim(0), a.dim(2), grad.dim(2)]), alpha)
                 });
                 smallvec![of_a, of_b]
             });

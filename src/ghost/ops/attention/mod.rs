@@ -33,7 +33,11 @@ pub struct AttentionOptions {
 
 impl AttentionKernel {
     /// The kernel `torch.nn.functional.scaled_dot_product_attention` takes (`sdp_utils.cpp`, torch 2.11).
-    pub fn choose(query: &Tensor, mask: Option<&Tensor>, options: AttentionOptions) -> Self {
+    pub fn choose(query: &Tensor, key: &Tensor, mask: Option<&Tensor>, options: AttentionOptions) -> Self {
+        // the fused kernels broadcast no heads
+        if !options.grouped && query.dim(1) != key.dim(1) {
+            return Self::Math;
+        }
         let half = matches!(query.dtype(), DType::F16 | DType::BF16);
         if half && mask.is_none() && query.dim(-1) <= 256 {
             Self::Flash
@@ -66,12 +70,13 @@ impl Context {
             }
             None => (query, key, value),
         };
-        let kernel = AttentionKernel::choose(query, mask, options);
+        let kernel = AttentionKernel::choose(query, key, mask, options);
         let bias = mask.map(|mask| self.attention_bias(mask, query.dtype(), kernel == AttentionKernel::Efficient));
         match kernel {
             AttentionKernel::Flash => self.flash_attention(query, key, value, options),
             AttentionKernel::Efficient => self.efficient_attention(query, key, value, bias.as_ref()),
-            AttentionKernel::Math => self.math_attention(query, key, value, bias, options),
+            // autocast ends where it has cast the call's arguments
+            AttentionKernel::Math => self.with_autocast_off(|| self.math_attention(query, key, value, bias, options)),
         }
     }
 }
