@@ -59,7 +59,7 @@ impl MaskRequest<'_> {
             }
             let mask = self.boolean(cx, padding.as_ref(), packed.as_ref());
             if !eager {
-                return Some(mask);
+                return Some(cx.expand(mask, &[self.batch, 1, self.queries, self.keys]));
             }
             let (_zero, _lowest) = (made(cx, &[], self.dtype), made(cx, &[], self.dtype));
             Some(cx.launch(Kernel::Where, &[&mask], Layout::contiguous(mask.dims()), self.dtype))

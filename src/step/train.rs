@@ -25,6 +25,14 @@ pub(super) struct Training<'a> {
     ids: Tensor,
     labels: Tensor,
     attention_mask: Option<Tensor>,
+    /// The last outputs, where the loop keeps a name for them: they go when the next forward has returned.
+    outputs: Option<Outputs>,
+}
+
+/// What a forward returns beside the loss.
+struct Outputs {
+    _logits: Tensor,
+    _cache: Option<KvCache>,
 }
 
 impl<'a> Training<'a> {
@@ -53,17 +61,22 @@ impl<'a> Training<'a> {
         let attention_mask = job.attention_mask.then(|| cx.input("attention_mask", &shape, DType::I64));
         let labels = cx.input("labels", &shape, DType::I64);
         let optimizer = Optimizer::new(job.optim, trainable.clone());
-        Ok(Self { cx, job, decoder, _saved: saved, optimizer, trainable, ids, labels, attention_mask })
+        Ok(Self { cx, job, decoder, _saved: saved, optimizer, trainable, ids, labels, attention_mask, outputs: None })
     }
 
     /// One optimizer step, over as many micro-batches as are accumulated (from the third on they repeat the second).
     pub(super) fn step(&mut self) {
         let mut loss = None;
         for _ in 0..self.job.gradient_accumulation_steps.min(RECORDED_MICRO_BATCHES) {
-            let next = self.forward();
+            let (next, outputs) = self.forward();
+            self.outputs = self.job.keep_outputs.then_some(outputs);
             drop(std::mem::replace(&mut loss, Some(next)));
             if let Some(loss) = &loss {
-                self.cx.backward(loss);
+                if self.job.gradient_accumulation_steps > 1 {
+                    self.cx.backward(&self.cx.mul_scalar(loss, 1.0));
+                } else {
+                    self.cx.backward(loss);
+                }
             }
         }
         if self.job.clips() {
@@ -85,7 +98,7 @@ impl<'a> Training<'a> {
         &self.optimizer
     }
 
-    fn forward(&self) -> Tensor {
+    fn forward(&self) -> (Tensor, Outputs) {
         let cx = self.cx;
         cx.set_phase(Phase::Forward);
         let autocast = self.job.mixed_precision.float().map(crate::job::FloatType::dtype);
@@ -104,7 +117,8 @@ impl<'a> Training<'a> {
             };
             let hidden = self.decoder.hidden(cx, &self.ids, run);
             let logits = self.decoder.logits(cx, &hidden);
-            Decoder::causal_loss(cx, &logits, &self.labels)
+            let loss = Decoder::causal_loss(cx, &logits, &self.labels);
+            (loss, Outputs { _logits: logits, _cache: cache })
         })
     }
 }

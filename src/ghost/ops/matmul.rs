@@ -48,19 +48,20 @@ impl Context {
         };
         let inner = x.dim(-1);
         let rows = x.layout().numel() / inner.max(1);
-        let out_features = weight.dim(if transposed { 0 } else { 1 });
-        let mut dims = *x.layout();
-        dims = dims.narrow(-1, out_features);
+        // the transposed weight is a node of its own, made before the rows are merged, or with a bias after
+        let view = |weight: &Tensor| if transposed { self.transpose(weight, 0, 1) } else { weight.clone() };
+        let before = bias.is_none().then(|| view(weight));
         // rows that no view can merge are copied first
         let flat = self.reshape(x, &[rows, inner]);
+        let weight = &before.unwrap_or_else(|| view(weight));
+        let out_features = weight.dim(1);
         let inputs: &[&Tensor] = match bias {
             Some(bias) => &[bias, &flat, weight],
             None => &[&flat, weight],
         };
         let node =
             self.record(inputs, &[weight.requires_grad().then_some(&flat), flat.requires_grad().then_some(weight)]);
-        let forward = if transposed { B_TRANSPOSED } else { PLAIN };
-        let mut out = self.product(forward, &flat, weight, &[rows, out_features]);
+        let mut out = self.product(PLAIN, &flat, weight, &[rows, out_features]);
         if bias.is_some() {
             self.touch_cublaslt();
         }
@@ -75,19 +76,16 @@ impl Context {
                     incoming.needs(first + 1).then(|| {
                         let x = incoming.saved(0);
                         if transposed {
-                            // the transpose of a product, hence a view
+                            // computed as what it is the transpose of, so that the weight's gradient comes out contiguous
                             let product = cx.product(A_TRANSPOSED, grad, x, &[out_features, inner]);
-                            cx.alias(Kernel::View, &product, *product.layout())
+                            cx.alias(Kernel::Transpose(0, 1), &product, product.layout().transpose(0, 1))
                         } else {
                             cx.product(A_TRANSPOSED, x, grad, &[inner, out_features])
                         }
                     })
                 };
                 let of_x = |cx: &Self| {
-                    incoming.needs(first).then(|| {
-                        let kernel = if transposed { PLAIN } else { B_TRANSPOSED };
-                        cx.product(kernel, grad, incoming.saved(1), &[rows, inner])
-                    })
+                    incoming.needs(first).then(|| cx.product(B_TRANSPOSED, grad, incoming.saved(1), &[rows, inner]))
                 };
                 if first == 0 {
                     let weight = of_weight(cx);
@@ -98,6 +96,7 @@ impl Context {
                 }
             });
         }
+        let dims = x.layout().narrow(-1, out_features);
         let dims = dims.dims();
         if dims.len() == 2 { out } else { self.reshape(out, dims) }
     }

@@ -55,7 +55,7 @@ impl Context {
         }
         let [batch, heads, length, width] = [x.dim(0), x.dim(1), x.dim(2), x.dim(3)];
         let expanded = self.expand(self.unsqueeze(x, 2), &[batch, heads, groups, length, width]);
-        self.reshape(expanded, &[batch, heads * groups, length, width])
+        self.reshape(self.copy(&expanded), &[batch, heads * groups, length, width])
     }
 
     /// `_safe_softmax`: rows that are wholly masked give zeros; finding them takes a byte an element.
