@@ -132,7 +132,15 @@ impl Context {
 
     /// `torch.bmm(a, b)`
     pub fn bmm(&self, a: impl Borrow<Tensor>, b: impl Borrow<Tensor>) -> Tensor {
-        let (a, b) = (a.borrow(), b.borrow());
+        let (cast_a, cast_b);
+        let (a, b) = match self.autocast_dtype() {
+            Some(dtype) => {
+                cast_b = self.autocast_to(b.borrow(), dtype);
+                cast_a = self.autocast_to(a.borrow(), dtype);
+                (&cast_a, &cast_b)
+            }
+            None => (a.borrow(), b.borrow()),
+        };
         let node = self.record(&[a, b], &[b.requires_grad().then_some(a), a.requires_grad().then_some(b)]);
         let dims = [a.dim(0), a.dim(1), b.dim(2)];
         let mut out = self.product(PLAIN, a, b, &dims);
