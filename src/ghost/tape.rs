@@ -216,6 +216,8 @@ impl Context {
                 Target::Node { node, slot } => self.accumulate(*node as usize, *slot as usize, grad),
             }
         }
+        // leaves stay with the graph
+        self.tape.borrow_mut().nodes[index].edges = edges;
     }
 
     /// Sums a gradient over broadcast dimensions and casts it to its input's type (`validate_outputs`).
@@ -272,10 +274,15 @@ impl Context {
         *held = Some(grad);
     }
 
-    /// Lets go of the graph: what custom functions kept on it goes now.
-    pub fn drop_graph(&self) {
+    /// Takes the graph recorded so far off the tape; dropping it lets go of what custom functions and leaves kept on it.
+    pub fn take_graph(&self) -> Graph {
         let nodes = std::mem::take(&mut self.tape.borrow_mut().nodes);
         self.next_tape();
-        drop(nodes);
+        Graph { _nodes: nodes }
     }
+}
+
+/// A graph that is no longer recorded on.
+pub struct Graph {
+    _nodes: Vec<Node>,
 }

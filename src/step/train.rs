@@ -68,9 +68,12 @@ impl<'a> Training<'a> {
     pub(super) fn step(&mut self) {
         let mut loss = None;
         for _ in 0..self.job.gradient_accumulation_steps.min(RECORDED_MICRO_BATCHES) {
+            // the last micro-batch's graph goes with its loss, when the next loss takes its name
+            let last = self.cx.take_graph();
             let (next, outputs) = self.forward();
             self.outputs = self.job.keep_outputs.then_some(outputs);
             drop(std::mem::replace(&mut loss, Some(next)));
+            drop(last);
             if let Some(loss) = &loss {
                 if self.job.gradient_accumulation_steps > 1 {
                     self.cx.backward(&self.cx.mul_scalar(loss, 1.0));
@@ -85,7 +88,7 @@ impl<'a> Training<'a> {
         self.optimizer.step(self.cx);
         self.optimizer.zero_grad(self.job.zero_grad_set_to_none);
         drop(loss);
-        self.cx.drop_graph();
+        drop(self.cx.take_graph());
     }
 
     /// Bytes of the gradients, from backward to the optimizer's step.
@@ -108,10 +111,7 @@ impl<'a> Training<'a> {
             let run = Forward {
                 implementation: self.job.attn_implementation,
                 checkpointing: self.job.gradient_checkpointing,
-                // `prepare_model_for_kbit_training` leaves it to checkpointing that needs no gradient of its input
-                input_require_grads: self.job.gradient_checkpointing
-                    && self.job.peft.is_some()
-                    && !self.job.precision.is_quantized(),
+                input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
                 attention_mask: self.attention_mask.as_ref(),
                 cache: cache.as_ref(),
             };
