@@ -6,6 +6,7 @@ use super::attention::{Attend, Span};
 use super::cache::KvCache;
 use super::families::{self, Entered, Front, Input};
 use super::layer::Layer;
+use super::names::Names;
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
 use crate::job::AttnImplementation;
@@ -50,8 +51,9 @@ pub struct Forward<'a> {
 impl Decoder {
     /// The model with its parameters, frozen.
     pub fn new(builder: &Builder<'_>, model: &Model) -> Self {
+        let [embed_name, norm_name] = Names::ends(model.model_type);
         let width = model.embedding.projection_dim.unwrap_or(model.hidden_size);
-        let embed = builder.embedding("embed_tokens", model.vocab_size, width);
+        let embed = builder.embedding(embed_name, model.vocab_size, width);
         let on_gpu = builder.device == Device::Cuda;
         // Falcon makes cosines and sines with ALiBi too
         let falcon_dim = (model.model_type == ModelType::Falcon).then_some(model.attention.head_dim);
@@ -64,7 +66,7 @@ impl Decoder {
             _ => EmbedScale::None,
         };
         let front = families::front(builder, model);
-        let make_norm = || model.final_norm.then(|| builder.norm("norm", model.norm, model.hidden_size));
+        let make_norm = || model.final_norm.then(|| builder.norm(norm_name, model.norm, model.hidden_size));
         let norm_first = model.model_type == ModelType::Opt;
         let mut norm = if norm_first { make_norm() } else { None };
         let layers = (0..).take_while(|&i| i < model.num_hidden_layers);
