@@ -1,10 +1,8 @@
-//! `torch.nn.utils.clip_grad_norm_`.
+//! `torch.nn.utils.clip_grad_norm_` (`torch/nn/utils/clip_grad.py`, torch 2.11).
 
+use super::foreach;
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor};
-
-/// Elements one block of a `multi_tensor_apply` kernel handles (`kChunkSize`, `ForeachUtils`/`MultiTensorApply.cuh`).
-const CHUNK: u64 = 65_536;
 
 /// Clips the gradients of `parameters` by their total norm: small tensors only.
 pub(super) fn clip_grad_norm(cx: &Context, parameters: &[Tensor]) {
@@ -14,50 +12,43 @@ pub(super) fn clip_grad_norm(cx: &Context, parameters: &[Tensor]) {
         return;
     }
     cx.within(Category::Temporary, || {
-        let scalar = |dtype: DType| cx.launch(Kernel::Scratch("norm"), &[], Layout::contiguous(&[]), dtype);
-        let mut norms: Vec<Tensor> = Vec::new();
-        for dtype in dtypes(&grads) {
-            let group: Vec<&Tensor> = grads.iter().filter(|g| g.dtype() == dtype).collect();
-            let chunks = group.iter().map(|g| g.layout().numel().div_ceil(CHUNK)).max().unwrap_or(0);
-            let accumulate = if dtype == DType::F32 { DType::F32 } else { DType::F32 };
-            let _partial = cx.launch(
-                Kernel::Scratch("partial norms"),
-                &[],
-                Layout::contiguous(&[group.len() as u64 * chunks]),
-                accumulate,
-            );
-            norms.extend(group.iter().map(|_| scalar(dtype)));
-        }
-        let dtype = norms[0].dtype();
-        let total = {
-            let stacked = cx.launch(Kernel::Cat { dim: 0 }, &[], Layout::contiguous(&[norms.len() as u64]), dtype);
-            let total = scalar(dtype);
-            drop(stacked);
-            total
-        };
-        drop(norms);
-        let coefficient = {
-            let plus = scalar(dtype);
-            let reciprocal = scalar(dtype);
-            let times = scalar(dtype);
-            drop(reciprocal);
-            drop(plus);
-            times
-        };
-        let clamped = scalar(dtype);
-        drop(coefficient);
-        drop(clamped);
-        drop(total);
+        let total_norm = total_norm(cx, &grads);
+        scale(cx, &total_norm);
     });
 }
 
-/// The gradients' types, in the order they first occur.
-pub(super) fn dtypes(tensors: &[Tensor]) -> Vec<DType> {
-    let mut all = Vec::new();
-    for tensor in tensors {
-        if !all.contains(&tensor.dtype()) {
-            all.push(tensor.dtype());
-        }
-    }
-    all
+/// `_get_total_norm`: the norm of the gradients' norms.
+fn total_norm(cx: &Context, grads: &[Tensor]) -> Tensor {
+    let norms: Vec<Tensor> = foreach::by_dtype(grads).iter().flat_map(|group| foreach_norm(cx, group)).collect();
+    let dtype = norms.iter().map(Tensor::dtype).reduce(DType::promote).unwrap_or(DType::F32);
+    let stacked = small(cx, &[norms.len() as u64], dtype);
+    let total = small(cx, &[], dtype);
+    drop(stacked);
+    total
+}
+
+/// `torch._foreach_norm` of tensors of one type: a partial norm for every chunk of the largest tensor, for each tensor, in
+/// fp32 (`ATen/native/cuda/ForeachReduceOp.cu`).
+fn foreach_norm(cx: &Context, group: &[&Tensor]) -> Vec<Tensor> {
+    let chunks = group.iter().map(|g| g.layout().numel().div_ceil(foreach::CHUNK)).max().unwrap_or(0);
+    let _partial = small(cx, &[(group.len() as u64).saturating_mul(chunks)], DType::F32);
+    group.iter().map(|grad| small(cx, &[], grad.dtype())).collect()
+}
+
+/// `_clip_grads_with_norm_`: what the gradients are multiplied by, in place.
+fn scale(cx: &Context, total_norm: &Tensor) {
+    let scalar = || small(cx, &[], total_norm.dtype());
+    // max_norm / (total_norm + 1e-6) is a reciprocal and a product
+    let shifted = scalar();
+    let reciprocal = scalar();
+    let clip_coef = scalar();
+    drop(reciprocal);
+    drop(shifted);
+    let clip_coef_clamped = scalar();
+    drop(clip_coef);
+    drop(clip_coef_clamped);
+}
+
+fn small(cx: &Context, dims: &[u64], dtype: DType) -> Tensor {
+    cx.launch(Kernel::Scratch("norm"), &[], Layout::contiguous(dims), dtype)
 }

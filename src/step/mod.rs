@@ -4,6 +4,7 @@ mod adapt;
 mod clip;
 mod error;
 mod estimate;
+mod foreach;
 mod infer;
 mod load;
 mod optimizer;

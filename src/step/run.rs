@@ -40,7 +40,7 @@ fn estimate_training(model: &Model, job: &Train) -> Result<Estimate, EstimateErr
     if playback.peak() > peak.0 {
         peak = (playback.peak(), playback.at_peak(), playback.peak_phase());
     }
-    Ok(summarise(model, &playback, peak, phases, loaded))
+    Ok(summarise(model, &recorded, &playback, peak, phases, loaded))
 }
 
 fn estimate_inference(model: &Model, job: &Infer) -> Result<Estimate, EstimateError> {
@@ -56,11 +56,12 @@ fn estimate_inference(model: &Model, job: &Infer) -> Result<Estimate, EstimateEr
     playback.run(run);
     let peak = (playback.peak(), playback.at_peak(), playback.peak_phase());
     let phases = merge(playback.phases());
-    Ok(summarise(model, &playback, peak, phases, loaded))
+    Ok(summarise(model, &recorded, &playback, peak, phases, loaded))
 }
 
 fn summarise(
     model: &Model,
+    recorded: &Recorded,
     playback: &Playback,
     peak: (u64, Use, Option<GhostPhase>),
     phases: Vec<Phase>,
@@ -82,7 +83,12 @@ fn summarise(
             phase: peak.2.map_or_else(String::new, |p| p.name().to_owned()),
         },
         at_peak: parts(peak.1),
-        held: Held { weights: Bytes(loaded[Category::Weights as usize]), ..Held::default() },
+        held: Held {
+            weights: Bytes(loaded[Category::Weights as usize]),
+            optimizer: Bytes(recorded.optimizer),
+            paged: Bytes(recorded.paged),
+            ..Held::default()
+        },
         phases,
         basis: Basis { runtime: "pytorch".to_owned(), versions: String::new(), validated: false, notes: Vec::new() },
         timeline: None,
@@ -96,7 +102,13 @@ fn record_inference(model: &Model, job: &Infer) -> Recorded {
     let start = cx.ledger().len();
     inference.run();
     let end = cx.ledger().len();
-    Recorded { entries: cx.ledger().entries(), starts: [start, end], overflowed: cx.ledger().overflowed() }
+    Recorded {
+        entries: cx.ledger().entries(),
+        starts: [start, end],
+        overflowed: cx.ledger().overflowed(),
+        optimizer: 0,
+        paged: 0,
+    }
 }
 
 /// Every charge and release of a job's run, in order: loading, the first step and a steady one.
@@ -118,6 +130,10 @@ pub(super) struct Recorded {
     /// Where the first and the steady step begin.
     starts: [usize; 2],
     overflowed: bool,
+    /// Bytes of optimizer states on the GPU.
+    optimizer: u64,
+    /// Bytes of optimizer states in managed memory.
+    paged: u64,
 }
 
 impl Recorded {
@@ -135,7 +151,13 @@ fn record_training(model: &Model, job: &Train) -> Result<Recorded, EstimateError
     training.step();
     let steady = cx.ledger().len();
     training.step();
-    Ok(Recorded { entries: cx.ledger().entries(), starts: [first, steady], overflowed: cx.ledger().overflowed() })
+    Ok(Recorded {
+        entries: cx.ledger().entries(),
+        starts: [first, steady],
+        overflowed: cx.ledger().overflowed(),
+        optimizer: training.optimizer().held_bytes(),
+        paged: training.optimizer().paged_bytes(),
+    })
 }
 
 /// Stretches of the same phase as one: the largest peak, the last end.

@@ -67,9 +67,14 @@ impl<'a> Training<'a> {
             clip_grad_norm(self.cx, &self.trainable);
         }
         self.optimizer.step(self.cx);
-        self.trainable.iter().for_each(Tensor::clear_grad);
+        self.optimizer.zero_grad(self.job.zero_grad_set_to_none);
         drop(loss);
         self.cx.drop_graph();
+    }
+
+    /// The optimizer, with the states it keeps.
+    pub(super) fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
     }
 
     fn forward(&self) -> Tensor {

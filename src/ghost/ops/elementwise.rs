@@ -139,7 +139,12 @@ impl Context {
 
     /// `a.pow(n)` for a whole `n` of 2 or more: saves its input; backward is `grad * (n * a.pow(n - 1))`, three tensors.
     pub fn pow(&self, a: impl Borrow<Tensor>) -> Tensor {
-        self.unary(a.borrow(), "pow", Reads::Input, |cx, incoming| {
+        // on autocast's list of operations that run in fp32
+        let a = match self.autocast_dtype() {
+            Some(_) => self.cast(a.borrow(), DType::F32),
+            None => a.borrow().clone(),
+        };
+        self.unary(&a, "pow", Reads::Input, |cx, incoming| {
             let lower = cx.like(Kernel::Unary("pow"), incoming.saved(0));
             let scaled = cx.like(Kernel::MulScalar(2.0), &lower);
             cx.binary(Kernel::Mul, incoming.grad, &scaled)

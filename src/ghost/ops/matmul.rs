@@ -36,10 +36,12 @@ impl Context {
         let (cast_x, cast_weight, cast_bias);
         let (x, weight, bias) = match self.autocast_dtype() {
             Some(dtype) => {
-                // C++ evaluates the casts of a call's arguments from the last to the first
-                cast_bias = bias.map(|bias| self.autocast_to(bias, dtype));
+                // C++ evaluates the casts of a call's arguments from the last to the first: `linear(x, weight, bias)`,
+                // `addmm(bias, x, weight)`
+                let cast_first = bias.filter(|_| transposed).map(|bias| self.autocast_to(bias, dtype));
                 cast_weight = self.autocast_to(weight, dtype);
                 cast_x = self.autocast_to(x, dtype);
+                cast_bias = cast_first.or_else(|| bias.map(|bias| self.autocast_to(bias, dtype)));
                 (&cast_x, &cast_weight, cast_bias.as_ref())
             }
             None => (x, weight, bias),
@@ -58,14 +60,10 @@ impl Context {
         let node =
             self.record(inputs, &[weight.requires_grad().then_some(&flat), flat.requires_grad().then_some(weight)]);
         let forward = if transposed { B_TRANSPOSED } else { PLAIN };
-        let mut out = if bias.is_some() {
-            let out = self.launch(forward, inputs, Layout::contiguous(&[rows, out_features]), flat.dtype());
-            self.touch_cublas();
+        let mut out = self.product(forward, &flat, weight, &[rows, out_features]);
+        if bias.is_some() {
             self.touch_cublaslt();
-            out
-        } else {
-            self.product(forward, &flat, weight, &[rows, out_features])
-        };
+        }
         if let Some(mut node) = node {
             if let Some(bias) = bias {
                 node.expecting(&[bias], out.layout(), out.dtype());

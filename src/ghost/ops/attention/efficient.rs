@@ -19,17 +19,22 @@ const BLOCK_HEADER: u64 = 16;
 fn backward_block(width: u64, dtype: DType) -> (u64, u64) {
     match (width, dtype) {
         (..=64, _) => (64, 64),
-        (..=128, DType::F32) => (128, 64),
-        (..=128, _) => (128, 128),
-        (_, DType::F32) => (64, 64),
-        _ => (64, 128),
+        (..=128, DType::F16 | DType::BF16) => (128, 128),
+        _ => (128, 64),
     }
 }
 
-/// Bytes one head's backward keeps its query gradient in before it is rounded to the output's type.
-fn backward_workspace(length: u64, width: u64, dtype: DType) -> u64 {
+/// Bytes one head's backward keeps gradients in before they are rounded to the output's type: the query's in blocks and,
+/// for heads too wide for the registers, the key's and the value's (`AttentionBackwardKernel::Params::workspace_size`).
+fn backward_workspace(queries: u64, keys: u64, width: u64, dtype: DType) -> u64 {
     let (rows, columns) = backward_block(width, dtype);
-    length.div_ceil(rows) * width.div_ceil(columns) * (BLOCK_HEADER + rows * columns * DType::F32.bytes())
+    let query = queries.div_ceil(rows) * width.div_ceil(columns) * (BLOCK_HEADER + rows * columns * DType::F32.bytes());
+    let key_and_value = if width > 128 && dtype != DType::F32 {
+        2 * keys.next_multiple_of(columns) * width.next_multiple_of(rows) * DType::F32.bytes()
+    } else {
+        0
+    };
+    query + key_and_value
 }
 
 impl Context {
@@ -101,7 +106,7 @@ impl Context {
                 } else {
                     cx.launch(kernel("delta"), &saved, delta_layout, DType::F32)
                 };
-                let bytes = batch * heads * backward_workspace(length, saved[0].dim(3), dtype);
+                let bytes = batch * heads * backward_workspace(length, saved[1].dim(2), saved[0].dim(3), dtype);
                 let _workspace = cx.scratch("query gradient", bytes);
                 drop(delta);
                 smallvec![Some(dq), Some(dk), Some(dv)]

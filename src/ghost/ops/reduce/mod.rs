@@ -1,9 +1,12 @@
 //! Sums and means, with the buffers their kernels need when they reduce across blocks.
 
+mod config;
+
 use std::borrow::Borrow;
 
 use smallvec::smallvec;
 
+use self::config::Reduction;
 use crate::ghost::context::Context;
 use crate::ghost::executor::Kernel;
 use crate::ghost::layout::Layout;
@@ -50,6 +53,33 @@ impl Context {
         out
     }
 
-    /// What `gpu_reduce_kernel` needs beside its output.
-    fn reduction_scratch(&self, _from: &Tensor, _to: &Tensor) {}
+    /// `a.any()` of a boolean tensor
+    pub(crate) fn any(&self, a: &Tensor) -> Tensor {
+        let out = self.launch(Kernel::Unary("any"), &[a], Layout::contiguous(&[]), a.dtype());
+        self.reduce_pieces(&Reduction::new(a.layout(), out.layout(), 1), 1);
+        out
+    }
+
+    /// What `gpu_reduce_kernel` needs beside its output: partial results where blocks share outputs and, past 32-bit
+    /// offsets, a sum in the accumulation type where the output's is narrower.
+    fn reduction_scratch(&self, from: &Tensor, to: &Tensor) {
+        if from.layout().numel() == 0 {
+            return;
+        }
+        let element = from.dtype().bytes();
+        let accumulator = element.max(4);
+        let reduction = Reduction::new(from.layout(), to.layout(), element);
+        let fits = reduction.fits_32_bits();
+        let _sum = (!fits && element < accumulator)
+            .then(|| self.scratch("accumulation", to.layout().numel().saturating_mul(accumulator)));
+        self.reduce_pieces(&reduction, accumulator);
+    }
+
+    fn reduce_pieces(&self, reduction: &Reduction, accumulator: u64) {
+        if !reduction.fits_32_bits() {
+            reduction.halves().iter().for_each(|half| self.reduce_pieces(half, accumulator));
+        } else if let Some([partial, semaphores]) = reduction.scratch(accumulator) {
+            let _scratch = (self.scratch("partial sums", partial), self.scratch("semaphores", semaphores));
+        }
+    }
 }
