@@ -5,6 +5,7 @@ pub mod cli;
 pub mod dtype;
 pub mod formula;
 pub mod ghost;
+pub mod hardware;
 pub mod job;
 pub mod model;
 pub mod nn;

@@ -55,7 +55,7 @@ impl Decoder {
         let rotary = |model: &Model| model.attention.rotary_dim.map(|dim| Rotary::new(builder.cx, dim, on_gpu));
         let embed_scale = match model.model_type {
             ModelType::Gemma | ModelType::Gemma2 | ModelType::Gemma3Text => {
-                EmbedScale::Buffer(builder.parameter("embed_scale", &[]))
+                EmbedScale::Buffer(builder.buffer("embed_scale", &[], builder.dtype))
             }
             _ => EmbedScale::None,
         };

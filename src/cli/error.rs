@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::job::JobError;
+use crate::model::ModelError;
+use crate::step::EstimateError;
 
 /// Why a command gives no answer.
 #[derive(Debug, thiserror::Error)]
@@ -17,8 +19,10 @@ pub(super) enum CliError {
     JobFile { path: PathBuf, source: JobError },
     #[error(transparent)]
     Job(#[from] JobError),
-    #[error("{0}")]
-    Backend(String),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Estimate(#[from] EstimateError),
     #[error("standard output: {0}")]
     Write(#[from] std::io::Error),
     #[error("JSON: {0}")]

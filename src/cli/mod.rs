@@ -7,6 +7,7 @@ mod estimate;
 mod layer;
 mod models;
 mod params;
+#[cfg(test)]
 mod sample;
 mod text;
 mod timeline;

@@ -5,7 +5,7 @@ use super::backend;
 use super::error::CliError;
 use super::text::{bold, grouped, lines, plain, table, width};
 use crate::job::ModelRef;
-use crate::model::{LayerType, Model, Origin};
+use crate::model::{self, LayerType, Model, Origin};
 
 pub(super) fn run(args: &ModelsArgs) -> Result<String, CliError> {
     match &args.command {
@@ -21,17 +21,18 @@ fn list(filter: &str) -> Result<String, CliError> {
     let columns = if width < 80 { 4 } else { 7 };
     let mut models = table(&["name", "type", "parameters", "hidden", "layers", "vocab", "context"][..columns], width);
     let mut found = 0;
-    for name in backend::names() {
-        let model = backend::resolve(&ModelRef::Named(name.to_owned()))?;
-        let model_type = backend::model_type(&model);
-        if !name.to_lowercase().contains(&filter) && !model_type.contains(&filter) {
+    for card in model::cards() {
+        let model_type = card.model_type.as_str();
+        let names = || std::iter::once(&card.name).chain(&card.aliases);
+        if !model_type.contains(&filter) && !names().any(|name| name.to_lowercase().contains(&filter)) {
             continue;
         }
         found += 1;
+        let model = model::resolve(&card.name)?;
         let row = [
-            name.to_owned(),
-            model_type,
-            billions(backend::count_parameters(&model, None)?.total),
+            card.name.clone(),
+            model_type.to_owned(),
+            billions(card.parameters),
             model.hidden_size.to_string(),
             model.num_hidden_layers.to_string(),
             model.vocab_size.to_string(),
@@ -58,7 +59,7 @@ fn show(name: &str) -> Result<String, CliError> {
         Origin::Guess => ", a Llama-shaped guess from its size",
         Origin::Config => "",
     };
-    let head = format!("{} ({}{guess})", bold(plain(&model.name)), backend::model_type(&model));
+    let head = format!("{} ({}{guess})", bold(plain(&model.name)), model.model_type);
     Ok(format!("{head}\n{} parameters\n{}", grouped(count.total), lines(&fields)))
 }
 

@@ -3,16 +3,35 @@
 use serde::Serialize;
 
 use super::args::ParamsArgs;
-use super::backend::{self, Parameters};
+use super::backend;
 use super::error::CliError;
 use super::text::{bold, grouped, lines, percent, plain, table, trainable, width};
 use crate::job::{Job, Lora, ModelRef, Peft, Train};
+use crate::step::Parameters;
 
 #[derive(Serialize)]
 struct Output {
     parameters: u64,
     trainable_parameters: u64,
-    parts: Parameters,
+    parts: Parts,
+}
+
+/// The parts alone: their sum stands beside them.
+#[derive(Serialize)]
+struct Parts {
+    embedding: u64,
+    attention: u64,
+    mlp: u64,
+    norms: u64,
+    head: u64,
+    adapters: u64,
+}
+
+impl From<Parameters> for Parts {
+    fn from(count: Parameters) -> Self {
+        let Parameters { embedding, attention, mlp, norms, head, adapters, .. } = count;
+        Self { embedding, attention, mlp, norms, head, adapters }
+    }
 }
 
 pub(super) fn run(args: &ParamsArgs) -> Result<String, CliError> {
@@ -22,7 +41,7 @@ pub(super) fn run(args: &ParamsArgs) -> Result<String, CliError> {
     let model = backend::resolve(&ModelRef::Named(args.model.clone()))?;
     let count = backend::count_parameters(&model, lora.as_ref())?;
     if args.json {
-        let output = Output { parameters: count.total, trainable_parameters: count.trainable, parts: count };
+        let output = Output { parameters: count.total, trainable_parameters: count.trainable, parts: count.into() };
         return Ok(serde_json::to_string_pretty(&output)? + "\n");
     }
     let mut parts = table(&["part", "parameters", "%"], width());
@@ -33,7 +52,7 @@ pub(super) fn run(args: &ParamsArgs) -> Result<String, CliError> {
     Ok(format!(
         "{} ({})\n{}\n{}",
         bold(plain(&model.name)),
-        backend::model_type(&model),
+        model.model_type,
         trainable(count.trainable, count.total),
         lines(&parts)
     ))

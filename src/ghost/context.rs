@@ -168,7 +168,12 @@ impl Context {
         Some(executor.run(kernel, &values, layout, dtype))
     }
 
-    /// A parameter or buffer of a model.
+    /// A buffer of a model.
+    pub fn buffer(&self, name: &'static str, dims: &[u64], dtype: DType) -> Tensor {
+        self.within(Category::Buffers, || self.launch(Kernel::Parameter(name), &[], Layout::contiguous(dims), dtype))
+    }
+
+    /// A parameter of a model.
     pub fn parameter(&self, name: &'static str, dims: &[u64], dtype: DType, trainable: bool) -> Tensor {
         let tensor = self
             .within(Category::Weights, || self.launch(Kernel::Parameter(name), &[], Layout::contiguous(dims), dtype));

@@ -9,8 +9,10 @@ use std::cell::{Cell, RefCell};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Category {
-    /// Parameters and buffers.
+    /// Parameters, with the scales of quantised ones.
     Weights,
+    /// Buffers of the model.
+    Buffers,
     /// Gradients of parameters.
     Gradients,
     /// Optimizer states.
@@ -29,7 +31,7 @@ pub enum Category {
 
 impl Category {
     /// How many there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
 }
 
 /// Part of a step.

@@ -105,6 +105,11 @@ impl Playback {
         self.phases.clear();
     }
 
+    /// Forgets the phases played after the first `count`.
+    pub fn forget_phases_after(&mut self, count: usize) {
+        self.phases.truncate(count);
+    }
+
     /// From here on, keeps allocated bytes after every entry.
     pub fn record_timeline(&mut self) {
         self.timeline = Some(Vec::new());

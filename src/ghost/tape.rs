@@ -71,7 +71,7 @@ pub(crate) struct Node {
     edges: SmallVec<[Edge; 3]>,
     saved: SmallVec<[Saved; 3]>,
     /// Kept until the whole graph goes, as attributes of a custom function's context are.
-    held: Vec<Tensor>,
+    _held: Vec<Tensor>,
     backward: Option<Backward>,
     grads: SmallVec<[Option<Tensor>; 1]>,
 }
@@ -130,7 +130,7 @@ impl Recording {
         let node = Node {
             edges: self.edges,
             saved: self.saved,
-            held: self.held,
+            _held: self.held,
             backward: Some(Box::new(backward)),
             grads: outputs.iter().map(|_| None).collect(),
         };
@@ -216,6 +216,8 @@ impl Context {
                 Target::Node { node, slot } => self.accumulate(*node as usize, *slot as usize, grad),
             }
         }
+        // a leaf that only the graph knows, and its gradient, stay until the graph goes
+        self.tape.borrow_mut().nodes[index].edges = edges;
     }
 
     /// Sums a gradient over broadcast dimensions and casts it to its input's type (`validate_outputs`).

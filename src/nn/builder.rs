@@ -35,6 +35,14 @@ impl Builder<'_> {
         }
     }
 
+    /// A buffer.
+    pub fn buffer(&self, name: &'static str, dims: &[u64], dtype: DType) -> Tensor {
+        match self.device {
+            Device::Meta => self.cx.meta(dims, dtype),
+            Device::Cuda => self.cx.buffer(name, dims, dtype),
+        }
+    }
+
     /// `nn.Linear`
     pub fn linear(&self, name: &'static str, part: Part, from: u64, to: u64, bias: bool) -> Linear {
         Linear {
@@ -81,7 +89,7 @@ impl Builder<'_> {
     pub fn norm(&self, name: &'static str, kind: model::Norm, width: u64) -> NormLayer {
         let bias = matches!(kind, model::Norm::Layer { bias: true });
         let learned = !matches!(kind, model::Norm::LayerWithoutWeight);
-        let mut vector = |wanted: bool| wanted.then(|| self.parameter(name, &[width]));
+        let vector = |wanted: bool| wanted.then(|| self.parameter(name, &[width]));
         NormLayer { name, kind, weight: vector(learned), bias: vector(bias) }
     }
 }

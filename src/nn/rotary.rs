@@ -15,11 +15,7 @@ impl Rotary {
     /// The module's buffers.
     pub fn new(cx: &Context, dim: u64, on_gpu: bool) -> Self {
         let buffer = || {
-            if on_gpu {
-                cx.parameter("inv_freq", &[dim / 2], DType::F32, false)
-            } else {
-                cx.meta(&[dim / 2], DType::F32)
-            }
+            if on_gpu { cx.buffer("inv_freq", &[dim / 2], DType::F32) } else { cx.meta(&[dim / 2], DType::F32) }
         };
         Self { dim, inv_freq: [buffer(), buffer()] }
     }

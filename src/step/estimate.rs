@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::count::Parameters;
+use crate::model::Model;
 use crate::units::Bytes;
 
 /// What a job takes on one GPU.
@@ -39,6 +41,18 @@ pub struct ModelSummary {
     pub parameters: u64,
     /// Those with gradients.
     pub trainable_parameters: u64,
+}
+
+impl ModelSummary {
+    /// The summary of `model` with these counts.
+    pub fn new(model: &Model, count: Parameters) -> Self {
+        Self {
+            name: model.name.clone(),
+            model_type: model.model_type.to_string(),
+            parameters: count.total,
+            trainable_parameters: count.trainable,
+        }
+    }
 }
 
 /// The largest memory use over the steps.

@@ -53,7 +53,7 @@ fn materialise(cx: &Context, decoder: &mut Decoder) {
             embedding.get_or_insert_with(|| parameter.clone());
         }
     });
-    decoder.buffers(&mut |buffer| *buffer = cx.parameter("buffer", buffer.dims(), buffer.dtype(), false));
+    decoder.buffers(&mut |buffer| *buffer = cx.buffer("buffer", buffer.dims(), buffer.dtype()));
     let tied = decoder.is_tied();
     decoder.leaves(&mut |mut leaf| {
         if leaf.part() != Part::Head {

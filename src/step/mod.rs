@@ -1,16 +1,20 @@
 //! Runs a job on a model over ghost tensors, phase by phase.
 
 mod adapt;
+mod basis;
 mod clip;
+mod count;
 mod error;
 mod estimate;
 mod foreach;
 mod infer;
 mod load;
 mod optimizer;
+mod record;
 mod run;
 mod train;
 
+pub use count::{Parameters, count_parameters};
 pub use error::EstimateError;
 pub use estimate::*;
-pub use run::{estimate, record};
+pub use run::{estimate, estimate_with_timeline, record};

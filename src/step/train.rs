@@ -11,6 +11,9 @@ use crate::ghost::{Category, Context, Phase, Tensor};
 use crate::job::Train;
 use crate::model::Model;
 
+/// Micro-batches of a step that are run; further ones repeat the last of them.
+pub(super) const RECORDED_MICRO_BATCHES: u64 = 3;
+
 /// A training run that is ready to take steps.
 pub(super) struct Training<'a> {
     cx: &'a Context,
@@ -56,7 +59,7 @@ impl<'a> Training<'a> {
     /// One optimizer step, over as many micro-batches as are accumulated (from the third on they repeat the second).
     pub(super) fn step(&mut self) {
         let mut loss = None;
-        for _ in 0..self.job.gradient_accumulation_steps.min(3) {
+        for _ in 0..self.job.gradient_accumulation_steps.min(RECORDED_MICRO_BATCHES) {
             let next = self.forward();
             drop(std::mem::replace(&mut loss, Some(next)));
             if let Some(loss) = &loss {
@@ -70,6 +73,11 @@ impl<'a> Training<'a> {
         self.optimizer.zero_grad(self.job.zero_grad_set_to_none);
         drop(loss);
         self.cx.drop_graph();
+    }
+
+    /// Bytes of the gradients, from backward to the optimizer's step.
+    pub(super) fn gradient_bytes(&self) -> u64 {
+        self.trainable.iter().map(Tensor::bytes).sum()
     }
 
     /// The optimizer, with the states it keeps.
@@ -87,10 +95,7 @@ impl<'a> Training<'a> {
             let run = Forward {
                 implementation: self.job.attn_implementation,
                 checkpointing: self.job.gradient_checkpointing,
-                // `prepare_model_for_kbit_training` leaves it to checkpointing that needs no gradient of its input
-                input_require_grads: self.job.gradient_checkpointing
-                    && self.job.peft.is_some()
-                    && !self.job.precision.is_quantized(),
+                input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
                 attention_mask: self.attention_mask.as_ref(),
                 cache: cache.as_ref(),
             };

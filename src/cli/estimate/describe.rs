@@ -1,14 +1,12 @@
 //! A job in words.
 
 use super::super::text::{bold, grouped, plain, warning, wrap};
-use super::backend;
 use crate::job::{Infer, Job, Lora, MixedPrecision, Peft, Precision, TargetModules, Train, Workload};
 use crate::model::{Model, Origin};
 
 /// The model and the job, and what was taken for granted.
 pub(super) fn heading(model: &Model, job: &Job, defaults: bool, parameters: u64, width: u16) -> String {
-    let name =
-        format!("{} ({}, {} parameters)", bold(plain(&model.name)), backend::model_type(model), grouped(parameters));
+    let name = format!("{} ({}, {} parameters)", bold(plain(&model.name)), model.model_type, grouped(parameters));
     let mut out = format!("{name}\n{}\n", wrap(&workload(&job.workload), width, "  "));
     if defaults {
         out.push_str(&wrap("No job was given: this is full fine-tuning with the defaults.", width, "  "));

@@ -1,0 +1,58 @@
+//! What an estimate rests on, and what a reader should know about it.
+
+use super::estimate::Basis;
+use crate::job::{AttnImplementation, Job, MixedPrecision, Workload};
+use crate::model::{Model, Origin};
+use crate::units::Bytes;
+
+/// The versions whose behaviour is modelled and whose measurements the tests hold it against.
+const VERSIONS: &str = "torch 2.11, transformers 5.17, peft 0.21, bitsandbytes 0.50";
+
+pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
+    let mut notes = vec![
+        "kernels' heuristics are those of a card with compute capability 8.0 and 132 multiprocessors; on H100 and H200 \
+         cuBLAS' workspaces are larger: 47.75 MiB more in training, 23.9 MiB in inference"
+            .to_owned(),
+    ];
+    if model.origin == Origin::Guess {
+        notes.push(format!("{}: a Llama-shaped guess from a size, not a model that is known", model.name));
+    }
+    let length = match &job.workload {
+        Workload::Train(train) => train.max_seq_length,
+        Workload::Infer(infer) => infer.prompt_length.saturating_add(infer.max_new_tokens),
+    };
+    if length > model.max_position_embeddings {
+        notes.push(format!(
+            "{length} tokens are more than the {} positions of {}",
+            model.max_position_embeddings, model.name
+        ));
+    }
+    if let Workload::Train(train) = &job.workload {
+        let packed = train.gradient_checkpointing
+            && !train.attention_mask
+            && train.attn_implementation != AttnImplementation::Eager;
+        if packed {
+            notes.push(
+                "without a cache and without a mask transformers looks for packed sequences; it is assumed to find them \
+                 and to make a mask. Where it finds none, attention needs less"
+                    .to_owned(),
+            );
+        }
+        if train.mixed_precision == MixedPrecision::Fp16 {
+            notes.push("the gradient scaler's few scalars are not counted".to_owned());
+        }
+        if paged > 0 {
+            notes.push(format!(
+                "{} of paged optimizer states are in managed memory, which the driver moves to the host when the card is \
+                 full; they are not in these figures",
+                Bytes(paged)
+            ));
+        }
+    }
+    Basis {
+        runtime: "pytorch".to_owned(),
+        versions: VERSIONS.to_owned(),
+        validated: model.origin == Origin::Config,
+        notes,
+    }
+}

@@ -1,0 +1,102 @@
+//! Parameter counts, from the same modules that are run.
+
+use serde::Serialize;
+
+use super::adapt;
+use super::error::EstimateError;
+use crate::arch::Decoder;
+use crate::dtype::DType;
+use crate::ghost::{Context, Tensor};
+use crate::job::Lora;
+use crate::model::Model;
+use crate::nn::{Builder, Device, Leaf, Module, Part};
+
+/// How many parameters a model has, and where; the parts sum to `total`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Parameters {
+    /// All of them, tied ones once, adapters and modules that are trained whole included.
+    pub total: u64,
+    /// Those that are trained.
+    pub trainable: u64,
+    /// Token and position embeddings.
+    pub embedding: u64,
+    /// Attention projections.
+    pub attention: u64,
+    /// Feed-forward matrices.
+    pub mlp: u64,
+    /// Norms.
+    pub norms: u64,
+    /// Language-model head, where it is not tied.
+    pub head: u64,
+    /// Adapters, and copies of modules that are trained whole.
+    pub adapters: u64,
+}
+
+impl Parameters {
+    /// Every part with its name, in the order people are shown them.
+    pub fn named(&self) -> [(&'static str, u64); 6] {
+        [
+            ("embedding", self.embedding),
+            ("attention", self.attention),
+            ("mlp", self.mlp),
+            ("norms", self.norms),
+            ("head", self.head),
+            ("adapters", self.adapters),
+        ]
+    }
+}
+
+/// Counts the parameters of `model`, with the adapters of `lora` where there are any.
+///
+/// # Errors
+/// No layer has a name that an adapter is asked for.
+///
+/// ```
+/// use vramplan::{job::Lora, model, step::count_parameters};
+///
+/// let model = model::resolve("llama-2-7b")?;
+/// assert_eq!(count_parameters(&model, None)?.total, 6_738_415_616);
+/// assert_eq!(count_parameters(&model, Some(&Lora::default()))?.trainable, 4_194_304);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn count_parameters(model: &Model, lora: Option<&Lora>) -> Result<Parameters, EstimateError> {
+    let cx = Context::new();
+    let builder = Builder { cx: &cx, dtype: DType::F32, device: Device::Meta };
+    let mut decoder = Decoder::new(&builder, model);
+    let mut counted = Parameters::default();
+    let tied = decoder.is_tied();
+    let mut base = 0;
+    decoder.leaves(&mut |mut leaf| {
+        let part = leaf.part();
+        let skip = usize::from(tied && part == Part::Head);
+        let own: u64 = leaf.dense_parameters().into_iter().skip(skip).map(|t| t.layout().numel()).sum();
+        base += own;
+        let place = match part {
+            Part::Embedding => &mut counted.embedding,
+            Part::Attention => &mut counted.attention,
+            Part::Mlp => &mut counted.mlp,
+            Part::Norm => &mut counted.norms,
+            Part::Head => &mut counted.head,
+        };
+        *place += own;
+    });
+    counted.trainable = base;
+    if let Some(lora) = lora {
+        let _originals = adapt::add_lora(&cx, &mut decoder, lora)?;
+        counted.trainable = 0;
+        decoder.leaves(&mut |mut leaf| {
+            let mut trained = |t: &Tensor| counted.trainable += if t.requires_grad() { t.layout().numel() } else { 0 };
+            leaf.dense_parameters().into_iter().for_each(|t| trained(t));
+            if let Leaf::Linear(linear) = &leaf
+                && let Some(lora) = &linear.lora
+            {
+                trained(&lora.a);
+                trained(&lora.b);
+            }
+        });
+        counted.adapters = counted.trainable;
+    }
+    counted.total = base + counted.adapters;
+    Ok(counted)
+}
