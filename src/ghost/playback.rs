@@ -1,7 +1,7 @@
 //! Playing a ledger: what was allocated and reserved, when it peaked, and what was alive then.
 
 use super::allocator::{BlockId, CachingAllocator, OutOfMemory};
-use super::ledger::{Category, Entry, Phase};
+use super::ledger::{Category, ChargeId, Entry, Phase};
 
 /// Live bytes by category, indexed by `Category as usize`.
 pub type Use = [u64; Category::COUNT];
@@ -95,6 +95,40 @@ impl Playback {
         if let Some(last) = self.phases.last_mut() {
             last.end = self.allocator.allocated();
         }
+    }
+
+    /// Plays again what was just played: a step that leaves as much behind as it found. What it released of before it
+    /// is, the next time, what it left behind (a state that each step makes anew).
+    ///
+    /// Does nothing where the stretch leaves more or less behind than it took away.
+    pub fn repeat(&mut self, entries: &[Entry]) {
+        let first = entries.iter().find_map(|entry| match entry {
+            Entry::Charge { id, .. } => Some(*id),
+            _ => None,
+        });
+        let Some(first) = first else { return };
+        let mut left: Vec<ChargeId> = Vec::new();
+        let mut taken: Vec<ChargeId> = Vec::new();
+        let mut released = vec![false; self.blocks.len()];
+        for entry in entries {
+            if let Entry::Release { id } = entry {
+                released[*id as usize] = true;
+                if *id < first {
+                    taken.push(*id);
+                }
+            }
+        }
+        left.extend(entries.iter().filter_map(|entry| match entry {
+            Entry::Charge { id, .. } if !released[*id as usize] => Some(*id),
+            _ => None,
+        }));
+        if left.len() != taken.len() {
+            return;
+        }
+        for (old, new) in taken.into_iter().zip(left) {
+            self.blocks[old as usize] = self.blocks[new as usize];
+        }
+        self.run(entries);
     }
 
     /// Forgets peaks and phases so far: what follows is measured on its own (`reset_peak_memory_stats`).

@@ -119,7 +119,7 @@ fn repeat(playback: &mut Playback, steady: &[Entry], job: &Train) {
     let phases = playback.phases().len();
     let steps = if job.gradient_accumulation_steps > super::train::RECORDED_MICRO_BATCHES { 2 } else { 1 };
     for _ in 0..steps {
-        playback.run(steady);
+        playback.repeat(steady);
     }
     playback.forget_phases_after(phases);
 }
