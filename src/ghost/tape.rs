@@ -67,6 +67,7 @@ pub(crate) enum Saved {
     Recomputed(Rc<Frame>, usize),
 }
 
+#[derive(Default)]
 pub(crate) struct Node {
     edges: SmallVec<[Edge; 3]>,
     saved: SmallVec<[Saved; 3]>,
@@ -272,6 +273,17 @@ impl Context {
         };
         grad.recategorise(Category::Gradients);
         *held = Some(grad);
+    }
+
+    /// How much of the graph there is so far.
+    pub fn graph_len(&self) -> usize {
+        self.tape.borrow().nodes.len()
+    }
+
+    /// Lets go of the first `len` nodes of the graph: those of a loss that is gone.
+    pub fn drop_graph_before(&self, len: usize) {
+        let gone: Vec<Node> = self.tape.borrow_mut().nodes[..len].iter_mut().map(std::mem::take).collect();
+        drop(gone);
     }
 
     /// Lets go of the graph: what custom functions kept on it goes now.

@@ -60,10 +60,12 @@ impl<'a> Training<'a> {
     pub(super) fn step(&mut self) {
         let mut loss = None;
         for _ in 0..self.job.gradient_accumulation_steps.min(RECORDED_MICRO_BATCHES) {
+            let before = self.cx.graph_len();
             let next = self.forward();
             drop(std::mem::replace(&mut loss, Some(next)));
+            self.cx.drop_graph_before(before);
             if let Some(loss) = &loss {
-                self.cx.backward(loss);
+                self.backward(loss);
             }
         }
         if self.job.clips() {
@@ -83,6 +85,16 @@ impl<'a> Training<'a> {
     /// The optimizer, with the states it keeps.
     pub(super) fn optimizer(&self) -> &Optimizer {
         &self.optimizer
+    }
+
+    /// Backpropagates from the loss, divided by the number of micro-batches.
+    fn backward(&self, loss: &Tensor) {
+        if self.job.gradient_accumulation_steps > 1 {
+            let share = self.cx.within(Category::Logits, || self.cx.mul_scalar(loss, 1.0));
+            self.cx.backward(&share);
+        } else {
+            self.cx.backward(loss);
+        }
     }
 
     fn forward(&self) -> Tensor {
