@@ -62,7 +62,7 @@ impl<'a> Training<'a> {
         for _ in 0..self.job.gradient_accumulation_steps.min(RECORDED_MICRO_BATCHES) {
             let before = self.cx.graph_len();
             let next = self.forward();
-            drop(std::mem::replace(&mut loss, Some(next)));
+            drop(loss.replace(next));
             self.cx.drop_graph_before(before);
             if let Some(loss) = &loss {
                 self.backward(loss);

@@ -234,3 +234,43 @@ impl Context {
         self.reshape(product, grad.layout().narrow(-1, columns).dims())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_rows_are_multiplied_packed_and_many_are_not() {
+        let packed = |rows| multiplies_packed(DType::BF16, rows, 11008, 4096);
+        assert!(packed(1) && packed(4) && packed(64));
+        assert!(!packed(1024) && !packed(4096));
+        assert!(!multiplies_packed(DType::BF16, 16, 4096, 4096), "a square weight under a wave of blocks");
+        assert!(!multiplies_packed(DType::F32, 8, 4096, 4096), "fp32 has no tensor-core kernel");
+        assert!(!multiplies_packed(DType::BF16, 1, 4096, 4000), "blocks must not straddle rows");
+    }
+
+    #[test]
+    fn a_four_bit_product_keeps_nothing_for_backward() {
+        let cx = Context::new();
+        let made = |dims: &[u64], dtype| cx.parameter("part", dims, dtype, false);
+        let weight = FourBitMatrix {
+            packed: made(&[128 * 256 / 2, 1], DType::U8),
+            absmax: made(&[128 * 256 / FOUR_BIT_BLOCK], DType::F32),
+            code: made(&[16], DType::F32),
+            nested: None,
+            out_features: 128,
+            in_features: 256,
+            dtype: DType::BF16,
+        };
+        let x = cx.parameter("x", &[2048, 256], DType::BF16, true);
+        let live = |cx: &Context| {
+            let playback = crate::ghost::Playback::default();
+            playback.play(&cx.ledger().entries()).live()
+        };
+        let before = live(&cx);
+        let y = cx.matmul_4bit(&x, &weight, None);
+        assert_eq!(live(&cx) - before, y.bytes() + crate::ghost::CUBLAS_WORKSPACE);
+        cx.backward(&cx.sum_all(&y));
+        assert_eq!(x.grad().map(|grad| grad.bytes()), Some(x.bytes()));
+    }
+}
