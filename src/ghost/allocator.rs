@@ -86,6 +86,11 @@ impl CachingAllocator {
         self.peak_reserved
     }
 
+    /// Forgets the peak so far (`torch.cuda.reset_peak_memory_stats`).
+    pub fn reset_peak(&mut self) {
+        self.peak_reserved = self.reserved;
+    }
+
     /// The size of a live block: what was asked for, rounded, and what was not worth splitting off.
     pub fn size(&self, block: BlockId) -> u64 {
         self.blocks[block as usize].size

@@ -28,7 +28,6 @@ mod layout;
 mod ledger;
 mod ops;
 mod playback;
-mod reduction;
 mod tape;
 mod tensor;
 
@@ -40,6 +39,5 @@ pub use ledger::{Category, ChargeId, Entry, Ledger, Phase};
 pub use ops::attention::{AttentionKernel, AttentionOptions};
 pub use ops::quantized::{FOUR_BIT_BLOCK, FourBitMatrix, Int8Matrix, NestedAbsmax};
 pub use playback::{PhaseUse, Playback, Use};
-pub(crate) use reduction::Reduction;
 pub use tape::{Backward, Grads, Incoming, Recording};
 pub use tensor::Tensor;

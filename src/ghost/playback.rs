@@ -179,6 +179,11 @@ impl Playback {
         self.peak_phase
     }
 
+    /// Forgets the most reserved bytes so far.
+    pub fn reset_reserved(&mut self) {
+        self.allocator.reset_peak();
+    }
+
     /// Most reserved bytes.
     pub fn peak_reserved(&self) -> u64 {
         self.allocator.peak_reserved()

@@ -24,6 +24,7 @@ fn total_norm(cx: &Context, grads: &[Tensor]) -> Tensor {
     let stacked = small(cx, &[norms.len() as u64], dtype);
     let total = small(cx, &[], dtype);
     drop(stacked);
+    foreach::drop_list(norms);
     total
 }
 

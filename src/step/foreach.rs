@@ -25,3 +25,8 @@ pub(super) fn by_dtype(tensors: &[Tensor]) -> Vec<Vec<&Tensor>> {
     let of = |dtype: DType| tensors.iter().filter(|t| t.dtype() == dtype).collect();
     dtypes(tensors).into_iter().map(of).collect()
 }
+
+/// Lets go of a Python list of tensors, which gives up its last element first (`list_dealloc`, `Objects/listobject.c`).
+pub(super) fn drop_list(mut tensors: Vec<Tensor>) {
+    while tensors.pop().is_some() {}
+}

@@ -65,6 +65,8 @@ fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, Estima
     playback.run(recorded.load());
     let loaded = playback.live_by_category();
     playback.reset_peaks();
+    // what loading took for a moment was given back before the first step
+    playback.reset_reserved();
     if with_timeline && recorded.steady().is_empty() {
         playback.record_timeline();
     }

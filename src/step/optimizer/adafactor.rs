@@ -3,7 +3,7 @@
 
 use super::{Algorithm, state, state_like, temporary, temporary_like, with_grad};
 use crate::dtype::DType;
-use crate::ghost::{Context, Layout, Reduction, Tensor};
+use crate::ghost::{Context, Layout, Tensor};
 
 /// Second moments of one parameter, in fp32.
 struct Moments {
@@ -69,11 +69,13 @@ impl Algorithm for Adafactor {
 /// From the squared gradient to the change of the parameter.
 fn update(cx: &Context, grad: &Tensor, moments: &Moments, locals: &mut Locals) {
     let square = temporary_like(cx, grad);
-    locals.update = Some(temporary_like(cx, grad));
+    let shifted = temporary_like(cx, grad);
     drop(square);
+    locals.update = Some(shifted);
     if let [row, column] = moments.exp_avg_sq.as_slice() {
-        mean(cx, Reduction::last(grad.dims()), row);
-        mean(cx, Reduction::second_last(grad.dims()), column);
+        // each is added to its moment at once
+        drop(mean(cx, grad, -1));
+        drop(mean(cx, grad, -2));
         locals.update = Some(approx_sq_grad(cx, grad, row, column));
     } else {
         locals.update = Some(temporary_like(cx, grad));
@@ -88,9 +90,7 @@ fn update(cx: &Context, grad: &Tensor, moments: &Moments, locals: &mut Locals) {
 
 /// `_approx_sq_grad`: the outer product of row and column factors.
 fn approx_sq_grad(cx: &Context, grad: &Tensor, row: &Tensor, column: &Tensor) -> Tensor {
-    let kept: Vec<u64> = row.dims().split_last().map_or_else(Vec::new, |(_, outer)| outer.to_vec());
-    let row_mean = temporary(cx, Layout::contiguous(&kept), DType::F32);
-    Reduction::last(row.dims()).run(cx);
+    let row_mean = mean(cx, row, -1);
     let r_factor = temporary_like(cx, row);
     drop(row_mean);
     let c_factor = temporary_like(cx, column);
@@ -100,17 +100,18 @@ fn approx_sq_grad(cx: &Context, grad: &Tensor, row: &Tensor, column: &Tensor) ->
     product
 }
 
-/// `update.mean(dim)`, added to a moment of the same sizes and dropped.
-fn mean(cx: &Context, reduction: Reduction, like: &Tensor) {
-    let mean = temporary_like(cx, like);
-    reduction.run(cx);
-    drop(mean);
+/// `tensor.mean(dim)`
+fn mean(cx: &Context, tensor: &Tensor, dim: isize) -> Tensor {
+    let kept = tensor.layout().narrow(dim, 1);
+    let mean = temporary(cx, Layout::contiguous(kept.dims()), tensor.dtype());
+    cx.reduction_scratch(tensor, &mean);
+    mean
 }
 
 /// `_rms`: the norm over the root of the number of elements.
 fn rms(cx: &Context, tensor: &Tensor) -> Tensor {
     let norm = scalar(cx);
-    Reduction::all(tensor.layout().numel()).run(cx);
+    cx.reduction_scratch(tensor, &norm);
     let rms = scalar(cx);
     drop(norm);
     rms

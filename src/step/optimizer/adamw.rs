@@ -69,8 +69,9 @@ fn multi_tensor(cx: &Context, parameters: &[Tensor]) {
     let mut exp_avg_sq_sqrt: Vec<Tensor> = Vec::new();
     for group in foreach::by_dtype(parameters) {
         let next: Vec<Tensor> = group.into_iter().map(|parameter| temporary_like(cx, parameter)).collect();
-        drop(std::mem::replace(&mut exp_avg_sq_sqrt, next));
+        foreach::drop_list(std::mem::replace(&mut exp_avg_sq_sqrt, next));
     }
+    foreach::drop_list(exp_avg_sq_sqrt);
 }
 
 /// `_single_tensor_adam`: a denominator lives until the next one is made.

@@ -99,3 +99,6 @@ fn temporary_like(cx: &Context, tensor: &Tensor) -> Tensor {
 fn temporary(cx: &Context, layout: Layout, dtype: DType) -> Tensor {
     cx.within(Category::Temporary, || cx.launch(Kernel::Scratch("optimizer"), &[], layout, dtype))
 }
+
+#[cfg(test)]
+mod tests;

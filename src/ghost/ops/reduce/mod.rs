@@ -62,7 +62,7 @@ impl Context {
 
     /// What `gpu_reduce_kernel` needs beside its output: partial results where blocks share outputs and, past 32-bit
     /// offsets, a sum in the accumulation type where the output's is narrower.
-    fn reduction_scratch(&self, from: &Tensor, to: &Tensor) {
+    pub(crate) fn reduction_scratch(&self, from: &Tensor, to: &Tensor) {
         if from.layout().numel() == 0 {
             return;
         }
@@ -79,7 +79,8 @@ impl Context {
         if !reduction.fits_32_bits() {
             reduction.halves().iter().for_each(|half| self.reduce_pieces(half, accumulator));
         } else if let Some([partial, semaphores]) = reduction.scratch(accumulator) {
-            let _scratch = (self.scratch("partial sums", partial), self.scratch("semaphores", semaphores));
+            let _partial = self.scratch("partial sums", partial);
+            let _semaphores = self.scratch("semaphores", semaphores);
         }
     }
 }
