@@ -67,6 +67,7 @@ pub(crate) enum Saved {
     Recomputed(Rc<Frame>, usize),
 }
 
+#[derive(Default)]
 pub(crate) struct Node {
     edges: SmallVec<[Edge; 3]>,
     saved: SmallVec<[Saved; 3]>,

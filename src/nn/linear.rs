@@ -15,9 +15,9 @@ pub enum Weight {
     /// `[out, in]`, or `[in, out]` in a `Conv1D`.
     Dense(Tensor),
     /// In 4 bits, with the bias.
-    FourBit(FourBit),
+    FourBit(Box<FourBit>),
     /// In 8 bits, with the bias.
-    Int8(Int8),
+    Int8(Box<Int8>),
 }
 
 /// `nn.Linear`, `Conv1D`, or what bitsandbytes and PEFT make of them.

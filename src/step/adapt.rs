@@ -26,6 +26,7 @@ pub(super) fn add_lora(cx: &Context, decoder: &mut Decoder, lora: &job::Lora) ->
         }
         _ => {}
     });
+    let saved = save_modules(cx, decoder, &lora.modules_to_save);
     if lora.autocast_adapter_dtype {
         decoder.leaves(&mut |leaf| {
             if let Leaf::Linear(linear) = leaf
@@ -35,7 +36,7 @@ pub(super) fn add_lora(cx: &Context, decoder: &mut Decoder, lora: &job::Lora) ->
             }
         });
     }
-    Ok(save_modules(cx, decoder, &lora.modules_to_save))
+    Ok(saved)
 }
 
 /// The linear layers that get adapters: their names, and whether they are the head.

@@ -2,7 +2,7 @@
 
 use crate::arch::Decoder;
 use crate::dtype::DType;
-use crate::ghost::{Context, Phase};
+use crate::ghost::{Context, Phase, Tensor};
 use crate::job::Precision;
 use crate::model::{Model, ModelType};
 use crate::nn::{Builder, Device, Leaf, Linear, Module, Part, Quantization, Quantizer, Weight};
@@ -39,30 +39,37 @@ fn is_quantized(model_type: ModelType, linear: &Linear) -> bool {
     linear.part != Part::Head && !linear.conv1d && model_type != ModelType::Falcon
 }
 
-/// What was not quantised comes to the GPU. A tied head gets a weight of its own first, which goes when it is tied again.
+/// What was not quantised comes to the GPU, the head last. A tied head gets a weight of its own, which goes when it is
+/// tied again.
 fn materialise(cx: &Context, decoder: &mut Decoder) {
-    let mut head = None;
-    let tied = decoder.is_tied();
-    let mut embedding = None;
+    let mut embedding: Option<Tensor> = None;
     decoder.leaves(&mut |mut leaf| {
-        let name = leaf.name();
-        let is_head = leaf.part() == Part::Head;
-        if matches!(&leaf, Leaf::Linear(linear) if !matches!(linear.weight, Weight::Dense(_))) {
+        if leaf.part() == Part::Head || is_held_quantized(&leaf) {
             return;
         }
-        for (i, parameter) in leaf.dense_parameters().into_iter().enumerate() {
-            let made = cx.parameter(name, parameter.dims(), parameter.dtype(), false);
-            match (&embedding, is_head && tied && i == 0) {
-                (Some(embedding), true) => {
-                    *parameter = Clone::clone(embedding);
-                    head = Some(made);
-                }
-                _ => *parameter = made,
-            }
+        let name = leaf.name();
+        for parameter in leaf.dense_parameters() {
+            *parameter = cx.parameter(name, parameter.dims(), parameter.dtype(), false);
             // the token table is the first of a model's leaves
             embedding.get_or_insert_with(|| parameter.clone());
         }
     });
-    decoder.buffers(&mut |buffer| *buffer = cx.parameter("buffer", buffer.dims(), buffer.dtype(), false));
-    drop(head);
+    decoder.buffers(&mut |buffer| *buffer = cx.buffer("buffer", buffer.dims(), buffer.dtype()));
+    let tied = decoder.is_tied();
+    decoder.leaves(&mut |mut leaf| {
+        if leaf.part() != Part::Head {
+            return;
+        }
+        let name = leaf.name();
+        for parameter in leaf.dense_parameters() {
+            *parameter = cx.parameter(name, parameter.dims(), parameter.dtype(), false);
+        }
+        if let (Leaf::Linear(head), Some(embedding), true) = (leaf, &embedding, tied) {
+            head.weight = Weight::Dense(embedding.clone());
+        }
+    });
+}
+
+fn is_held_quantized(leaf: &Leaf<'_>) -> bool {
+    matches!(leaf, Leaf::Linear(linear) if !matches!(linear.weight, Weight::Dense(_)))
 }

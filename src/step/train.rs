@@ -75,11 +75,7 @@ impl<'a> Training<'a> {
             drop(std::mem::replace(&mut loss, Some(next)));
             drop(last);
             if let Some(loss) = &loss {
-                if self.job.gradient_accumulation_steps > 1 {
-                    self.cx.backward(&self.cx.mul_scalar(loss, 1.0));
-                } else {
-                    self.cx.backward(loss);
-                }
+                self.backward(loss);
             }
         }
         if self.job.clips() {
@@ -99,6 +95,16 @@ impl<'a> Training<'a> {
     /// The optimizer, with the states it keeps.
     pub(super) fn optimizer(&self) -> &Optimizer {
         &self.optimizer
+    }
+
+    /// Backpropagates from the loss, divided by the number of micro-batches.
+    fn backward(&self, loss: &Tensor) {
+        if self.job.gradient_accumulation_steps > 1 {
+            let share = self.cx.within(Category::Logits, || self.cx.mul_scalar(loss, 1.0));
+            self.cx.backward(&share);
+        } else {
+            self.cx.backward(loss);
+        }
     }
 
     fn forward(&self) -> (Tensor, Outputs) {

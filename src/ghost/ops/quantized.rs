@@ -4,7 +4,7 @@
 use smallvec::smallvec;
 
 use crate::dtype::DType;
-use crate::ghost::context::Context;
+use crate::ghost::context::{Context, MULTIPROCESSORS};
 use crate::ghost::executor::Kernel;
 use crate::ghost::layout::Layout;
 use crate::ghost::ledger::Category;
@@ -53,9 +53,6 @@ pub struct Int8Matrix {
 
 /// Values in a block that share a scale (`bitsandbytes/nn/modules.py`, `Params4bit`).
 pub const FOUR_BIT_BLOCK: u64 = 64;
-
-/// Streaming multiprocessors of the GPU that the dispatch below is taken for.
-const MULTIPROCESSORS: u64 = 132;
 
 /// Whether `gemm_4bit` multiplies by its own kernel, without a dequantised weight
 /// (`_gemm_4bit_use_custom_cuda` in `bitsandbytes/backends/cuda/ops.py`, its branches for compute capability 8.0).
@@ -120,8 +117,7 @@ impl Context {
             let weight = weight.clone();
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 let grad = incoming.grad;
-                let dense = cx.dequantize_4bit(&weight);
-                let dense = cx.cast(&dense, grad.dtype());
+                let dense = cx.cast(cx.dequantize_4bit(&weight), grad.dtype());
                 smallvec![Some(cx.times(grad, &dense))]
             });
         }
@@ -163,18 +159,17 @@ impl Context {
         let temporary = |kernel: Kernel, inputs: &[&Tensor], dims: &[u64], dtype| {
             self.within(Category::Temporary, || self.launch(kernel, inputs, Layout::contiguous(dims), dtype))
         };
-        let scalar = || drop(temporary(Kernel::Scratch("scalar"), &[], &[], DType::Bool));
         let (quantized, scales) = {
             let half = self.within(Category::Temporary, || self.cast(x, DType::F16));
             let scales = temporary(Kernel::Quantize, &[&half], &[rows], DType::F32);
             let quantized = temporary(Kernel::Quantize, &[&half], x.dims(), DType::I8);
             let magnitudes = temporary(Kernel::Unary("abs"), &[&half], x.dims(), DType::F16);
-            let _outliers = temporary(Kernel::Unary("ge"), &[&magnitudes], x.dims(), DType::Bool);
+            let outliers = temporary(Kernel::Unary("ge"), &[&magnitudes], x.dims(), DType::Bool);
             drop(magnitudes);
-            // `outliers.any()`, then the zero written to the columns there are none of
-            scalar();
+            drop(self.within(Category::Temporary, || self.any(&outliers)));
             if rows > 1 {
-                scalar();
+                // the zero that is written to the outlier columns
+                drop(temporary(Kernel::Scratch("zero"), &[], &[], DType::I8));
             }
             (quantized, scales)
         };
@@ -237,5 +232,45 @@ impl Context {
         let columns = dense.dim(-1);
         let product = self.untracked_matmul(&flat, dense, &[rows, columns]);
         self.reshape(product, grad.layout().narrow(-1, columns).dims())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_rows_are_multiplied_packed_and_many_are_not() {
+        let packed = |rows| multiplies_packed(DType::BF16, rows, 11008, 4096);
+        assert!(packed(1) && packed(4) && packed(64));
+        assert!(!packed(1024) && !packed(4096));
+        assert!(!multiplies_packed(DType::BF16, 16, 4096, 4096), "a square weight under a wave of blocks");
+        assert!(!multiplies_packed(DType::F32, 8, 4096, 4096), "fp32 has no tensor-core kernel");
+        assert!(!multiplies_packed(DType::BF16, 1, 4096, 4000), "blocks must not straddle rows");
+    }
+
+    #[test]
+    fn a_four_bit_product_keeps_nothing_for_backward() {
+        let cx = Context::new();
+        let made = |dims: &[u64], dtype| cx.parameter("part", dims, dtype, false);
+        let weight = FourBitMatrix {
+            packed: made(&[128 * 256 / 2, 1], DType::U8),
+            absmax: made(&[128 * 256 / FOUR_BIT_BLOCK], DType::F32),
+            code: made(&[16], DType::F32),
+            nested: None,
+            out_features: 128,
+            in_features: 256,
+            dtype: DType::BF16,
+        };
+        let x = cx.parameter("x", &[2048, 256], DType::BF16, true);
+        let live = |cx: &Context| {
+            let playback = crate::ghost::Playback::default();
+            playback.play(&cx.ledger().entries()).live()
+        };
+        let before = live(&cx);
+        let y = cx.matmul_4bit(&x, &weight, None);
+        assert_eq!(live(&cx) - before, y.bytes() + crate::ghost::CUBLAS_WORKSPACE);
+        cx.backward(&cx.sum_all(&y));
+        assert_eq!(x.grad().map(|grad| grad.bytes()), Some(x.bytes()));
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn load(
     let magnitudes = passing("abs", CODES, DType::F32);
     drop((passing("max", 1, DType::F32), magnitudes));
     let (absmax, nested) = if double_quant {
-        let offset = kept("offset", 1, DType::F32);
+        let offset = cx.within(Category::Weights, || cx.sum_all(&absmax));
         let centred = passing("absmax - offset", blocks, DType::F32);
         let shared_code = shared_code.get_or_insert_with(|| kept("dynamic map", NESTED_CODES, DType::F32)).clone();
         let nested_absmax = kept("nested absmax", blocks.div_ceil(NESTED_BLOCK), DType::F32);

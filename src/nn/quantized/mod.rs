@@ -44,11 +44,12 @@ impl<'a> Quantizer<'a> {
         linear.weight = match self.kind {
             Quantization::FourBit { double_quant } => {
                 let matrix = four_bit::load(cx, rows, columns, self.compute_dtype, double_quant, &mut self.shared_code);
-                Weight::FourBit(FourBit::new(matrix, self.compute_dtype, linear.bias.take().map(|_| bias(linear.name))))
+                let bias = linear.bias.take().map(|_| bias(linear.name));
+                Weight::FourBit(Box::new(FourBit::new(matrix, self.compute_dtype, bias)))
             }
             Quantization::Int8 => {
                 let matrix = int8::load(cx, rows, columns);
-                Weight::Int8(Int8::new(matrix, linear.bias.take().map(|_| bias(linear.name))))
+                Weight::Int8(Box::new(Int8::new(matrix, linear.bias.take().map(|_| bias(linear.name)))))
             }
         };
     }

@@ -39,9 +39,11 @@ impl AttentionKernel {
             return Self::Math;
         }
         let half = matches!(query.dtype(), DType::F16 | DType::BF16);
+        // 16 bytes at a time
+        let aligned = (query.dim(-1) * query.dtype().bytes()).is_multiple_of(16);
         if half && mask.is_none() && query.dim(-1) <= 256 {
             Self::Flash
-        } else if !options.grouped {
+        } else if !options.grouped && aligned {
             Self::Efficient
         } else {
             Self::Math
@@ -74,7 +76,7 @@ impl Context {
         let kernel = AttentionKernel::choose(query, key, mask, options);
         let bias = mask.map(|mask| self.attention_bias(mask, query.dtype(), kernel == AttentionKernel::Efficient));
         match kernel {
-            AttentionKernel::Flash => self.flash_attention(query, key, value, options),
+            AttentionKernel::Flash => self.padded_flash_attention(query, key, value, options),
             AttentionKernel::Efficient => self.efficient_attention(query, key, value, bias.as_ref()),
             // autocast ends where it has cast the call's arguments
             AttentionKernel::Math => self.with_autocast_off(|| self.math_attention(query, key, value, bias, options)),

@@ -62,6 +62,13 @@ impl Context {
         out
     }
 
+    /// `a.any()` of a boolean tensor
+    pub(crate) fn any(&self, a: &Tensor) -> Tensor {
+        let out = self.launch(Kernel::Unary("any"), &[a], Layout::contiguous(&[]), a.dtype());
+        self.reduce_pieces(&Reduction::new(a.layout(), out.layout(), 1), 1);
+        out
+    }
+
     /// What `gpu_reduce_kernel` needs beside its output: partial results where blocks share outputs and, past 32-bit
     /// offsets, a sum in the accumulation type where the output's is narrower.
     pub(crate) fn reduction_scratch(&self, from: &Tensor, to: &Tensor) {
