@@ -31,22 +31,24 @@ impl Context {
         } else {
             (x, weight, bias)
         };
-        let kept = self.contiguous(x);
-        let x = &kept;
         let inputs: SmallVec<[&Tensor; 3]> = [Some(x), weight, bias].into_iter().flatten().collect();
         let node = self.record(&inputs, &[Some(x), weight, bias]);
         let rows = Layout::contiguous(x.layout().narrow(-1, 1).dims());
-        let mut out = self.launch(Kernel::LayerNorm, &inputs, *x.layout(), x.dtype());
+        // the kernel reads whole rows; a copy it needs for that is not what is saved
+        let copy = self.expect_contiguous(x);
+        let mut out = self.launch(Kernel::LayerNorm, &inputs, Layout::contiguous(x.dims()), x.dtype());
         let mean = self.launch(Kernel::LayerNorm, &[x], rows, DType::F32);
         let rstd = self.launch(Kernel::LayerNorm, &[x], rows, DType::F32);
+        drop(copy);
         if let Some(mut node) = node {
             node.save_output(self, &mean);
             node.save_output(self, &rstd);
             node.finish(self, &mut [&mut out], |cx, incoming| {
                 let (grad, x) = (incoming.grad, incoming.saved(0));
                 let kernel = Kernel::LayerNormBackward;
-                let mut grads: Grads =
-                    smallvec![incoming.needs(0).then(|| cx.launch(kernel("x"), &[grad, x], *x.layout(), x.dtype()))];
+                let _copies = [grad, x].map(|t| cx.expect_contiguous(t));
+                let of_x = || cx.launch(kernel("x"), &[grad, x], Layout::contiguous(x.dims()), x.dtype());
+                let mut grads: Grads = smallvec![incoming.needs(0).then(of_x)];
                 for (input, parameter) in incoming.saved[1..3].iter().flatten().enumerate() {
                     let gradient =
                         || cx.launch(kernel("parameter"), &[grad, x], *parameter.layout(), parameter.dtype());
@@ -57,6 +59,12 @@ impl Context {
             });
         }
         out
+    }
+
+    /// A contiguous copy outside the tape, where the tensor is not contiguous itself.
+    fn expect_contiguous(&self, x: &Tensor) -> Option<Tensor> {
+        let copy = || self.launch(Kernel::Copy, &[x], Layout::contiguous(x.dims()), x.dtype());
+        (!x.layout().is_contiguous()).then(copy)
     }
 
     /// Over many rows, parameters' gradients are summed in blocks of rows first (`LaunchGammaBetaBackwardCUDAKernel`); the

@@ -17,7 +17,7 @@ const SPLIT_ROW_BLOCK: u64 = 64;
 
 /// Head widths are rounded up for the kernels' fp32 buffers.
 fn rounded_width(width: u64) -> u64 {
-    if width <= 192 { width.next_multiple_of(32) } else { 256 }
+    width.next_multiple_of(if width <= 128 { 32 } else { 64 })
 }
 
 /// Into how many parts keys are split so that small batches keep the device busy (`num_splits_heuristic`).
