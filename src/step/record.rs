@@ -1,7 +1,5 @@
 //! Runs a job over ghost tensors and keeps the ledger.
 
-use std::collections::HashSet;
-
 use super::error::EstimateError;
 use super::infer::Inference;
 use super::train::Training;
@@ -75,22 +73,32 @@ fn passes_repeat(job: &Train) -> bool {
 /// The entries of forward and backward without what they make once and keep (cuBLAS' workspaces), and without what they
 /// let go of once (a table that the first use replaces).
 fn without_lasting(passes: &[Entry], update: &[Entry], end: &[Entry]) -> Vec<Entry> {
-    let charged = |entry: &Entry| match entry {
-        Entry::Charge { id, .. } => Some(*id),
-        _ => None,
-    };
-    let released = |entry: &Entry| match entry {
-        Entry::Release { id } => Some(*id),
-        _ => None,
-    };
-    let made: HashSet<ChargeId> = passes.iter().filter_map(charged).collect();
-    let gone: HashSet<ChargeId> = [passes, update, end].into_iter().flatten().filter_map(released).collect();
+    let last = passes.iter().filter_map(charge).max().map_or(0, |id| id as usize + 1);
+    let mut made = vec![false; last];
+    let mut gone = vec![false; last];
+    for id in passes.iter().filter_map(charge) {
+        made[id as usize] = true;
+    }
+    for entry in [passes, update, end].into_iter().flatten() {
+        if let Entry::Release { id } = entry
+            && let Some(gone) = gone.get_mut(*id as usize)
+        {
+            *gone = true;
+        }
+    }
     let repeats = |entry: &&Entry| match entry {
-        Entry::Charge { id, .. } => gone.contains(id),
-        Entry::Release { id } => made.contains(id),
+        Entry::Charge { id, .. } => gone[*id as usize],
+        Entry::Release { id } => made[*id as usize],
         _ => true,
     };
     passes.iter().filter(repeats).copied().collect()
+}
+
+fn charge(entry: &Entry) -> Option<ChargeId> {
+    match entry {
+        Entry::Charge { id, .. } => Some(*id),
+        _ => None,
+    }
 }
 
 /// Records loading, the prefill and decoding.
