@@ -90,7 +90,7 @@ fn a_wrong_type_is_named_with_what_is_wanted() {
     for (more, message) in [
         (json!({"hidden_size": -4096}), "`hidden_size` is -4096: it must be a whole number that is not negative"),
         (json!({"hidden_size": 4096.5}), "`hidden_size` is 4096.5: it must be a whole number that is not negative"),
-        (json!({"hidden_size": 1e30}), "`hidden_size` is 1e+30: it must be a whole number that is not negative"),
+        (json!({"hidden_size": 1e30}), "`hidden_size` is 1e+30: it must be from 1 to 1048576"),
         (json!({"hidden_size": "4096"}), "`hidden_size` is \"4096\": it must be a whole number: leave the quotes out"),
         (json!({"hidden_size": "a\nb"}), "`hidden_size` is \"a\\nb\": it must be a whole number that is not negative"),
         (json!({"hidden_size": [1]}), "`hidden_size` is an array: it must be a whole number that is not negative"),
