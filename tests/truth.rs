@@ -18,7 +18,7 @@ use vramplan::units::MIB;
 const OTHER_FILES: [&str; 2] = ["optimizer_events.jsonl", "parameters.jsonl"];
 
 /// The cases that cannot be estimated yet, with the reason that is given.
-const NOT_ESTIMATED: [(&str, &str); 27] = [
+const NOT_ESTIMATED: [(&str, &str); 28] = [
     ("bert-base.cls-fp32-amp16.b16.s256", "unknown model_type `bert`"),
     ("bert-base.cls-fp32.b32.s128", "unknown model_type `bert`"),
     ("bert-base.cls-fp32.b8.s128", "unknown model_type `bert`"),
@@ -44,6 +44,7 @@ const NOT_ESTIMATED: [(&str, &str); 27] = [
     ("t5-base.s2s-fp32.b4.s256", "unknown model_type `t5`"),
     ("tinyllama-1.1b.fsdp2x4-bf16.b2.s1024", "several GPUs"),
     ("tinyllama-1.1b.ia3.b2.s512", "train.peft.type = \"ia3\": not supported yet"),
+    ("tinyllama-1.1b.lora-dora.b2.s512", "train.peft.use_dora = true: not supported yet"),
     ("tinyllama-1.1b.prefix20.b2.s512", "train.peft.type = \"prefix_tuning\": not supported yet"),
     ("tinyllama-1.1b.prompt20.b2.s512", "train.peft.type = \"prompt_tuning\": not supported yet"),
 ];
