@@ -1,8 +1,9 @@
 //! LoRA, as PEFT 0.21 computes it.
 
+use super::dora;
 use super::linear::{Linear, Weight};
 use crate::dtype::DType;
-use crate::ghost::{Context, Tensor, trainable_copy};
+use crate::ghost::{Context, Tensor};
 
 /// What adapters are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,6 +12,8 @@ pub struct LoraSpec {
     pub r: u64,
     /// Dropout on the adapter's input.
     pub dropout: f64,
+    /// Whether rows' magnitudes are trained apart (DoRA).
+    pub use_dora: bool,
 }
 
 /// The adapter of one linear layer.
@@ -19,6 +22,8 @@ pub struct Lora {
     pub a: Tensor,
     /// `[out, r]`
     pub b: Tensor,
+    /// `[out]`, with DoRA.
+    pub magnitude: Option<Tensor>,
     dropout: f64,
 }
 
@@ -26,18 +31,22 @@ impl Lora {
     /// An adapter for `base`, in the type of its weight or what it computes in.
     pub fn new(cx: &Context, base: &Linear, spec: LoraSpec) -> Self {
         let parameter = |name, dims: &[u64]| cx.parameter(name, dims, base.adapter_dtype(), true);
-        Self {
-            a: parameter("lora_A", &[spec.r, base.in_features]),
-            b: parameter("lora_B", &[base.out_features, spec.r]),
-            dropout: spec.dropout,
-        }
+        let a = parameter("lora_A", &[spec.r, base.in_features]);
+        let b = parameter("lora_B", &[base.out_features, spec.r]);
+        let magnitude = spec.use_dora.then(|| dora::magnitude(cx, base, &a, &b));
+        Self { a, b, magnitude, dropout: spec.dropout }
+    }
+
+    /// Its parameters, in registration order.
+    pub fn parameters(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.a, &self.b].into_iter().chain(&self.magnitude)
     }
 
     /// `cast_adapter_dtype`: half-precision adapters become fp32.
     pub fn cast_to_fp32(&mut self, cx: &Context) {
-        for (name, parameter) in [("lora_A", &mut self.a), ("lora_B", &mut self.b)] {
+        for parameter in [&mut self.a, &mut self.b].into_iter().chain(&mut self.magnitude) {
             if parameter.dtype() != DType::F32 {
-                *parameter = trainable_copy(&cx.parameter(name, parameter.dims(), DType::F32, false));
+                *parameter = cx.parameter("adapter", parameter.dims(), DType::F32, true);
             }
         }
     }
@@ -55,7 +64,7 @@ impl Lora {
         let result_dtype = result.dtype();
         let x = cx.cast(x, self.a.dtype());
         let result = {
-            let update = self.update(cx, &x);
+            let update = self.update(cx, base, &x, &result);
             cx.add(result, update)
         };
         cx.cast(&result, result_dtype)
@@ -69,15 +78,26 @@ impl Lora {
         }
         let converts = cx.autocast_dtype().is_none();
         let x = if converts { cx.cast(x, self.a.dtype()) } else { x.clone() };
-        let mut update = self.update(cx, &x);
+        let mut update = self.update(cx, base, &x, &result);
+        if self.magnitude.is_some() {
+            let result_dtype = result.dtype();
+            result = cx.add(&result, &update);
+            return if converts { cx.cast(&result, result_dtype) } else { result };
+        }
         if converts {
             update = cx.cast(&update, result.dtype());
         }
         cx.add(&result, &update)
     }
 
-    /// `lora_B(lora_A(dropout(x))) * scaling`
-    fn update(&self, cx: &Context, x: &Tensor) -> Tensor {
+    /// `lora_B(lora_A(dropout(x))) * scaling`, or what DoRA makes of it.
+    fn update(&self, cx: &Context, base: &Linear, x: &Tensor, result: &Tensor) -> Tensor {
+        if let Some(magnitude) = &self.magnitude {
+            if self.dropout > 0.0 && cx.training() {
+                return dora::update(cx, base, self, magnitude, &cx.dropout(x, self.dropout), None);
+            }
+            return dora::update(cx, base, self, magnitude, x, Some(result));
+        }
         let low = cx.linear(cx.dropout(x, self.dropout), &self.a, None);
         cx.mul_scalar(cx.linear(low, &self.b, None), 1.0)
     }
