@@ -29,12 +29,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Entry::Charge { bytes, category, .. } => {
                     sizes.push(bytes);
                     total += bytes;
-                    println!("+\t{bytes}\t{total}\t{phase} {category:?}");
+                    println!("+\t{bytes}\t{total}\t{phase} {category:?}\t{}", sizes.len() - 1);
                 }
                 Entry::Release { id } => {
                     let bytes = sizes[id as usize];
                     total -= bytes;
-                    println!("-\t{bytes}\t{total}\t{phase}");
+                    println!("-\t{bytes}\t{total}\t{phase}\t{id}");
                 }
                 Entry::Begin { phase: next } => phase = next.name(),
                 Entry::EmptyCache => {}

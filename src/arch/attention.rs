@@ -19,6 +19,8 @@ pub struct Attend {
     pub sliding: Span,
     /// ALiBi, `[batch * heads, 1, keys]`.
     pub alibi: Option<Tensor>,
+    /// Position ids: layers are handed them, so that checkpointed ones keep them.
+    pub positions: Option<Tensor>,
 }
 
 /// What depends on how far a layer attends.
@@ -84,15 +86,20 @@ impl SelfAttention {
         let width = model.hidden_size;
         let (q_width, kv_width) = (spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim);
         let linear = |name, from, to, bias| builder.linear(name, Part::Attention, from, to, bias);
+        let make_output = || linear(names.output, q_width, width, spec.output_bias);
+        // Phi-3 makes its output projection first
+        let first = (model.model_type == ModelType::Phi3).then(make_output);
         let qkv = match spec.projections {
             Projections::Separate => Qkv::Separate([
                 linear(names.qkv[0], width, q_width, spec.qkv_bias),
                 linear(names.qkv[1], width, kv_width, spec.qkv_bias),
                 linear(names.qkv[2], width, kv_width, spec.qkv_bias),
             ]),
-            Projections::Fused => Qkv::Fused(linear(names.qkv[0], width, q_width + 2 * kv_width, spec.qkv_bias)),
+            Projections::Fused | Projections::FusedGroups => {
+                Qkv::Fused(linear(names.qkv[0], width, q_width + 2 * kv_width, spec.qkv_bias))
+            }
         };
-        let output = linear(names.output, q_width, width, spec.output_bias);
+        let output = first.unwrap_or_else(make_output);
         let one = |kind, q, k| QkNorms::One([builder.norm("q_norm", kind, q), builder.norm("k_norm", kind, k)]);
         let qk_norms = match spec.qk_norm {
             QkNorm::None => QkNorms::None,
@@ -257,10 +264,15 @@ fn norm_each_head(cx: &Context, norms: &[NormLayer], x: &Tensor) -> Tensor {
 impl Module for SelfAttention {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
         match &mut self.qkv {
-            Qkv::Separate(all) => all.iter_mut().for_each(|linear| linear.leaves(visit)),
-            Qkv::Fused(linear) => linear.leaves(visit),
+            Qkv::Separate(all) => {
+                all.iter_mut().for_each(|linear| linear.leaves(visit));
+                self.output.leaves(visit);
+            }
+            Qkv::Fused(linear) => {
+                self.output.leaves(visit);
+                linear.leaves(visit);
+            }
         }
-        self.output.leaves(visit);
         match &mut self.qk_norms {
             QkNorms::None => {}
             QkNorms::One(norms) => norms.iter_mut().for_each(|norm| norm.leaves(visit)),

@@ -6,6 +6,7 @@ use super::attention::{Attend, Span};
 use super::cache::KvCache;
 use super::families::{self, Entered, Front, Input};
 use super::layer::Layer;
+use super::names::Names;
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
 use crate::job::AttnImplementation;
@@ -50,9 +51,14 @@ pub struct Forward<'a> {
 impl Decoder {
     /// The model with its parameters, frozen.
     pub fn new(builder: &Builder<'_>, model: &Model) -> Self {
-        let embed = builder.embedding("embed_tokens", model.vocab_size, model.hidden_size);
+        let [embed_name, norm_name] = Names::ends(model.model_type);
+        let width = model.embedding.projection_dim.unwrap_or(model.hidden_size);
+        let embed = builder.embedding(embed_name, model.vocab_size, width);
         let on_gpu = builder.device == Device::Cuda;
-        let rotary = |model: &Model| model.attention.rotary_dim.map(|dim| Rotary::new(builder.cx, dim, on_gpu));
+        // Falcon makes cosines and sines with ALiBi too
+        let falcon_dim = (model.model_type == ModelType::Falcon).then_some(model.attention.head_dim);
+        let rotary =
+            |model: &Model| model.attention.rotary_dim.or(falcon_dim).map(|dim| Rotary::new(builder.cx, dim, on_gpu));
         let embed_scale = match model.model_type {
             ModelType::Gemma | ModelType::Gemma2 | ModelType::Gemma3Text => {
                 EmbedScale::Buffer(builder.buffer("embed_scale", &[], builder.dtype))
@@ -60,13 +66,18 @@ impl Decoder {
             _ => EmbedScale::None,
         };
         let front = families::front(builder, model);
+        let make_norm = || model.final_norm.then(|| builder.norm(norm_name, model.norm, model.hidden_size));
+        let norm_first = model.model_type == ModelType::Opt;
+        let mut norm = if norm_first { make_norm() } else { None };
         let layers = (0..).take_while(|&i| i < model.num_hidden_layers);
         let layers = layers.zip(0..).map(|(_, i)| families::layer(builder, model, i)).collect();
-        let norm = model.final_norm.then(|| builder.norm("norm", model.norm, model.hidden_size));
+        if !norm_first {
+            norm = make_norm();
+        }
         let full_rotary = rotary(model);
         // Gemma 3 turns its sliding layers by other frequencies
         let sliding_rotary = if model.model_type == ModelType::Gemma3Text { rotary(model) } else { None };
-        let mut head = builder.linear("lm_head", Part::Head, model.hidden_size, model.vocab_size, model.head.bias);
+        let mut head = builder.linear("lm_head", Part::Head, width, model.vocab_size, model.head.bias);
         if model.head.tied {
             head.weight = Weight::Dense(embed.weight.clone());
         }
@@ -83,11 +94,12 @@ impl Decoder {
             }
         };
         let embeds = if run.input_require_grads && !embeds.requires_grad() { trainable_copy(&embeds) } else { embeds };
+        let embeds_dtype = embeds.dtype();
         let [batch, length] = [ids.dim(0), ids.dim(1)];
         let past = run.cache.map_or(0, KvCache::length);
         let Entered { mut hidden, positions, mask, sliding_mask, alibi, locals: _locals } =
-            self.front.enter(cx, &Input { embeds: &embeds, batch, length, past, run });
-        let dtype = if self.model.model_type == ModelType::Olmo2 { DType::F32 } else { embeds.dtype() };
+            self.front.enter(cx, embeds, &Input { dtype: embeds_dtype, batch, length, past, run });
+        let dtype = if self.model.model_type == ModelType::Olmo2 { DType::F32 } else { embeds_dtype };
         let turn = |rotary: &Option<Rotary>| {
             rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| rotary.forward(cx, positions, dtype))
         };
@@ -98,13 +110,15 @@ impl Decoder {
             full: Span { rotary, mask },
             sliding: Span { rotary: sliding_rotary, mask: sliding_mask },
             alibi,
+            positions,
         };
+        let mut _weights = None;
         for (i, layer) in self.layers.iter().enumerate() {
-            hidden = if run.checkpointing {
+            (hidden, _weights) = if run.checkpointing {
                 let (layer, attend) = (Rc::clone(layer), attend.clone());
-                cx.checkpoint(&hidden, move |cx, hidden| layer.forward(cx, hidden, &attend, None))
+                cx.checkpoint(&hidden, move |cx, hidden| layer.forward_with_weights(cx, hidden, &attend, None))
             } else {
-                layer.forward(cx, &hidden, &attend, run.cache.map(|cache| (cache, i)))
+                layer.forward_with_weights(cx, &hidden, &attend, run.cache.map(|cache| (cache, i)))
             };
         }
         if let Some(norm) = &self.norm {
@@ -160,12 +174,18 @@ impl Module for Decoder {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
         self.embed.leaves(visit);
         self.front.leaves(visit);
+        let norm_first = self.model.model_type == ModelType::Opt;
+        if norm_first {
+            self.norm.leaves(visit);
+        }
         for layer in &mut self.layers {
             if let Some(layer) = Rc::get_mut(layer) {
                 layer.leaves(visit);
             }
         }
-        self.norm.leaves(visit);
+        if !norm_first {
+            self.norm.leaves(visit);
+        }
         visit(Leaf::Linear(&mut self.head));
     }
 

@@ -11,6 +11,18 @@ use crate::nn::{Builder, Leaf, Module, NormLayer};
 pub trait Layer: Module {
     /// Applies it to `hidden`, `[batch, length, hidden_size]`; `cache` is where its keys and values go, and its place there.
     fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor;
+
+    /// As [`Layer::forward`], with the attention probabilities where the layer returns them too: the model's loop has a name
+    /// for them until the next layer's come.
+    fn forward_with_weights(
+        &self,
+        cx: &Context,
+        hidden: &Tensor,
+        attend: &Attend,
+        cache: Option<(&KvCache, usize)>,
+    ) -> (Tensor, Option<Tensor>) {
+        (self.forward(cx, hidden, attend, cache), None)
+    }
 }
 
 /// A layer of the Llama-like families.

@@ -24,80 +24,161 @@ pub(super) struct MaskRequest<'a> {
     pub(super) dtype: DType,
 }
 
+/// What a mask is computed from: each token's sequence, its place, and what may be looked at.
+struct Places<'a> {
+    padding: Option<&'a Tensor>,
+    packed: Option<&'a Tensor>,
+    batch: Tensor,
+    _head: Tensor,
+    queries: Tensor,
+    keys: Tensor,
+}
+
 impl MaskRequest<'_> {
     /// The causal mask: boolean for sdpa, additive for eager; none where sdpa's own causal flag does.
     ///
     /// Whether sequences are packed is read back from the GPU. The answer is taken to be that they are, and likewise that a
     /// padding mask masks something: without either, sdpa takes no mask and needs less.
     pub(super) fn make(&self, cx: &Context) -> Option<Tensor> {
+        self.make_unless(cx, true)
+    }
+
+    /// The causal mask, whether or not sdpa's own causal flag would do (`allow_is_causal_skip=False`).
+    pub(super) fn make_always(&self, cx: &Context) -> Tensor {
+        self.make_unless(cx, false).expect("only what may be skipped is not made")
+    }
+
+    fn make_unless(&self, cx: &Context, skippable: bool) -> Option<Tensor> {
         cx.no_grad(|| {
             let eager = self.implementation == AttnImplementation::Eager;
-            let padding =
-                self.padding.map(|padding| cx.launch(Kernel::Cast, &[padding], *padding.layout(), DType::Bool));
-            let packed =
-                self.positions.filter(|_| padding.is_none()).map(|positions| self.packed_sequences(cx, positions));
-            let slides = self.sliding_window.is_some_and(|window| self.keys >= window);
-            if !eager && padding.is_none() && packed.is_none() && !slides {
+            // to(dtype=torch.bool)
+            let padding = self.padding.map(|padding| made(cx, padding.dims(), DType::Bool));
+            let packed = self.positions.filter(|_| padding.is_none()).map(|_| self.packed_sequences(cx));
+            if skippable && !eager && packed.is_none() && self.skips(cx, padding.as_ref()) {
                 return None;
             }
-            let mask = self.boolean(cx, slides, padding.is_some(), packed.is_some());
+            let mask = self.boolean(cx, padding.as_ref(), packed.as_ref());
             if !eager {
-                return Some(mask);
+                return Some(cx.expand(mask, &[self.batch, 1, self.queries, self.keys]));
             }
-            let scalar = || cx.launch(Kernel::Scratch("mask value"), &[], Layout::contiguous(&[]), self.dtype);
-            let (_zero, _lowest) = (scalar(), scalar());
-            let layout = Layout::contiguous(&[self.batch, 1, self.queries, self.keys]);
-            Some(cx.launch(Kernel::Where, &[&mask], layout, self.dtype))
+            let (_zero, _lowest) = (made(cx, &[], self.dtype), made(cx, &[], self.dtype));
+            Some(cx.launch(Kernel::Where, &[&mask], Layout::contiguous(mask.dims()), self.dtype))
         })
     }
 
+    fn slides(&self) -> bool {
+        self.sliding_window.is_some_and(|window| self.keys >= window)
+    }
+
+    /// `_ignore_causal_mask_sdpa`
+    fn skips(&self, cx: &Context, padding: Option<&Tensor>) -> bool {
+        let square = self.queries == 1 || self.keys == self.queries;
+        let from_start = self.keys == self.queries;
+        match padding {
+            _ if self.slides() => false,
+            None => square || from_start,
+            Some(padding) => {
+                for _ in 0..u8::from(square) + u8::from(from_start) {
+                    all(cx, padding);
+                }
+                false
+            }
+        }
+    }
+
     /// `find_packed_sequence_indices`: `[batch, queries]`.
-    fn packed_sequences(&self, cx: &Context, positions: &Tensor) -> Tensor {
-        let rows = |columns: u64, dtype| {
-            cx.launch(Kernel::Scratch("positions"), &[positions], Layout::contiguous(&[self.batch, columns]), dtype)
-        };
+    fn packed_sequences(&self, cx: &Context) -> Tensor {
+        let rows = |columns: u64, dtype| made(cx, &[self.batch, columns], dtype);
         let _first = rows(1, DType::I64);
-        let difference = {
+        let _difference = {
             let _joined = rows(self.queries + 1, DType::I64);
             rows(self.queries, DType::I64)
         };
         let indices = {
-            let changes = rows(self.queries, DType::Bool);
+            let _changes = rows(self.queries, DType::Bool);
             let indices = rows(self.queries, DType::I64);
-            drop(changes);
+            let _whole = rows(self.queries, DType::I64);
+            if self.batch == 1 {
+                drop(cx.scan_scratch(self.queries, DType::I64.bytes()));
+            }
             indices
         };
-        drop(difference);
+        let last = made(cx, &[self.batch], DType::Bool);
+        let _all = made(cx, &[], DType::Bool);
+        drop(last);
         indices
     }
 
-    /// `[batch, 1, queries, keys]`, or one for all sequences where they do not differ.
-    fn boolean(&self, cx: &Context, slides: bool, padded: bool, packed: bool) -> Tensor {
+    /// `[batch, 1, queries, keys]`, a view of one for all sequences where they do not differ (`sdpa_mask`).
+    fn boolean(&self, cx: &Context, padding: Option<&Tensor>, packed: Option<&Tensor>) -> Tensor {
         let range = |n: u64| cx.launch(Kernel::Arange, &[], Layout::contiguous(&[n]), DType::I64);
         let offset_range = |n: u64| {
             let _plain = range(n);
             range(n)
         };
-        let _indices = (range(self.batch), range(1), offset_range(self.queries), offset_range(self.keys));
-        let part = |batch, queries| {
-            cx.launch(Kernel::Where, &[], Layout::contiguous(&[batch, 1, queries, self.keys]), DType::Bool)
+        let places = Places {
+            padding,
+            packed,
+            batch: range(self.batch),
+            _head: range(1),
+            queries: offset_range(self.queries),
+            keys: offset_range(self.keys),
         };
-        let and = |mask: &mut Tensor, other: &Tensor, batch: u64| {
-            let _other = other;
-            *mask = part(batch, self.queries);
+        let causal = || made(cx, &[1, 1, self.queries, self.keys], DType::Bool);
+        let sliding = || {
+            let _start = made(cx, &[self.queries], DType::I64);
+            causal()
         };
-        let mut mask = part(1, self.queries);
-        if slides {
-            let window = part(1, self.queries);
-            and(&mut mask, &window, 1);
-        }
-        if padded || packed {
-            let causal = mask.clone();
-            and(&mut mask, &causal, 1);
-            drop(causal);
-            let own = part(self.batch, if packed { self.queries } else { 1 });
-            and(&mut mask, &own, self.batch);
-        }
-        mask
+        let spanned = || if self.sliding_window.is_some() { and(cx, &sliding, &causal) } else { causal() };
+        let unpacked = || match places.packed {
+            Some(packed) => and(cx, &spanned, &|| places.same_sequence(cx, packed)),
+            None => spanned(),
+        };
+        let mask = match places.padding {
+            Some(padding) => and(cx, &unpacked, &|| places.look_up(cx, padding, &places.keys, -1)),
+            None => unpacked(),
+        };
+        cx.expand(mask, &[self.batch, 1, self.queries, self.keys])
     }
+}
+
+impl Places<'_> {
+    /// `packed[batch, queries] == packed[batch, keys]`
+    fn same_sequence(&self, cx: &Context, packed: &Tensor) -> Tensor {
+        let of_queries = self.look_up(cx, packed, &self.queries, -2);
+        let of_keys = self.look_up(cx, packed, &self.keys, -1);
+        let dims = [self.batch.dim(0), 1, of_queries.dim(2), of_keys.dim(3)];
+        made(cx, &dims, DType::Bool)
+    }
+
+    /// `table[batch, places]`: indices that only broadcast are written out.
+    fn look_up(&self, cx: &Context, table: &Tensor, places: &Tensor, axis: isize) -> Tensor {
+        let (batch, length) = (self.batch.dim(0), places.dim(0));
+        let dims = if axis == -1 { [batch, 1, 1, length] } else { [batch, 1, length, 1] };
+        let written = |varies: bool| (!varies).then(|| made(cx, &dims, DType::I64));
+        let _indices = (written(length == 1), written(batch == 1));
+        made(cx, &dims, table.dtype())
+    }
+}
+
+fn made(cx: &Context, dims: &[u64], dtype: DType) -> Tensor {
+    cx.launch(Kernel::Where, &[], Layout::contiguous(dims), dtype)
+}
+
+/// `fast_all`: booleans are summed as whole numbers.
+fn all(cx: &Context, padding: &Tensor) {
+    let whole = cx.cast_sum(padding);
+    let _equal = made(cx, &[], DType::Bool);
+    drop(whole);
+}
+
+/// `and_masks`
+fn and(cx: &Context, first: &dyn Fn() -> Tensor, second: &dyn Fn() -> Tensor) -> Tensor {
+    let mut result = made(cx, &[], DType::Bool);
+    for mask in [first, second] {
+        let mask = mask();
+        let shape = result.layout().broadcast(mask.layout());
+        result = made(cx, shape.dims(), DType::Bool);
+    }
+    result
 }

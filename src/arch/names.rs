@@ -37,13 +37,25 @@ impl Names {
         Self { qkv, output, mlp }
     }
 
+    /// The token embedding and the last norm.
+    pub(super) fn ends(model_type: ModelType) -> [&'static str; 2] {
+        match model_type {
+            ModelType::Gpt2 => ["wte", "ln_f"],
+            ModelType::GptNeox => ["embed_in", "final_layer_norm"],
+            ModelType::Bloom | ModelType::Falcon => ["word_embeddings", "ln_f"],
+            ModelType::Opt => ["embed_tokens", "final_layer_norm"],
+            ModelType::Phi => ["embed_tokens", "final_layernorm"],
+            _ => ["embed_tokens", "norm"],
+        }
+    }
+
     /// PEFT's default `target_modules` for a model type (`TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING`, peft 0.21).
     pub(super) fn default_targets(model_type: ModelType, projections: Projections) -> &'static [&'static str] {
         match (model_type, projections) {
             (ModelType::Phi, _) => &["q_proj", "v_proj", "fc1", "fc2"],
             (ModelType::Phi3, _) => &["qkv_proj"],
             (ModelType::Gpt2, _) => &["c_attn"],
-            (_, Projections::Fused) => &["query_key_value"],
+            (_, Projections::Fused | Projections::FusedGroups) => &["query_key_value"],
             _ => &["q_proj", "v_proj"],
         }
     }

@@ -4,6 +4,8 @@
 //! from 10 MiB up from segments of their own in multiples of 2 MiB. The smallest cached block that is large enough is
 //! taken (then the lowest address) and split where what remains is worth keeping; neighbours merge when freed.
 
+use std::collections::BTreeSet;
+
 /// Every block's size is a multiple of this (`kMinBlockSize`).
 pub const MIN_BLOCK: u64 = 512;
 const SMALL_REQUEST: u64 = 1 << 20;
@@ -36,13 +38,33 @@ pub struct OutOfMemory {
     pub reserved: u64,
 }
 
+/// A free block's size, address and number, packed so that they compare as one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct FreeKey(u128);
+
+impl FreeKey {
+    fn new(block: &Block, id: u32) -> Self {
+        let units = |bytes: u64| u128::from(bytes / MIN_BLOCK);
+        Self(units(block.size) << 80 | units(block.address) << 32 | u128::from(id))
+    }
+
+    /// What every block of at least `size` bytes is not less than.
+    fn at_least(size: u64) -> Self {
+        Self(u128::from(size / MIN_BLOCK) << 80)
+    }
+
+    fn id(self) -> u32 {
+        u32::try_from(self.0 & u128::from(u32::MAX)).unwrap_or(NONE)
+    }
+}
+
 /// The allocator's state.
 #[derive(Clone, Debug)]
 pub struct CachingAllocator {
     blocks: Vec<Block>,
     spare: Vec<u32>,
-    /// Free blocks as (size, address, block), sorted: one list for small requests, one for large.
-    free: [Vec<(u64, u64, u32)>; 2],
+    /// Free blocks by size, then address: one set for small requests, one for large.
+    free: [BTreeSet<FreeKey>; 2],
     reserved: u64,
     peak_reserved: u64,
     allocated: u64,
@@ -62,7 +84,7 @@ impl CachingAllocator {
         Self {
             blocks: Vec::with_capacity(2048),
             spare: Vec::new(),
-            free: [Vec::with_capacity(256), Vec::with_capacity(256)],
+            free: [BTreeSet::new(), BTreeSet::new()],
             reserved: 0,
             peak_reserved: 0,
             allocated: 0,
@@ -104,8 +126,14 @@ impl CachingAllocator {
         let size = bytes.max(1).next_multiple_of(MIN_BLOCK);
         let small = size <= SMALL_REQUEST;
         let pool = &mut self.free[usize::from(!small)];
-        let at = pool.partition_point(|&(free, _, _)| free < size);
-        let id = if at < pool.len() { pool.remove(at).2 } else { self.new_segment(size, small)? };
+        let found = pool.range(FreeKey::at_least(size)..).next().copied();
+        let id = match found {
+            Some(key) => {
+                pool.remove(&key);
+                key.id()
+            }
+            None => self.new_segment(size, small)?,
+        };
         let remaining = self.blocks[id as usize].size - size;
         if if small { remaining >= MIN_BLOCK } else { remaining > SMALL_REQUEST } {
             self.split(id, size);
@@ -166,19 +194,13 @@ impl CachingAllocator {
     }
 
     fn put_free(&mut self, id: u32) {
-        let block = self.blocks[id as usize];
-        let pool = &mut self.free[usize::from(!block.small)];
-        let key = (block.size, block.address, id);
-        let at = pool.partition_point(|entry| *entry < key);
-        pool.insert(at, key);
+        let block = &self.blocks[id as usize];
+        self.free[usize::from(!block.small)].insert(FreeKey::new(block, id));
     }
 
     fn take_free(&mut self, id: u32) {
-        let block = self.blocks[id as usize];
-        let pool = &mut self.free[usize::from(!block.small)];
-        let key = (block.size, block.address, id);
-        let at = pool.partition_point(|entry| *entry < key);
-        pool.remove(at);
+        let block = &self.blocks[id as usize];
+        self.free[usize::from(!block.small)].remove(&FreeKey::new(block, id));
     }
 
     /// Gives a block back to the cache.
@@ -216,16 +238,24 @@ impl CachingAllocator {
     /// Gives every wholly free segment back to the device.
     pub fn empty_cache(&mut self) {
         for pool in &mut self.free {
-            pool.retain(|&(size, _, id)| {
-                let block = self.blocks[id as usize];
+            pool.retain(|key| {
+                let block = self.blocks[key.id() as usize];
                 let whole = block.previous == NONE && block.next == NONE;
                 if whole {
-                    self.reserved -= size;
-                    self.spare.push(id);
+                    self.reserved -= block.size;
+                    self.spare.push(key.id());
                 }
                 !whole
             });
         }
+    }
+
+    /// Whether the same blocks are free as in another state: then what is asked of both next is answered alike.
+    pub fn same_free_blocks(&self, other: &Self) -> bool {
+        // a block's number does not matter, only where it is
+        let places = |keys: &BTreeSet<FreeKey>| keys.iter().map(|key| key.0 >> 32).collect::<Vec<_>>();
+        self.next_address == other.next_address
+            && self.free.iter().zip(&other.free).all(|(a, b)| a.len() == b.len() && places(a) == places(b))
     }
 }
 

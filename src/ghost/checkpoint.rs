@@ -10,7 +10,7 @@ use super::context::{Context, TapeSwap};
 use super::tape::Saved;
 use super::tensor::Tensor;
 
-type Region = Box<dyn Fn(&Context, &Tensor) -> Tensor>;
+type Region = Box<dyn Fn(&Context, &Tensor)>;
 
 /// One checkpointed region.
 pub(crate) struct Frame {
@@ -36,7 +36,7 @@ pub(crate) enum Packing {
 
 impl Context {
     /// Runs `region` on `input` keeping only `input` for backward.
-    pub fn checkpoint(&self, input: &Tensor, region: impl Fn(&Self, &Tensor) -> Tensor + 'static) -> Tensor {
+    pub fn checkpoint<T>(&self, input: &Tensor, region: impl Fn(&Self, &Tensor) -> T + 'static) -> T {
         let frame = Rc::new(Frame {
             input: input.clone(),
             region: RefCell::new(None),
@@ -48,7 +48,7 @@ impl Context {
         let outer = self.packing.replace(Packing::Placeholder(Rc::clone(&frame)));
         let output = region(self, input);
         self.packing.replace(outer);
-        *frame.region.borrow_mut() = Some(Box::new(region));
+        *frame.region.borrow_mut() = Some(Box::new(move |cx, input| drop(region(cx, input))));
         output
     }
 
@@ -107,9 +107,8 @@ impl Context {
         let autocast = self.autocast.replace(frame.autocast);
         let category = self.category.replace(super::ledger::Category::Activations);
         let swap = TapeSwap::enter(self);
-        let output = region(self, &frame.input);
+        region(self, &frame.input);
         self.muted.set(false);
-        drop(output);
         swap.leave(self);
         if frame.autocast.is_some() {
             self.clear_autocast_cache();

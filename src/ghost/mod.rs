@@ -14,7 +14,7 @@
 //! let loss = cx.sum_all(cx.silu(y));
 //! cx.backward(&loss);
 //! drop(loss);
-//! cx.drop_graph();
+//! drop(cx.take_graph());
 //! assert_eq!(weight.grad().map(|g| g.bytes()), Some(4096 * 4096 * 2));
 //! let played = Playback::default().play(&cx.ledger().entries());
 //! assert_eq!(played.live(), 2 * 4096 * 4096 * 2 + 2 * 8_519_680);
@@ -39,5 +39,5 @@ pub use ledger::{Category, ChargeId, Entry, Ledger, Phase};
 pub use ops::attention::{AttentionKernel, AttentionOptions};
 pub use ops::quantized::{FOUR_BIT_BLOCK, FourBitMatrix, Int8Matrix, NestedAbsmax};
 pub use playback::{PhaseUse, Playback, Use};
-pub use tape::{Backward, Grads, Incoming, Recording};
+pub use tape::{Backward, Grads, Graph, Incoming, Recording};
 pub use tensor::Tensor;

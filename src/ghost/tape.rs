@@ -217,7 +217,7 @@ impl Context {
                 Target::Node { node, slot } => self.accumulate(*node as usize, *slot as usize, grad),
             }
         }
-        // a leaf that only the graph knows, and its gradient, stay until the graph goes
+        // leaves stay with the graph
         self.tape.borrow_mut().nodes[index].edges = edges;
     }
 
@@ -275,21 +275,15 @@ impl Context {
         *held = Some(grad);
     }
 
-    /// How much of the graph there is so far.
-    pub fn graph_len(&self) -> usize {
-        self.tape.borrow().nodes.len()
-    }
-
-    /// Lets go of the first `len` nodes of the graph: those of a loss that is gone.
-    pub fn drop_graph_before(&self, len: usize) {
-        let gone: Vec<Node> = self.tape.borrow_mut().nodes[..len].iter_mut().map(std::mem::take).collect();
-        drop(gone);
-    }
-
-    /// Lets go of the graph: what custom functions kept on it goes now.
-    pub fn drop_graph(&self) {
+    /// Takes the graph recorded so far off the tape; dropping it lets go of what custom functions and leaves kept on it.
+    pub fn take_graph(&self) -> Graph {
         let nodes = std::mem::take(&mut self.tape.borrow_mut().nodes);
         self.next_tape();
-        drop(nodes);
+        Graph { _nodes: nodes }
     }
+}
+
+/// A graph that is no longer recorded on.
+pub struct Graph {
+    _nodes: Vec<Node>,
 }

@@ -131,6 +131,8 @@ pub enum Projections {
     Separate,
     /// One matrix (`qkv_proj`, `query_key_value`, `c_attn`).
     Fused,
+    /// One matrix, in which every group of query heads has its key and value head beside it (Falcon's new decoder).
+    FusedGroups,
 }
 
 /// Norms on queries and keys.

@@ -13,7 +13,8 @@ pub fn activate(cx: &Context, activation: Activation, x: Tensor) -> Tensor {
             let positive = cx.relu(x);
             cx.pow(positive)
         }
-        Activation::GeluNew | Activation::BloomGelu => gelu_new(cx, &x),
+        Activation::GeluNew => gelu_new(cx, &x),
+        Activation::BloomGelu => cx.custom_function(x, bloom_gelu_forward, bloom_gelu_back),
     }
 }
 
@@ -26,4 +27,31 @@ fn gelu_new(cx: &Context, x: &Tensor) -> Tensor {
     };
     let one_plus = cx.add_scalar(cx.tanh(cubic));
     cx.mul(half, one_plus)
+}
+
+/// The argument of BLOOM's tanh: `0.79788456 * x * (1 + 0.044715 * x * x)`
+fn bloom_inner(cx: &Context, x: &Tensor) -> Tensor {
+    let scaled = cx.mul_scalar(x, 0.797_884_56);
+    let square = cx.add_scalar(cx.mul(cx.mul_scalar(x, 0.044_715), x));
+    cx.mul(scaled, square)
+}
+
+/// `x * 0.5 * (1 + tanh(...))`
+fn bloom_gelu_forward(cx: &Context, x: &Tensor) -> Tensor {
+    let half = cx.mul_scalar(x, 0.5);
+    let one_plus = cx.add_scalar(cx.tanh(bloom_inner(cx, x)));
+    cx.mul(half, one_plus)
+}
+
+/// BLOOM's derivative, written out in Python as its forward is.
+fn bloom_gelu_back(cx: &Context, grad: &Tensor, x: &Tensor) -> Tensor {
+    let tanh = cx.tanh(bloom_inner(cx, x));
+    let ff = {
+        let half = cx.mul_scalar(x, 0.5);
+        let one_minus = cx.add_scalar(cx.mul(&tanh, &tanh));
+        let square = cx.add_scalar(cx.mul(cx.mul_scalar(x, 0.107_032_224_3), x));
+        let first = cx.mul(half, cx.mul(one_minus, square));
+        cx.add(first, cx.mul_scalar(cx.add_scalar(&tanh), 0.5))
+    };
+    cx.mul(ff, grad)
 }

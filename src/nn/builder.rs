@@ -53,6 +53,7 @@ impl Builder<'_> {
             weight: Weight::Dense(self.parameter(name, &[to, from])),
             bias: bias.then(|| self.parameter(name, &[to])),
             conv1d: false,
+            written_out: false,
             lora: None,
         }
     }
@@ -76,6 +77,7 @@ impl Builder<'_> {
             weight: Weight::Dense(self.cx.meta(&[0], self.dtype)),
             bias: None,
             conv1d: false,
+            written_out: false,
             lora: None,
         }
     }

@@ -36,6 +36,8 @@ pub struct Linear {
     pub bias: Option<Tensor>,
     /// Whether it is a `Conv1D`.
     pub conv1d: bool,
+    /// Whether it is Falcon's linear layer: a product with the weight's transpose, then a sum.
+    pub written_out: bool,
     /// Its adapter.
     pub lora: Option<Lora>,
 }
@@ -82,6 +84,14 @@ impl Linear {
             (Weight::FourBit(layer), _) => layer.forward(cx, x),
             (Weight::Int8(layer), _) => layer.forward(cx, x),
             (Weight::Dense(weight), Some(bias)) if self.conv1d => cx.conv1d(x, weight, bias),
+            (Weight::Dense(weight), bias) if self.written_out => {
+                // a view of the weight: autocast's cache takes none
+                let product = cx.linear(x, &cx.reshape(weight, weight.dims()), None);
+                match bias {
+                    Some(bias) => cx.add(product, bias),
+                    None => product,
+                }
+            }
             (Weight::Dense(weight), bias) => cx.linear(x, weight, bias.as_ref()),
         }
     }

@@ -42,8 +42,10 @@ impl Rotary {
 pub enum RotaryStyle {
     /// Whole heads.
     Whole,
-    /// The first dimensions, sliced off before and joined after (Phi, StableLM, GPT-NeoX).
+    /// The first dimensions, sliced off before and joined after (Phi, StableLM).
     Sliced,
+    /// As [`RotaryStyle::Sliced`], but what was turned goes as soon as it is joined (GPT-NeoX).
+    Rejoined,
     /// The first dimensions, sliced and joined inside, even where all of them turn (Phi-3).
     Joined,
     /// Whole heads in fp32, cast back (OLMo 2).
@@ -92,6 +94,15 @@ pub fn apply_rotary(
             let query = cx.cat(&[&query_turned, &query_pass], -1);
             let key = cx.cat(&[&key_turned, &key_pass], -1);
             (query, key, vec![query_turned, query_pass, key_turned, key_pass])
+        }
+        RotaryStyle::Rejoined => {
+            let (mut query_turned, query_pass) = (cx.narrow(query, -1, 0, dim), pass(query));
+            let (mut key_turned, key_pass) = (cx.narrow(key, -1, 0, dim), pass(key));
+            query_turned = rotate(cx, &query_turned, &cos, &sin);
+            key_turned = rotate(cx, &key_turned, &cos, &sin);
+            query_turned = cx.cat(&[&query_turned, &query_pass], -1);
+            key_turned = cx.cat(&[&key_turned, &key_pass], -1);
+            (query_turned, key_turned, Vec::new())
         }
         RotaryStyle::Joined => {
             let (query_turn, query_pass) = (cx.narrow(query, -1, 0, dim), pass(query));

@@ -4,7 +4,7 @@ use crate::arch::Decoder;
 use crate::dtype::DType;
 use crate::ghost::{Context, Phase, Tensor};
 use crate::job::Precision;
-use crate::model::Model;
+use crate::model::{Model, ModelType};
 use crate::nn::{Builder, Device, Leaf, Linear, Module, Part, Quantization, Quantizer, Weight};
 
 /// How the linear layers of a job's base model are quantised; `None`: they are not.
@@ -25,7 +25,7 @@ pub(super) fn load(cx: &Context, model: &Model, dtype: DType, quantization: Opti
     let mut decoder = Decoder::new(&Builder { cx, dtype, device: Device::Meta }, model);
     let mut quantizer = Quantizer::new(cx, quantization, dtype);
     decoder.leaves(&mut |leaf| match leaf {
-        Leaf::Linear(linear) if is_quantized(linear) => quantizer.quantize(linear),
+        Leaf::Linear(linear) if is_quantized(model.model_type, linear) => quantizer.quantize(linear),
         _ => {}
     });
     materialise(cx, &mut decoder);
@@ -33,9 +33,10 @@ pub(super) fn load(cx: &Context, model: &Model, dtype: DType, quantization: Opti
     decoder
 }
 
-/// Every `nn.Linear` but the head; `Conv1D` is another class.
-fn is_quantized(linear: &Linear) -> bool {
-    linear.part != Part::Head && !linear.conv1d
+/// Every `nn.Linear` but the head. `Conv1D` is another class, and so is Falcon's linear layer, which transformers 5.17
+/// leaves as it is (`type(module) is nn.Linear`, `integrations/bitsandbytes.py`).
+fn is_quantized(model_type: ModelType, linear: &Linear) -> bool {
+    linear.part != Part::Head && !linear.conv1d && model_type != ModelType::Falcon
 }
 
 /// What was not quantised comes to the GPU, the head last. A tied head gets a weight of its own, which goes when it is

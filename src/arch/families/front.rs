@@ -7,9 +7,10 @@ use crate::ghost::{Context, Tensor};
 use crate::nn::Module;
 
 /// What a forward pass starts from.
+#[derive(Clone, Copy)]
 pub(in crate::arch) struct Input<'a> {
-    /// The embedded tokens, `[batch, length, width]`.
-    pub(in crate::arch) embeds: &'a Tensor,
+    /// The type of the embedded tokens.
+    pub(in crate::arch) dtype: DType,
     /// Sequences.
     pub(in crate::arch) batch: u64,
     /// Tokens of each.
@@ -36,6 +37,13 @@ pub(in crate::arch) struct Entered {
     pub(in crate::arch) locals: Vec<Tensor>,
 }
 
+impl Entered {
+    /// Hidden states and nothing beside them.
+    pub(in crate::arch) fn new(hidden: Tensor) -> Self {
+        Self { hidden, positions: None, mask: None, sliding_mask: None, alibi: None, locals: Vec::new() }
+    }
+}
+
 impl Input<'_> {
     /// `torch.arange(length) + past`, as `[1, length]`.
     pub(in crate::arch) fn positions(&self, cx: &Context) -> Tensor {
@@ -49,7 +57,12 @@ impl Input<'_> {
         positions: Option<&Tensor>,
         padding: Option<&Tensor>,
     ) -> Option<Tensor> {
-        self.request(positions, padding, self.embeds.dtype()).make(cx)
+        self.request(positions, padding, self.dtype).make(cx)
+    }
+
+    /// `create_causal_mask(allow_is_causal_skip=False)`
+    pub(in crate::arch) fn unskipped_mask(&self, cx: &Context) -> Tensor {
+        self.request(None, self.run.attention_mask, self.dtype).make_always(cx)
     }
 
     /// `create_sliding_window_causal_mask`
@@ -59,7 +72,7 @@ impl Input<'_> {
         positions: &Tensor,
         window: Option<u64>,
     ) -> Option<Tensor> {
-        let request = self.request(Some(positions), self.run.attention_mask, self.embeds.dtype());
+        let request = self.request(Some(positions), self.run.attention_mask, self.dtype);
         let held = self.run.cache.map_or(0, |cache| cache.held_length(window));
         MaskRequest { sliding_window: window, keys: held + self.length, ..request }.make(cx)
     }
@@ -80,8 +93,8 @@ impl Input<'_> {
 
 /// What comes before a model's layers.
 pub(in crate::arch) trait Front: Module {
-    /// From embedded tokens to the first layer's input.
-    fn enter(&self, cx: &Context, input: &Input<'_>) -> Entered;
+    /// From embedded tokens, `[batch, length, width]`, to the first layer's input.
+    fn enter(&self, cx: &Context, embeds: Tensor, input: &Input<'_>) -> Entered;
 
     /// What follows the last norm.
     fn leave(&self, _cx: &Context, hidden: Tensor) -> Tensor {

@@ -1,10 +1,11 @@
 //! GPT-2 (`modeling_gpt2.py`).
 
+use super::attend::{Attended, sdpa};
 use super::front::{Entered, Front, Input};
-use super::sdpa::sdpa;
 use crate::arch::attention::Attend;
 use crate::arch::cache::KvCache;
 use crate::arch::layer::Layer;
+use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 use crate::job::AttnImplementation;
 use crate::model::{Activation, Model};
@@ -24,20 +25,13 @@ impl Positions {
 }
 
 impl Front for Positions {
-    fn enter(&self, cx: &Context, input: &Input<'_>) -> Entered {
+    fn enter(&self, cx: &Context, embeds: Tensor, input: &Input<'_>) -> Entered {
         let positions = input.positions(cx);
         let position_embeds = self.wpe.forward(cx, &positions);
-        let hidden = cx.add(input.embeds, &position_embeds);
+        let hidden = cx.add(&embeds, &position_embeds);
         let mask = input.mask(cx, Some(&positions), input.run.attention_mask);
         let hidden = cx.dropout(hidden, self.dropout);
-        Entered {
-            hidden,
-            positions: Some(positions),
-            mask,
-            sliding_mask: None,
-            alibi: None,
-            locals: vec![position_embeds],
-        }
+        Entered { positions: Some(positions), mask, locals: vec![embeds, position_embeds], ..Entered::new(hidden) }
     }
 }
 
@@ -70,7 +64,7 @@ impl Block {
 impl Layer for Block {
     fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
         let mut states = self.ln_1.forward(cx, hidden);
-        let attn_output = self.attn.forward(cx, &states, attend, cache);
+        let (attn_output, _weights) = self.attn.forward(cx, &states, attend, cache);
         states = cx.add(&attn_output, hidden);
         let residual = states.clone();
         states = self.ln_2.forward(cx, &states);
@@ -114,7 +108,7 @@ impl Attention {
         }
     }
 
-    fn forward(&self, cx: &Context, x: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
+    fn forward(&self, cx: &Context, x: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
         let [batch, length, width] = [x.dim(0), x.dim(1), x.dim(2)];
         let heads =
             |flat: &Tensor| cx.transpose(cx.reshape(flat, &[batch, length, self.num_heads, self.head_dim]), 1, 2);
@@ -125,29 +119,23 @@ impl Attention {
         if let Some((cache, layer)) = cache {
             (key, value) = cache.update(cx, layer, key, value);
         }
-        let mut out = match attend.implementation {
-            AttnImplementation::Eager => self.eager(cx, &query, &key, &value, attend.full.mask.as_ref()),
-            _ => (sdpa(cx, &query, &key, &value, attend.full.mask.as_ref(), self.attn_dropout), None),
+        let (mut out, weights) = match attend.implementation {
+            AttnImplementation::Eager => self.eager(cx, [&query, &key, &value], attend.full.mask.as_ref()),
+            _ => (sdpa(cx, [&query, &key, &value], attend.full.mask.as_ref(), self.attn_dropout), None),
         };
-        out.0 = cx.contiguous(cx.reshape(out.0, &[batch, length, width]));
-        out.0 = self.c_proj.forward(cx, &out.0);
-        cx.dropout(&out.0, self.resid_dropout)
+        out = cx.contiguous(cx.reshape(&out, &[batch, length, width]));
+        out = self.c_proj.forward(cx, &out);
+        out = cx.dropout(&out, self.resid_dropout);
+        (out, weights)
     }
 
-    /// `eager_attention_forward`: the output and the weights, which the caller has a name for.
-    fn eager(
-        &self,
-        cx: &Context,
-        query: &Tensor,
-        key: &Tensor,
-        value: &Tensor,
-        mask: Option<&Tensor>,
-    ) -> (Tensor, Option<Tensor>) {
+    /// `eager_attention_forward`
+    fn eager(&self, cx: &Context, [query, key, value]: [&Tensor; 3], mask: Option<&Tensor>) -> Attended {
         let mut weights = cx.mul_scalar(cx.matmul(query, cx.transpose(key, -1, -2)), 1.0);
         if let Some(mask) = mask {
             weights = cx.add(&weights, mask);
         }
-        let dtype = if cx.autocast_dtype().is_some() { crate::DType::F32 } else { weights.dtype() };
+        let dtype = if cx.autocast_dtype().is_some() { DType::F32 } else { weights.dtype() };
         weights = cx.softmax(&weights, dtype);
         weights = cx.cast(&weights, value.dtype());
         weights = cx.dropout(&weights, self.attn_dropout);

@@ -31,14 +31,14 @@ impl Spans {
 }
 
 impl Front for Spans {
-    fn enter(&self, cx: &Context, input: &Input<'_>) -> Entered {
-        let hidden = if self.multiplier { cx.mul_scalar(input.embeds, 1.0) } else { input.embeds.clone() };
+    fn enter(&self, cx: &Context, embeds: Tensor, input: &Input<'_>) -> Entered {
+        // Granite gives the product the name of what was multiplied
+        let embeds = if self.multiplier { cx.mul_scalar(embeds, 1.0) } else { embeds };
         let positions = input.positions(cx);
         let mask = if self.full { input.mask(cx, Some(&positions), input.run.attention_mask) } else { None };
         let sliding_mask = if self.sliding { input.sliding_mask(cx, &positions, self.sliding_window) } else { None };
-        let locals: Vec<Tensor> = vec![hidden.clone()];
-        let hidden = cx.dropout(hidden, self.dropout);
-        Entered { hidden, positions: Some(positions), mask, sliding_mask, alibi: None, locals }
+        let hidden = cx.dropout(&embeds, self.dropout);
+        Entered { positions: Some(positions), mask, sliding_mask, locals: vec![embeds], ..Entered::new(hidden) }
     }
 }
 

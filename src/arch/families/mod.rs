@@ -1,9 +1,14 @@
 //! Families whose layers are arranged in their own way, each as its `transformers` module computes it.
 
+mod alibi;
+mod attend;
+mod bloom;
+mod falcon;
 mod front;
 mod gpt2;
+mod gpt_neox;
 mod llama;
-mod sdpa;
+mod opt;
 
 use std::rc::Rc;
 
@@ -17,6 +22,10 @@ use crate::nn::Builder;
 pub(super) fn front(builder: &Builder<'_>, model: &Model) -> Box<dyn Front> {
     match model.model_type {
         ModelType::Gpt2 => Box::new(gpt2::Positions::new(builder, model)),
+        ModelType::GptNeox => Box::new(gpt_neox::EmbedDropout::new(model)),
+        ModelType::Bloom => Box::new(bloom::EmbedNorm::new(builder, model)),
+        ModelType::Falcon => Box::new(falcon::Masks::new(model)),
+        ModelType::Opt => Box::new(opt::Positions::new(builder, model)),
         _ => Box::new(llama::Spans::new(model)),
     }
 }
@@ -25,6 +34,10 @@ pub(super) fn front(builder: &Builder<'_>, model: &Model) -> Box<dyn Front> {
 pub(super) fn layer(builder: &Builder<'_>, model: &Model, index: usize) -> Rc<dyn Layer> {
     match model.model_type {
         ModelType::Gpt2 => Rc::new(gpt2::Block::new(builder, model)),
+        ModelType::GptNeox => Rc::new(gpt_neox::Layer::new(builder, model)),
+        ModelType::Bloom => Rc::new(bloom::Block::new(builder, model)),
+        ModelType::Falcon => Rc::new(falcon::DecoderLayer::new(builder, model)),
+        ModelType::Opt => Rc::new(opt::DecoderLayer::new(builder, model)),
         _ => Rc::new(DecoderLayer::new(builder, model, index)),
     }
 }

@@ -72,6 +72,50 @@ impl Context {
         out
     }
 
+    /// `a += b`
+    pub fn add_in_place(&self, a: Tensor, b: &Tensor) -> Tensor {
+        let node = self.record(&[&a, b], &[]);
+        let mut out = self.alias(Kernel::Add, &a, *a.layout());
+        if let Some(mut node) = node {
+            node.expecting(&[&a, b], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], |_, incoming| {
+                let grad = |i| incoming.needs(i).then(|| incoming.grad.clone());
+                smallvec![grad(0), grad(1)]
+            });
+        }
+        out
+    }
+
+    /// `a *= factor`
+    pub fn scaled_in_place(&self, a: Tensor, factor: f64) -> Tensor {
+        let node = self.record(&[&a], &[]);
+        let mut out = self.alias(Kernel::MulScalar(factor), &a, *a.layout());
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                smallvec![Some(cx.like(Kernel::MulScalar(factor), incoming.grad))]
+            });
+        }
+        out
+    }
+
+    /// A `torch.autograd.Function` that saves its input and computes its gradient from it.
+    pub fn custom_function(
+        &self,
+        a: impl Borrow<Tensor>,
+        forward: impl FnOnce(&Self, &Tensor) -> Tensor,
+        backward: impl FnOnce(&Self, &Tensor, &Tensor) -> Tensor + 'static,
+    ) -> Tensor {
+        let a = a.borrow();
+        let node = self.record(&[a], &[Some(a)]);
+        let mut out = self.no_grad(|| forward(self, a));
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                smallvec![Some(backward(cx, incoming.grad, incoming.saved(0)))]
+            });
+        }
+        out
+    }
+
     /// `a + number`.
     pub fn add_scalar(&self, a: impl Borrow<Tensor>) -> Tensor {
         self.unary(a.borrow(), "add_scalar", Reads::Nothing, |_, incoming| incoming.grad.clone())
@@ -154,6 +198,15 @@ impl Context {
     /// `cos`, `sin` and other functions outside the tape.
     pub fn untracked(&self, name: &'static str, a: impl Borrow<Tensor>) -> Tensor {
         self.like(Kernel::Unary(name), a.borrow())
+    }
+
+    /// `a.cumsum(-1)` outside the tape: a scan of the whole where there is one row (`ScanUtils.cuh`).
+    pub fn cumsum(&self, a: &Tensor) -> Tensor {
+        let out = self.like(Kernel::Unary("cumsum"), a);
+        if a.layout().numel() == a.dim(-1) {
+            drop(self.scan_scratch(a.dim(-1), a.dtype().bytes()));
+        }
+        out
     }
 
     /// `a.to(dtype)`; the same tensor where it has that type already.

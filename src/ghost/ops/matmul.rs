@@ -48,19 +48,20 @@ impl Context {
         };
         let inner = x.dim(-1);
         let rows = x.layout().numel() / inner.max(1);
-        let out_features = weight.dim(if transposed { 0 } else { 1 });
-        let mut dims = *x.layout();
-        dims = dims.narrow(-1, out_features);
+        // the transposed weight is a node of its own, made before the rows are merged, or with a bias after
+        let view = |weight: &Tensor| if transposed { self.transpose(weight, 0, 1) } else { weight.clone() };
+        let before = bias.is_none().then(|| view(weight));
         // rows that no view can merge are copied first
         let flat = self.reshape(x, &[rows, inner]);
+        let weight = &before.unwrap_or_else(|| view(weight));
+        let out_features = weight.dim(1);
         let inputs: &[&Tensor] = match bias {
             Some(bias) => &[bias, &flat, weight],
             None => &[&flat, weight],
         };
         let node =
             self.record(inputs, &[weight.requires_grad().then_some(&flat), flat.requires_grad().then_some(weight)]);
-        let forward = if transposed { B_TRANSPOSED } else { PLAIN };
-        let mut out = self.product(forward, &flat, weight, &[rows, out_features]);
+        let mut out = self.product(PLAIN, &flat, weight, &[rows, out_features]);
         if bias.is_some() {
             self.touch_cublaslt();
         }
@@ -75,19 +76,16 @@ impl Context {
                     incoming.needs(first + 1).then(|| {
                         let x = incoming.saved(0);
                         if transposed {
-                            // the transpose of a product, hence a view
+                            // computed as what it is the transpose of, so that the weight's gradient comes out contiguous
                             let product = cx.product(A_TRANSPOSED, grad, x, &[out_features, inner]);
-                            cx.alias(Kernel::View, &product, *product.layout())
+                            cx.alias(Kernel::Transpose(0, 1), &product, product.layout().transpose(0, 1))
                         } else {
                             cx.product(A_TRANSPOSED, x, grad, &[inner, out_features])
                         }
                     })
                 };
                 let of_x = |cx: &Self| {
-                    incoming.needs(first).then(|| {
-                        let kernel = if transposed { PLAIN } else { B_TRANSPOSED };
-                        cx.product(kernel, grad, incoming.saved(1), &[rows, inner])
-                    })
+                    incoming.needs(first).then(|| cx.product(B_TRANSPOSED, grad, incoming.saved(1), &[rows, inner]))
                 };
                 if first == 0 {
                     let weight = of_weight(cx);
@@ -98,6 +96,7 @@ impl Context {
                 }
             });
         }
+        let dims = x.layout().narrow(-1, out_features);
         let dims = dims.dims();
         if dims.len() == 2 { out } else { self.reshape(out, dims) }
     }
@@ -116,17 +115,32 @@ impl Context {
             None => (a, b),
         };
         let (rows, inner, columns) = (a.dim(-2), a.dim(-1), b.dim(-1));
-        let mut dims = a.layout().narrow(-1, columns);
-        dims = dims.narrow(-2, rows);
-        let batch = a.layout().numel() / (rows * inner).max(1);
-        let a3 = self.reshape(a, &[batch, rows, inner]);
-        let b3 = self.reshape(b, &[batch, inner, columns]);
-        self.reshape(self.bmm(a3, b3), dims.dims())
+        let lead = |t: &Tensor| t.layout().narrow(-1, 1).narrow(-2, 1);
+        let shape = lead(a).broadcast(&lead(b));
+        let folded = |t: &Tensor, rows, columns| {
+            let whole = shape.narrow(-2, rows).narrow(-1, columns);
+            let dims = [shape.numel(), rows, columns];
+            if whole.dims() == t.dims() {
+                self.reshape(t, &dims)
+            } else {
+                self.reshape(self.expand(t, whole.dims()), &dims)
+            }
+        };
+        let (a3, b3) = (folded(a, rows, inner), folded(b, inner, columns));
+        self.reshape(self.bmm(a3, b3), shape.narrow(-2, rows).narrow(-1, columns).dims())
     }
 
     /// `torch.bmm(a, b)`
     pub fn bmm(&self, a: impl Borrow<Tensor>, b: impl Borrow<Tensor>) -> Tensor {
-        let (a, b) = (a.borrow(), b.borrow());
+        let (cast_a, cast_b);
+        let (a, b) = match self.autocast_dtype() {
+            Some(dtype) => {
+                cast_b = self.autocast_to(b.borrow(), dtype);
+                cast_a = self.autocast_to(a.borrow(), dtype);
+                (&cast_a, &cast_b)
+            }
+            None => (a.borrow(), b.borrow()),
+        };
         let node = self.record(&[a, b], &[b.requires_grad().then_some(a), a.requires_grad().then_some(b)]);
         let dims = [a.dim(0), a.dim(1), b.dim(2)];
         let mut out = self.product(PLAIN, a, b, &dims);
@@ -140,6 +154,38 @@ impl Context {
                 let of_a = incoming.needs(0).then(|| {
                     let b = incoming.saved(1);
                     cx.product(B_TRANSPOSED, grad, b, &[grad.dim(0), grad.dim(1), b.dim(1)])
+                });
+                smallvec![of_a, of_b]
+            });
+        }
+        out
+    }
+
+    /// `input.baddbmm(a, b, alpha=alpha)`, where `input` is broadcast and takes no gradient.
+    pub fn baddbmm(&self, input: &Tensor, a: &Tensor, b: &Tensor, alpha: f64) -> Tensor {
+        let (cast_input, cast_a, cast_b);
+        let (_input, a, b) = match self.autocast_dtype() {
+            Some(dtype) => {
+                cast_b = self.autocast_to(b, dtype);
+                cast_a = self.autocast_to(a, dtype);
+                cast_input = self.autocast_to(input, dtype);
+                (&cast_input, &cast_a, &cast_b)
+            }
+            None => (input, a, b),
+        };
+        let node = self.record(&[a, b], &[b.requires_grad().then_some(a), a.requires_grad().then_some(b)]);
+        let mut out = self.product(PLAIN, a, b, &[a.dim(0), a.dim(1), b.dim(2)]);
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let of_a = incoming.needs(0).then(|| {
+                    let b = incoming.saved(1);
+                    let product = cx.product(B_TRANSPOSED, grad, b, &[grad.dim(0), grad.dim(1), b.dim(1)]);
+                    cx.mul_scalar(product, alpha)
+                });
+                let of_b = incoming.needs(1).then(|| {
+                    let a = incoming.saved(0);
+                    cx.mul_scalar(cx.product(A_TRANSPOSED, a, grad, &[a.dim(0), a.dim(2), grad.dim(2)]), alpha)
                 });
                 smallvec![of_a, of_b]
             });

@@ -5,11 +5,18 @@ use std::borrow::Borrow;
 use smallvec::{SmallVec, smallvec};
 
 use crate::dtype::DType;
-use crate::ghost::context::Context;
+use crate::ghost::context::{Context, MULTIPROCESSORS};
 use crate::ghost::executor::Kernel;
 use crate::ghost::layout::Layout;
 use crate::ghost::tape::Grads;
 use crate::ghost::tensor::Tensor;
+
+/// Above so many rows, blocks of rows are summed apart (`layer_norm_kernel.cu`, torch 2.11).
+const MANY_ROWS: u64 = 64 * 1024;
+/// Columns and rows of a block, and how many blocks a grid has at most.
+const BLOCK_COLUMNS: u64 = 32;
+const BLOCK_ROWS: u64 = 32;
+const MOST_BLOCKS: u64 = 64 * 1024 / 2;
 
 impl Context {
     /// `layer_norm(x, weight, bias)`: saves its input, mean and reciprocal deviation (fp32, one a row).
@@ -24,30 +31,62 @@ impl Context {
         } else {
             (x, weight, bias)
         };
-        let kept = self.contiguous(x);
-        let x = &kept;
         let inputs: SmallVec<[&Tensor; 3]> = [Some(x), weight, bias].into_iter().flatten().collect();
         let node = self.record(&inputs, &[Some(x), weight, bias]);
         let rows = Layout::contiguous(x.layout().narrow(-1, 1).dims());
-        let mut out = self.launch(Kernel::LayerNorm, &inputs, *x.layout(), x.dtype());
+        // the kernel reads whole rows; a copy it needs for that is not what is saved
+        let copy = self.expect_contiguous(x);
+        let mut out = self.launch(Kernel::LayerNorm, &inputs, Layout::contiguous(x.dims()), x.dtype());
         let mean = self.launch(Kernel::LayerNorm, &[x], rows, DType::F32);
         let rstd = self.launch(Kernel::LayerNorm, &[x], rows, DType::F32);
+        drop(copy);
         if let Some(mut node) = node {
             node.save_output(self, &mean);
             node.save_output(self, &rstd);
             node.finish(self, &mut [&mut out], |cx, incoming| {
                 let (grad, x) = (incoming.grad, incoming.saved(0));
                 let kernel = Kernel::LayerNormBackward;
-                let mut grads: Grads =
-                    smallvec![incoming.needs(0).then(|| cx.launch(kernel("x"), &[grad, x], *x.layout(), x.dtype()))];
+                let _copies = [grad, x].map(|t| cx.expect_contiguous(t));
+                let of_x = || cx.launch(kernel("x"), &[grad, x], Layout::contiguous(x.dims()), x.dtype());
+                let mut grads: Grads = smallvec![incoming.needs(0).then(of_x)];
                 for (input, parameter) in incoming.saved[1..3].iter().flatten().enumerate() {
                     let gradient =
                         || cx.launch(kernel("parameter"), &[grad, x], *parameter.layout(), parameter.dtype());
                     grads.push(incoming.needs(input + 1).then(gradient));
                 }
+                cx.sum_row_blocks(&mut grads[1..], x.layout().numel() / x.dim(-1).max(1));
                 grads
             });
         }
         out
+    }
+
+    /// A contiguous copy outside the tape, where the tensor is not contiguous itself.
+    fn expect_contiguous(&self, x: &Tensor) -> Option<Tensor> {
+        let copy = || self.launch(Kernel::Copy, &[x], Layout::contiguous(x.dims()), x.dtype());
+        (!x.layout().is_contiguous()).then(copy)
+    }
+
+    /// Over many rows, parameters' gradients are summed in blocks of rows first (`LaunchGammaBetaBackwardCUDAKernel`); the
+    /// sums over blocks take the gradients' places.
+    fn sum_row_blocks(&self, grads: &mut [Option<Tensor>], rows: u64) {
+        let Some(width) = grads.iter().flatten().map(|grad| grad.dim(0)).next() else { return };
+        if rows <= MANY_ROWS || width / BLOCK_COLUMNS >= MULTIPROCESSORS / 2 {
+            return;
+        }
+        let blocks = (MOST_BLOCKS / width.div_ceil(BLOCK_COLUMNS)).min(rows.div_ceil(BLOCK_ROWS));
+        let partial = Layout::contiguous(&[blocks, width]);
+        let partials: SmallVec<[Option<Tensor>; 2]> = grads
+            .iter()
+            .map(|grad| {
+                let kernel = Kernel::LayerNormBackward("blocks");
+                grad.as_ref().map(|grad| self.launch(kernel, &[grad], partial, grad.dtype()))
+            })
+            .collect();
+        for (grad, partial) in grads.iter_mut().zip(&partials) {
+            if let (Some(grad), Some(partial)) = (grad, partial) {
+                *grad = self.sum_to(partial, grad.layout());
+            }
+        }
     }
 }

@@ -65,6 +65,33 @@ impl Context {
         })
     }
 
+    /// `a[..., [i], ...]`: a copy, and an index that is saved; backward adds into a zero tensor of the whole size, for which
+    /// indices are wrapped, scaled and sorted (`Indexing.cu`).
+    pub fn index_one(&self, a: impl Borrow<Tensor>, dim: isize, index: u64) -> Tensor {
+        let a = a.borrow();
+        let whole = *a.layout();
+        let one = || self.launch(Kernel::Scratch("index"), &[], Layout::contiguous(&[1]), DType::I64);
+        let indices = one();
+        let node = self.record(&[a], &[Some(&indices)]);
+        let kernel = Kernel::Narrow { dim, start: index };
+        let mut out = self.launch(kernel, &[a], Layout::contiguous(whole.narrow(dim, 1).dims()), a.dtype());
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let kernel = Kernel::SliceBackward { dim, start: index };
+                let out = cx.launch(kernel, &[grad], Layout::contiguous(whole.dims()), grad.dtype());
+                let one = || cx.scratch("index", DType::I64.bytes());
+                let wrapped = one();
+                let _linear = one();
+                drop(wrapped);
+                let _sorted = (one(), one(), one());
+                drop(cx.scratch("sort", 1));
+                smallvec![Some(out)]
+            });
+        }
+        out
+    }
+
     /// `a.unsqueeze(axis)`
     pub fn unsqueeze(&self, a: impl Borrow<Tensor>, axis: usize) -> Tensor {
         let a = a.borrow();

@@ -25,7 +25,7 @@ pub(super) fn falcon(name: &str, fields: Fields<'_>) -> Result<Model, ModelError
     if !new_decoder && multi_query {
         model.attention.num_kv_heads = 1;
     }
-    model.attention.projections = Projections::Fused;
+    model.attention.projections = if new_decoder { Projections::FusedGroups } else { Projections::Fused };
     model.attention.alibi = fields.boolean("alibi", false)?;
     if model.attention.alibi {
         model.attention.rotary_dim = None;

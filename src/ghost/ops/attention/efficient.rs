@@ -24,17 +24,24 @@ fn backward_block(width: u64, dtype: DType) -> (u64, u64) {
     }
 }
 
-/// Bytes one head's backward keeps gradients in before they are rounded to the output's type: the query's in blocks and,
-/// for heads too wide for the registers, the key's and the value's (`AttentionBackwardKernel::Params::workspace_size`).
-fn backward_workspace(queries: u64, keys: u64, width: u64, dtype: DType) -> u64 {
+/// Key rows that gradients of wide heads are kept for at a time, and how many heads' splits are made at most.
+const KEY_BLOCK: u64 = 64;
+const MOST_SPLITS: u64 = 200;
+
+/// Bytes backward keeps gradients in before they are rounded to the output's type: the query's in blocks and, for heads
+/// too wide for the registers, a block of the key's and the value's for every part the keys are split into
+/// (`AttentionBackwardKernel::Params::workspace_size`).
+fn backward_workspace(heads: u64, queries: u64, keys: u64, width: u64, dtype: DType) -> u64 {
     let (rows, columns) = backward_block(width, dtype);
-    let query = queries.div_ceil(rows) * width.div_ceil(columns) * (BLOCK_HEADER + rows * columns * DType::F32.bytes());
+    let fp32 = DType::F32.bytes();
+    let query = queries.div_ceil(rows) * width.div_ceil(columns) * (BLOCK_HEADER + rows * columns * fp32);
     let key_and_value = if width > 128 && dtype != DType::F32 {
-        2 * keys.next_multiple_of(columns) * width.next_multiple_of(rows) * DType::F32.bytes()
+        let splits = keys.div_ceil(KEY_BLOCK).min(MOST_SPLITS / heads.max(1)).max(1);
+        2 * splits * KEY_BLOCK * width.next_multiple_of(rows) * fp32
     } else {
         0
     };
-    query + key_and_value
+    heads * (query + key_and_value)
 }
 
 impl Context {
@@ -106,7 +113,8 @@ impl Context {
                 } else {
                     cx.launch(kernel("delta"), &saved, delta_layout, DType::F32)
                 };
-                let bytes = batch * heads * backward_workspace(length, saved[1].dim(2), saved[0].dim(3), dtype);
+                let keys = saved[1].dim(2);
+                let bytes = backward_workspace(batch * heads, length, keys, saved[0].dim(3), dtype);
                 let _workspace = cx.scratch("query gradient", bytes);
                 drop(delta);
                 smallvec![Some(dq), Some(dk), Some(dv)]

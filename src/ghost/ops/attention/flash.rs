@@ -17,7 +17,7 @@ const SPLIT_ROW_BLOCK: u64 = 64;
 
 /// Head widths are rounded up for the kernels' fp32 buffers.
 fn rounded_width(width: u64) -> u64 {
-    if width <= 192 { width.next_multiple_of(32) } else { 256 }
+    width.next_multiple_of(if width <= 128 { 32 } else { 64 })
 }
 
 /// Into how many parts keys are split so that small batches keep the device busy (`num_splits_heuristic`).
@@ -44,7 +44,44 @@ fn key_splits(row_blocks: u64, keys: u64, width: u64) -> u64 {
     candidates().find(|&n| efficiency(n) >= 0.85 * best).unwrap_or(1)
 }
 
+/// Head widths are padded to a multiple of this before the kernel (`pad_last_dim`).
+const ALIGN_WIDTH: u64 = 8;
+
 impl Context {
+    /// Flash attention of heads of any width up to 256.
+    pub(super) fn padded_flash_attention(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        options: AttentionOptions,
+    ) -> Tensor {
+        let width = query.dim(-1);
+        if width.is_multiple_of(ALIGN_WIDTH) {
+            return self.flash_attention(query, key, value, options);
+        }
+        let padded = width.next_multiple_of(ALIGN_WIDTH);
+        let [query, key, value] = [query, key, value].map(|t| self.pad_last(t, padded));
+        let out = self.flash_attention(&query, &key, &value, options);
+        self.narrow(out, -1, 0, width)
+    }
+
+    /// `pad(x, (0, width - x.shape[-1]))`; backward copies what was there.
+    fn pad_last(&self, x: &Tensor, width: u64) -> Tensor {
+        let node = self.record(&[x], &[]);
+        let own = x.dim(-1);
+        let padded = Layout::contiguous(x.layout().narrow(-1, width).dims());
+        let mut out = self.launch(Kernel::Copy, &[x], padded, x.dtype());
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let kept = incoming.grad.layout().narrow(-1, own);
+                let layout = Layout::elementwise(&[&kept]);
+                smallvec![Some(cx.launch(Kernel::Copy, &[incoming.grad], layout, incoming.grad.dtype()))]
+            });
+        }
+        out
+    }
+
     /// Saves query, key, value, the output and a number a row; backward sums the query's gradient in fp32 and, for grouped
     /// heads, keeps key and value gradients of every query head until they are summed.
     pub(super) fn flash_attention(

@@ -18,17 +18,24 @@ impl Context {
         bias: Option<Tensor>,
         options: AttentionOptions,
     ) -> Tensor {
-        let query = self.mul_scalar(query, 1.0);
+        // half types are multiplied in fp32
+        let dtype = query.dtype();
+        let exact =
+            |x: &Tensor| self.cast(x, if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype });
+        let (query_exact, key, value) = (exact(query), exact(key), exact(value));
+        let query = self.mul_scalar(&query_exact, 1.0);
         let _bias = if options.causal { Some(self.causal_bias(query.dim(2), key.dim(2), query.dtype())) } else { bias };
-        let groups = query.dim(1) / key.dim(1);
-        let key = self.repeat_heads(key, groups);
-        let value = self.repeat_heads(value, groups);
+        let groups = if options.grouped { query.dim(1) / key.dim(1) } else { 1 };
+        let key = self.repeat_heads(&key, groups);
+        let value = self.repeat_heads(&value, groups);
         let probabilities = {
             let scaled = self.mul_scalar(self.transpose(&key, -2, -1), 1.0);
             // the mask is added in place
             self.safe_softmax(self.matmul(&query, scaled))
         };
-        self.matmul(probabilities, &value)
+        // they are returned too, and let go of
+        let _probabilities = self.cast(&probabilities, dtype);
+        self.cast(self.matmul(&probabilities, &value), dtype)
     }
 
     /// `ones(rows, columns).tril()` as an additive mask.
@@ -48,7 +55,7 @@ impl Context {
         }
         let [batch, heads, length, width] = [x.dim(0), x.dim(1), x.dim(2), x.dim(3)];
         let expanded = self.expand(self.unsqueeze(x, 2), &[batch, heads, groups, length, width]);
-        self.reshape(expanded, &[batch, heads * groups, length, width])
+        self.reshape(self.copy(&expanded), &[batch, heads * groups, length, width])
     }
 
     /// `_safe_softmax`: rows that are wholly masked give zeros; finding them takes a byte an element.

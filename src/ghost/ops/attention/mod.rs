@@ -33,11 +33,17 @@ pub struct AttentionOptions {
 
 impl AttentionKernel {
     /// The kernel `torch.nn.functional.scaled_dot_product_attention` takes (`sdp_utils.cpp`, torch 2.11).
-    pub fn choose(query: &Tensor, mask: Option<&Tensor>, options: AttentionOptions) -> Self {
+    pub fn choose(query: &Tensor, key: &Tensor, mask: Option<&Tensor>, options: AttentionOptions) -> Self {
+        // the fused kernels broadcast no heads
+        if !options.grouped && query.dim(1) != key.dim(1) {
+            return Self::Math;
+        }
         let half = matches!(query.dtype(), DType::F16 | DType::BF16);
+        // 16 bytes at a time
+        let aligned = (query.dim(-1) * query.dtype().bytes()).is_multiple_of(16);
         if half && mask.is_none() && query.dim(-1) <= 256 {
             Self::Flash
-        } else if !options.grouped {
+        } else if !options.grouped && aligned {
             Self::Efficient
         } else {
             Self::Math
@@ -55,23 +61,25 @@ impl Context {
         mask: Option<&Tensor>,
         options: AttentionOptions,
     ) -> Tensor {
-        let (cast_q, cast_k, cast_v);
-        let (query, key, value) = match self.autocast_dtype() {
+        let (cast_q, cast_k, cast_v, cast_mask);
+        let (query, key, value, mask) = match self.autocast_dtype() {
             Some(dtype) => {
                 // C++ evaluates the casts of a call's arguments from the last to the first
+                cast_mask = mask.map(|mask| self.autocast_to(mask, dtype));
                 cast_v = self.autocast_to(value, dtype);
                 cast_k = self.autocast_to(key, dtype);
                 cast_q = self.autocast_to(query, dtype);
-                (&cast_q, &cast_k, &cast_v)
+                (&cast_q, &cast_k, &cast_v, cast_mask.as_ref())
             }
-            None => (query, key, value),
+            None => (query, key, value, mask),
         };
-        let kernel = AttentionKernel::choose(query, mask, options);
+        let kernel = AttentionKernel::choose(query, key, mask, options);
         let bias = mask.map(|mask| self.attention_bias(mask, query.dtype(), kernel == AttentionKernel::Efficient));
         match kernel {
-            AttentionKernel::Flash => self.flash_attention(query, key, value, options),
+            AttentionKernel::Flash => self.padded_flash_attention(query, key, value, options),
             AttentionKernel::Efficient => self.efficient_attention(query, key, value, bias.as_ref()),
-            AttentionKernel::Math => self.math_attention(query, key, value, bias, options),
+            // autocast ends where it has cast the call's arguments
+            AttentionKernel::Math => self.with_autocast_off(|| self.math_attention(query, key, value, bias, options)),
         }
     }
 }

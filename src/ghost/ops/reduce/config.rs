@@ -142,7 +142,7 @@ impl Reduction {
     fn output_vector(&self, reduced: usize) -> u64 {
         let mut vector = 4;
         let mut narrow = |n: u64| {
-            while n % vector != 0 {
+            while !n.is_multiple_of(vector) {
                 vector /= 2;
             }
         };
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn reductions_past_32_bits_are_halved() {
-        let from = Layout::contiguous(&[65_536, 16_384]);
+        let from = Layout::contiguous(&[65_537, 16_384]);
         let whole = Reduction::new(&from, &Layout::contiguous(&[16_384]), 2);
         assert!(!whole.fits_32_bits());
         assert!(whole.halves().iter().all(Reduction::fits_32_bits));

@@ -7,6 +7,7 @@ use std::borrow::Borrow;
 use smallvec::smallvec;
 
 use self::config::Reduction;
+use crate::dtype::DType;
 use crate::ghost::context::Context;
 use crate::ghost::executor::Kernel;
 use crate::ghost::layout::Layout;
@@ -51,6 +52,14 @@ impl Context {
                 smallvec![Some(cx.alias(Kernel::Expand, incoming.grad, incoming.grad.layout().expand(whole.dims())))]
             });
         }
+        out
+    }
+
+    /// `a.sum()` of booleans, outside the tape: they are summed as int64.
+    pub fn cast_sum(&self, a: &Tensor) -> Tensor {
+        let out = self.launch(Kernel::Sum, &[a], Layout::contiguous(&[]), DType::I64);
+        let whole = self.cast(a, DType::I64);
+        self.reduction_scratch(&whole, &out);
         out
     }
 
