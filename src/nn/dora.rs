@@ -71,10 +71,16 @@ fn lora_weight(cx: &Context, lora: &Lora) -> (Tensor, Vec<Tensor>) {
     (cx.transpose(weight, 0, 1), graph)
 }
 
-/// `linalg.norm(weight + scaling * update, dim=1)`, which reduces rows as a mean does.
+/// `linalg.norm(weight + scaling * update, dim=1).to(weight.dtype)`, which reduces rows as a mean does; autocast has it return
+/// fp32.
 fn row_norms(cx: &Context, weight: &Tensor, update: &Tensor) -> Tensor {
     let sum = cx.add(weight, cx.mul_scalar(update, 1.0));
-    let norms = cx.reshape(cx.mean_last(&sum), &[weight.dim(0)]);
+    let rows = weight.dim(0);
+    let norms = if cx.autocast_dtype().is_some() {
+        cx.launch(Kernel::Mean, &[&sum], Layout::contiguous(&[rows]), DType::F32)
+    } else {
+        cx.reshape(cx.mean_last(&sum), &[rows])
+    };
     cx.cast(norms, weight.dtype())
 }
 

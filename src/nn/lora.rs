@@ -60,12 +60,12 @@ impl Lora {
 
     /// `lora.Linear`: the input is cast under autocast too, and the sum is in the wider type.
     fn beside_dense(&self, cx: &Context, base: &Linear, x: &Tensor) -> Tensor {
-        let result = base.base(cx, x);
+        let mut result = base.base(cx, x);
         let result_dtype = result.dtype();
         let x = cx.cast(x, self.a.dtype());
-        let result = {
-            let update = self.update(cx, base, &x, &result);
-            cx.add(result, update)
+        result = match &self.magnitude {
+            Some(magnitude) => self.decomposed(cx, base, magnitude, &x, &result),
+            None => cx.add(&result, self.update(cx, &x)),
         };
         cx.cast(&result, result_dtype)
     }
@@ -76,29 +76,31 @@ impl Lora {
         if matches!(base.weight, Weight::FourBit(_)) {
             result = cx.copy(&result);
         }
+        let result_dtype = result.dtype();
         let converts = cx.autocast_dtype().is_none();
         let x = if converts { cx.cast(x, self.a.dtype()) } else { x.clone() };
-        let mut update = self.update(cx, base, &x, &result);
-        if self.magnitude.is_some() {
-            let result_dtype = result.dtype();
-            result = cx.add(&result, &update);
+        if let Some(magnitude) = &self.magnitude {
+            result = self.decomposed(cx, base, magnitude, &x, &result);
             return if converts { cx.cast(&result, result_dtype) } else { result };
         }
+        let mut update = self.update(cx, &x);
         if converts {
-            update = cx.cast(&update, result.dtype());
+            update = cx.cast(&update, result_dtype);
         }
         cx.add(&result, &update)
     }
 
-    /// `lora_B(lora_A(dropout(x))) * scaling`, or what DoRA makes of it.
-    fn update(&self, cx: &Context, base: &Linear, x: &Tensor, result: &Tensor) -> Tensor {
-        if let Some(magnitude) = &self.magnitude {
-            if self.dropout > 0.0 && cx.training() {
-                return dora::update(cx, base, self, magnitude, &cx.dropout(x, self.dropout), None);
-            }
-            return dora::update(cx, base, self, magnitude, x, Some(result));
-        }
+    /// `lora_B(lora_A(dropout(x))) * scaling`
+    fn update(&self, cx: &Context, x: &Tensor) -> Tensor {
         let low = cx.linear(cx.dropout(x, self.dropout), &self.a, None);
         cx.mul_scalar(cx.linear(low, &self.b, None), 1.0)
+    }
+
+    /// `DoraLinearVariant.forward`: the base layer runs again where dropout is in the way of its result.
+    fn decomposed(&self, cx: &Context, base: &Linear, magnitude: &Tensor, x: &Tensor, result: &Tensor) -> Tensor {
+        let x = cx.dropout(x, self.dropout);
+        let undropped = (self.dropout <= 0.0 || !cx.training()).then_some(result);
+        let update = dora::update(cx, base, self, magnitude, &x, undropped);
+        cx.add(result, &update)
     }
 }
