@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Entry::Charge { id, bytes, category } => {
                     sizes.insert(id, bytes);
                     total += bytes;
-                    println!("+\t{bytes}\t{total}\t{phase} {category:?}\t{id}");
+                    println!("+\t{bytes}\t{total}\t{phase} {category:?}\t{}", id);
                 }
                 Entry::Release { id } => {
                     let bytes = sizes[&id];

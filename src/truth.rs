@@ -3,14 +3,18 @@
 //! A row is one JSON object on a line, `{"id", "case", "measured"}`. The files under `tests/truth` hold them; the accuracy
 //! example and the tests hold estimates against them.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::ghost::Entry;
 use crate::job::{
     AttnImplementation, Head, Infer, Job, Lora, MixedPrecision, Optim, Peft, Precision, TargetModules, Train,
     VirtualTokens, Workload,
 };
 use crate::model::{self, Model};
+use crate::step::{self, Estimate};
 
 /// A measured case.
 #[derive(Clone, Debug, Deserialize)]
@@ -176,6 +180,91 @@ impl Row {
     /// The line is not a row.
     pub fn parse(line: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(line)
+    }
+
+    /// Reads a file's rows, one a line.
+    ///
+    /// # Errors
+    /// A line is not a row.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, serde_json::Error> {
+        text.lines().filter(|line| !line.trim().is_empty()).map(Self::parse).collect()
+    }
+
+    /// The estimate to hold against the measurement.
+    ///
+    /// # Errors
+    /// The model is not known, or the job is one that cannot be estimated.
+    pub fn estimate(&self) -> Result<Estimate, NotEstimable> {
+        let (model, job) = (self.case.model()?, self.case.job()?);
+        step::estimate(&model, &job).map_err(|e| NotEstimable(e.to_string()))
+    }
+
+    /// Every charge and release of the case's run: loading, the first step and a steady one.
+    ///
+    /// # Errors
+    /// As [`Row::estimate`].
+    pub fn record(&self) -> Result<Vec<Entry>, NotEstimable> {
+        let (model, job) = (self.case.model()?, self.case.job()?);
+        step::record(&model, &job).map_err(|e| NotEstimable(e.to_string()))
+    }
+}
+
+/// Signed relative errors of predictions, in percent.
+#[derive(Clone, Debug, Default)]
+pub struct Errors(Vec<f64>);
+
+impl Errors {
+    /// Adds a prediction's; returns it.
+    #[expect(clippy::cast_precision_loss, reason = "percents")]
+    pub fn add(&mut self, predicted: u64, measured: u64) -> f64 {
+        let error = match (predicted, measured) {
+            (0, 0) => 0.0,
+            _ => 100.0 * (predicted as f64 / measured as f64 - 1.0),
+        };
+        self.0.push(error);
+        error
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The size that `percent` of them do not exceed (nearest rank); zero where there are none.
+    pub fn percentile(&self, percent: usize) -> f64 {
+        let mut sizes: Vec<f64> = self.0.iter().map(|error| error.abs()).collect();
+        sizes.sort_by(f64::total_cmp);
+        let rank = (sizes.len() * percent).div_ceil(100).max(1);
+        sizes.get(rank - 1).copied().unwrap_or(0.0)
+    }
+
+    /// Their median size.
+    pub fn median(&self) -> f64 {
+        self.percentile(50)
+    }
+
+    /// The size of the worst.
+    pub fn worst(&self) -> f64 {
+        self.percentile(100)
+    }
+
+    /// The worst prediction of less than was measured, as a negative number; zero where there is none.
+    pub fn worst_under(&self) -> f64 {
+        self.0.iter().copied().fold(0.0, f64::min)
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "median {:.4} %, p95 {:.3} %, worst {:.3} %, worst under-estimate {:.3} % ({} cases)",
+            self.median(),
+            self.percentile(95),
+            self.worst(),
+            self.worst_under(),
+            self.count()
+        )
     }
 }
 

@@ -288,6 +288,14 @@ fn what_is_not_supported_yet_is_said_so() {
             "peft = { type = \"prefix_tuning\" }",
             "train.peft.type = \"prefix_tuning\": not supported yet; use \"lora\" or full fine-tuning",
         ),
+        (
+            "peft = { type = \"prompt_tuning\" }",
+            "train.peft.type = \"prompt_tuning\": not supported yet; use \"lora\" or full fine-tuning",
+        ),
+        (
+            "peft = { type = \"adapter\" }",
+            "train.peft.type = \"adapter\": not supported yet; use \"lora\" or full fine-tuning",
+        ),
         ("peft = { type = \"ia3\" }", "train.peft.type = \"ia3\": not supported yet; use \"lora\" or full fine-tuning"),
     ] {
         let text = format!("model = \"7b\"\n[train]\n{fields}");

@@ -1,0 +1,68 @@
+//! Parameter counts, held against counts made elsewhere.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::Value;
+use vramplan::model::{self, ModelType};
+use vramplan::step::count_parameters;
+
+/// A model of `truth/parameters.jsonl`: counted with transformers on the meta device, and where that is a plain count of
+/// the checkpoint's tensors, as published on the Hub.
+#[derive(Deserialize)]
+struct Counted {
+    id: String,
+    model_type: String,
+    config: Value,
+    params_unique: u64,
+    params_published: Option<u64>,
+}
+
+fn counted() -> impl Iterator<Item = Counted> {
+    include_str!("truth/parameters.jsonl").lines().map(|line| serde_json::from_str(line).expect("a counted model"))
+}
+
+#[test]
+fn every_card_has_as_many_parameters_as_it_says() {
+    for summary in model::cards() {
+        let card = model::card(&summary.name).expect(&summary.name);
+        let model = card.model().expect(&summary.name);
+        let count = count_parameters(&model, None).expect(&summary.name);
+        assert_eq!(count.total, card.parameters, "{}", summary.name);
+        assert_eq!(count.trainable, count.total, "{}", summary.name);
+        assert_eq!(count.named().iter().map(|(_, n)| n).sum::<u64>(), count.total, "{}", summary.name);
+    }
+}
+
+#[test]
+fn counts_equal_those_of_transformers() {
+    let mut types = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for row in counted() {
+        let model = model::from_config(&row.id, &row.config).expect(&row.id);
+        let count = count_parameters(&model, None).expect(&row.id).total;
+        if count != row.params_unique {
+            wrong.push(format!("{}: {count}, not {}", row.id, row.params_unique));
+        }
+        types.insert(row.model_type);
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let known: BTreeSet<String> = ModelType::ALL.iter().map(ToString::to_string).collect();
+    assert_eq!(types, known);
+}
+
+#[test]
+fn published_counts_are_met_exactly() {
+    let mut compared = 0;
+    for row in counted() {
+        let Some(published) = row.params_published else { continue };
+        let model = model::from_config(&row.id, &row.config).expect(&row.id);
+        let count = count_parameters(&model, None).expect(&row.id).total;
+        // some checkpoints hold a tied table twice
+        let width = model.embedding.projection_dim.unwrap_or(model.hidden_size);
+        let twice = count + u64::from(model.head.tied) * model.vocab_size * width;
+        assert!(published == count || published == twice, "{}: {count} or {twice}, published {published}", row.id);
+        compared += 1;
+    }
+    assert_eq!(compared, 95);
+}

@@ -1,0 +1,260 @@
+//! Every recorded case, held against what real PyTorch allocated.
+//!
+//! `truth/*.jsonl` hold the cases and their measurements (torch 2.11, transformers 5.17, peft 0.21, bitsandbytes 0.50).
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use vramplan::Bytes;
+use vramplan::ghost::{Phase, PhaseUse, Playback};
+use vramplan::step::{Estimate, count_parameters};
+use vramplan::truth::{Errors, NotEstimable, Row, StepBytes};
+use vramplan::units::MIB;
+
+/// What else lies in the folder.
+const OTHER_FILES: [&str; 2] = ["optimizer_events.jsonl", "parameters.jsonl"];
+
+/// The cases that cannot be estimated yet, with the reason that is given.
+const NOT_ESTIMATED: [(&str, &str); 27] = [
+    ("bert-base.cls-fp32-amp16.b16.s256", "unknown model_type `bert`"),
+    ("bert-base.cls-fp32.b32.s128", "unknown model_type `bert`"),
+    ("bert-base.cls-fp32.b8.s128", "unknown model_type `bert`"),
+    ("bert-base.cls-fp32.b8.s512", "unknown model_type `bert`"),
+    ("bert-base.cls-lora8.b16.s256", "unknown model_type `bert`"),
+    ("deepseek-v2-lite.full-bf16-gc.b1.s512", "unknown model_type `deepseek_v2`"),
+    ("deepseek-v2-lite.infer-bf16.b1.s2048", "unknown model_type `deepseek_v2`"),
+    ("llama2-7b.fsdp2x2-fp32-mp-gc.b1.s4096", "several GPUs"),
+    ("llama2-7b.fsdp2x64-fp32-mp-gc.b1.s4096", "several GPUs"),
+    ("llama2-7b.fsdp2x8-bf16-noreshard.b1.s4096", "several GPUs"),
+    ("llama2-7b.fsdp2x8-fp32-mp-gc.b1.s4096", "several GPUs"),
+    ("llama2-7b.fsdp2x8-fp32-mp.b1.s2048", "several GPUs"),
+    ("llama2-7b.prefix20.b1.s1024", "train.peft.type = \"prefix_tuning\": not supported yet"),
+    ("llama2-7b.prompt20.b1.s1024", "train.peft.type = \"prompt_tuning\": not supported yet"),
+    ("llama2-7b.tpx2-bf16-gc.b1.s2048", "several GPUs"),
+    ("llama2-7b.tpx4-bf16-gc.b1.s2048", "several GPUs"),
+    ("llama3-8b.fsdp2x8-fp32-mp-gc.b1.s8192", "several GPUs"),
+    ("mamba-130m.eager-full-fp32.b2.s256", "unknown model_type `mamba`"),
+    ("mixtral-8x7b.infer-bf16.b1.s2048", "unknown model_type `mixtral`"),
+    ("mixtral-8x7b.lora16att-bf16-gc.b1.s1024", "unknown model_type `mixtral`"),
+    ("qwen3-30b-a3b.lora16att-bf16-gc.b1.s1024", "unknown model_type `qwen3_moe`"),
+    ("t5-base.s2s-bf16-gc.b8.s512", "unknown model_type `t5`"),
+    ("t5-base.s2s-fp32.b4.s256", "unknown model_type `t5`"),
+    ("tinyllama-1.1b.fsdp2x4-bf16.b2.s1024", "several GPUs"),
+    ("tinyllama-1.1b.ia3.b2.s512", "train.peft.type = \"ia3\": not supported yet"),
+    ("tinyllama-1.1b.prefix20.b2.s512", "train.peft.type = \"prefix_tuning\": not supported yet"),
+    ("tinyllama-1.1b.prompt20.b2.s512", "train.peft.type = \"prompt_tuning\": not supported yet"),
+];
+
+struct Estimated {
+    row: Row,
+    estimate: Estimate,
+    /// Every phase as it was run: loading, the first step, a steady one.
+    phases: Vec<PhaseUse>,
+}
+
+type Outcome = Result<Estimated, (String, NotEstimable)>;
+
+static OUTCOMES: LazyLock<Vec<Outcome>> = LazyLock::new(|| {
+    let rows = rows();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let rows = std::iter::from_fn(|| rows.get(next.fetch_add(1, Ordering::Relaxed)));
+        rows.map(|row| run(row).map_err(|why| (row.id.clone(), why))).collect::<Vec<_>>()
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("an estimate does not panic")).collect()
+    })
+});
+
+fn rows() -> Vec<Row> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/truth");
+    let files = std::fs::read_dir(folder).expect("the folder of recorded cases").map(|file| file.expect("a file"));
+    let files = files.filter(|file| !OTHER_FILES.contains(&file.file_name().to_string_lossy().as_ref()));
+    files
+        .flat_map(|file| {
+            let text = std::fs::read_to_string(file.path()).expect("a readable file");
+            Row::parse_all(&text).unwrap_or_else(|e| panic!("{}: {e}", file.path().display()))
+        })
+        .collect()
+}
+
+fn run(row: &Row) -> Result<Estimated, NotEstimable> {
+    let estimate = row.estimate()?;
+    let phases = Playback::default().play(&row.record()?).phases().to_vec();
+    Ok(Estimated { row: row.clone(), estimate, phases })
+}
+
+fn estimated() -> impl Iterator<Item = &'static Estimated> {
+    OUTCOMES.iter().filter_map(|outcome| outcome.as_ref().ok())
+}
+
+/// Predictions of one kind of figure, and which of them are too far off.
+#[derive(Default)]
+struct Check {
+    errors: Errors,
+    offenders: Vec<(f64, String)>,
+}
+
+impl Check {
+    fn add(&mut self, id: &str, what: &str, predicted: u64, measured: u64, accepted: impl Fn(f64) -> bool) {
+        let error = self.errors.add(predicted, measured);
+        if !accepted(error) {
+            self.offenders.push((error, format!("{predicted:>15} {measured:>15} {error:>+10.4} %  {id} {what}")));
+        }
+    }
+
+    /// Fails with a table where anything is too far off.
+    #[track_caller]
+    fn finish(mut self) -> Errors {
+        self.offenders.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        let mut table = String::new();
+        for (_, line) in &self.offenders {
+            writeln!(table, "{line}").expect("memory");
+        }
+        assert!(
+            self.offenders.is_empty(),
+            "{} of {}: {}\n{:>15} {:>15} {:>12}  case\n{table}",
+            self.offenders.len(),
+            self.errors.count(),
+            self.errors,
+            "predicted",
+            "measured",
+            "error"
+        );
+        self.errors
+    }
+}
+
+/// Within 0.05 % or a mebibyte.
+fn is_held(predicted: u64, measured: u64) -> impl Fn(f64) -> bool {
+    move |error| error.abs() <= 0.05 || predicted.abs_diff(measured) <= MIB
+}
+
+#[test]
+fn nothing_falls_out_silently() {
+    assert!(OUTCOMES.len() >= 138, "{} cases", OUTCOMES.len());
+    let reasons = OUTCOMES.iter().filter_map(|outcome| outcome.as_ref().err());
+    let given: BTreeSet<(&str, &str)> = reasons
+        .map(|(id, why)| {
+            // what could be done instead is not part of the reason
+            (id.as_str(), why.0.split([';']).next().and_then(|why| why.split(": the nearest").next()).unwrap_or(""))
+        })
+        .collect();
+    let expected = BTreeSet::from(NOT_ESTIMATED);
+    let unexpected: Vec<_> = given.difference(&expected).collect();
+    let missing: Vec<_> = expected.difference(&given).collect();
+    assert!(unexpected.is_empty() && missing.is_empty(), "not estimated: {unexpected:#?}, estimated now: {missing:#?}");
+}
+
+#[test]
+fn what_is_held_between_steps_is_exact() {
+    let mut check = Check::default();
+    for Estimated { row, estimate, .. } in estimated() {
+        let (held, measured) = (&estimate.held, &row.measured);
+        let mut add = |what, predicted: Bytes, measured| {
+            check.add(&row.id, what, predicted.0, measured, is_held(predicted.0, measured));
+        };
+        add("loaded", held.weights + held.buffers, measured.loaded);
+        add("gradients", held.gradients, measured.held_grads);
+        add("optimizer", held.optimizer, measured.held_optimizer);
+    }
+    check.finish();
+}
+
+#[test]
+fn parameters_are_counted_exactly() {
+    for Estimated { row, estimate, .. } in estimated() {
+        let (id, counted) = (&row.id, &estimate.model);
+        assert_eq!(counted.trainable_parameters, row.measured.params_trainable, "{id}: trainable");
+        if matches!(row.case.weights.as_str(), "fp32" | "bf16" | "fp16") {
+            assert_eq!(counted.parameters, row.measured.params_total, "{id}: all");
+        } else {
+            // PyTorch counts the bytes of packed weights; the model's own count is held against others in `parameters`
+            let model = row.case.model().expect(id);
+            let own = count_parameters(&model, None).expect(id).total;
+            assert_eq!(counted.parameters, own + row.measured.params_trainable, "{id}: base and adapters");
+        }
+    }
+}
+
+#[test]
+fn peak_allocated_is_within_two_percent() {
+    let mut check = Check::default();
+    for Estimated { row, estimate, .. } in estimated() {
+        let predicted = estimate.peak.allocated_bytes.0;
+        check.add(&row.id, &estimate.peak.phase, predicted, row.measured.peak_allocated, |e| (-1.0..=2.0).contains(&e));
+    }
+    let errors = check.finish();
+    assert!(errors.median() <= 0.2 && errors.percentile(95) <= 1.0, "{errors}");
+}
+
+#[test]
+fn peak_reserved_is_within_eight_percent() {
+    let mut check = Check::default();
+    for Estimated { row, estimate, .. } in estimated() {
+        let predicted = estimate.peak.reserved_bytes.0;
+        check.add(&row.id, "", predicted, row.measured.peak_reserved, |e| e.abs() <= 8.0);
+    }
+    let errors = check.finish();
+    assert!(errors.median() <= 2.0, "{errors}");
+}
+
+/// The phases of the n-th step, of which the first begins after loading.
+fn step(phases: &[PhaseUse], n: usize) -> &[PhaseUse] {
+    let mut steps = phases.split_inclusive(|phase| phase.phase == Phase::Optimizer);
+    steps.nth(n).expect("two steps were recorded")
+}
+
+#[test]
+fn every_phase_of_a_step_is_within_one_percent() {
+    let mut check = Check::default();
+    for Estimated { row, phases, .. } in estimated() {
+        for (n, name, measured) in [(0, "first", row.measured.first), (1, "steady", row.measured.steady)] {
+            let Some(measured) = measured else { continue };
+            // of several micro-batches the last was measured
+            let last = |phase: Phase| step(phases, n).iter().rfind(|used| used.phase == phase);
+            let StepBytes { forward_end, forward_peak, backward_end, backward_peak, .. } = measured;
+            let StepBytes { clip_peak, optimizer_peak, step_end, .. } = measured;
+            for (phase, peak, end) in [
+                (Phase::Forward, forward_peak, Some(forward_end)),
+                (Phase::Backward, backward_peak, Some(backward_end)),
+                (Phase::Clip, clip_peak, None),
+                (Phase::Optimizer, optimizer_peak, Some(step_end)),
+            ] {
+                let Some(used) = last(phase) else {
+                    assert!(phase == Phase::Clip && row.case.clip <= 0.0, "{}: no {}", row.id, phase.name());
+                    continue;
+                };
+                let mut add = |what: &str, predicted, measured| {
+                    let what = format!("{name} {} {what}", phase.name());
+                    check.add(&row.id, &what, predicted, measured, |e| e.abs() <= 1.0);
+                };
+                add("peak", used.peak, peak);
+                if let Some(end) = end {
+                    add("end", used.end, end);
+                }
+            }
+        }
+    }
+    check.finish();
+}
+
+#[test]
+fn prefill_and_decoding_are_within_one_percent() {
+    let mut check = Check::default();
+    for Estimated { row, estimate, .. } in estimated() {
+        if row.case.task != "infer" {
+            continue;
+        }
+        for (name, measured) in [("prefill", row.measured.prefill_peak), ("decode", row.measured.decode_peak)] {
+            let phase = estimate.phases.iter().find(|phase| phase.name == name).expect(name);
+            check.add(&row.id, name, phase.peak_bytes.0, measured, |e| e.abs() <= 1.0);
+        }
+    }
+    check.finish();
+}
