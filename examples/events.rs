@@ -2,6 +2,7 @@
 //!
 //! usage: cargo run --example events -- ROWS.jsonl ID
 
+use std::collections::HashMap;
 use std::error::Error;
 
 use vramplan::ghost::Entry;
@@ -21,18 +22,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         let case = if row["case"].is_null() { row.clone() } else { row["case"].clone() };
         let case: Case = serde_json::from_value(case)?;
         let recorded = record(&case.model()?, &case.job()?)?;
-        let mut sizes = Vec::new();
+        let mut sizes = HashMap::new();
         let mut total = 0;
         let mut phase = "load";
         for entry in &recorded {
             match *entry {
-                Entry::Charge { bytes, category, .. } => {
-                    sizes.push(bytes);
+                Entry::Charge { id, bytes, category } => {
+                    sizes.insert(id, bytes);
                     total += bytes;
-                    println!("+\t{bytes}\t{total}\t{phase} {category:?}\t{}", sizes.len() - 1);
+                    println!("+\t{bytes}\t{total}\t{phase} {category:?}\t{}", id);
                 }
                 Entry::Release { id } => {
-                    let bytes = sizes[id as usize];
+                    let bytes = sizes[&id];
                     total -= bytes;
                     println!("-\t{bytes}\t{total}\t{phase}\t{id}");
                 }

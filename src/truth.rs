@@ -8,11 +8,11 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::ghost::Entry;
 use crate::job::{
     AttnImplementation, Head, Infer, Job, Lora, MixedPrecision, Optim, Peft, Precision, TargetModules, Train,
     VirtualTokens, Workload,
 };
-use crate::ghost::Entry;
 use crate::model::{self, Model};
 use crate::step::{self, Estimate};
 

@@ -47,7 +47,7 @@ fn errors_are_one_line_and_exit_code_2() {
         ),
         (
             &["estimate", "llama-2-7b", "--batch", "-1"],
-            "invalid value '-1' for '--per-device-train-batch-size <N>': invalid digit found in string",
+            "invalid value '-1' for '--per-device-train-batch-size <N>': give a whole number, such as 4",
         ),
         (
             &["estimate", "llama-2-7b", "--head", "mlm"],
@@ -60,7 +60,31 @@ fn errors_are_one_line_and_exit_code_2() {
         (&["estimate", "--job", "no/such.toml"], "no/such.toml: No such file or directory (os error 2)"),
         (&["params", "llama-2-7b", "--r", "0"], "train.peft.r = 0: give a number from 1 to 65536"),
         (&["models", "zzz"], "no known model's name or type contains `zzz`; `vramplan models` lists all"),
-        (&["frobnicate"], "unrecognized subcommand 'frobnicate'"),
+        (&["frobnicate"], "unrecognized subcommand 'frobnicate'; `--help` lists what there is"),
+        (&["estimate", "7b", "--bogus"], "unexpected argument '--bogus' found; `--help` lists what there is"),
+        (
+            &["estimate", "7b", "--precison", "fp16"],
+            "unexpected argument '--precison' found; tip: a similar argument exists: '--precision'",
+        ),
+        (
+            &["estimate", "7b", "--gradient-checkpointing", "true"],
+            "unexpected argument 'true' found; write it with =, as in --gradient-checkpointing=true",
+        ),
+        (
+            &["estimate", "7b", "--lora-dropout", "some"],
+            "invalid value 'some' for '--lora-dropout <P>': give a number, such as 0.5",
+        ),
+        (
+            &["estimate", "7b", "--seq", "99999999999999999999"],
+            "invalid value '99999999999999999999' for '--max-seq-length <N>': no job is that large",
+        ),
+        (
+            &["estimate", "7b", "--use-dora"],
+            "train.peft.use_dora = true: not supported yet; set use_dora = false for plain LoRA",
+        ),
+        (&["estimate", "--job", "/"], "/: Is a directory (os error 21); give a job file, TOML or JSON"),
+        (&["params"], "<MODEL> is missing; `--help` shows how to give it"),
+        (&["models", "llama", "gpt"], "more than one word to look for; give one, as in `vramplan models llama`"),
     ];
     for (arguments, line) in cases {
         vramplan(arguments).assert().code(2).stdout("").stderr(format!("error: {line}\n"));
@@ -149,20 +173,57 @@ fn parameters_are_counted_with_and_without_adapters() {
 }
 
 #[test]
+fn what_is_known_of_models_is_there_as_json() {
+    let list = json(&printed(&["models", "llama-2", "--json"]));
+    let models = list["models"].as_array().unwrap();
+    let listed = models.iter().find(|model| model["name"] == "llama-2-7b").unwrap();
+    let shown = json(&printed(&["models", "show", "meta-llama/Llama-2-7b-hf", "--json"]));
+    assert_eq!(*listed, shown);
+    assert_eq!((&shown["parameters"], &shown["hidden_size"]), (&6_738_415_616_u64.into(), &4096.into()));
+    assert!(shown["aliases"].as_array().unwrap().contains(&"llama2-7b".into()));
+    assert!(!shown["source"].as_str().unwrap().is_empty());
+}
+
+#[test]
+fn a_folder_with_a_cards_name_is_not_taken_for_the_card() {
+    let folder = tempfile::tempdir().unwrap();
+    let mine = folder.path().join("gpt2");
+    std::fs::create_dir(&mine).unwrap();
+    let config = r#"{"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 2, "vocab_size": 100}"#;
+    std::fs::write(mine.join("config.json"), config).unwrap();
+    let mut command = vramplan(&["models", "show", "gpt2", "--json"]);
+    let output = command.current_dir(folder.path()).assert().success().get_output().stdout.clone();
+    let shown = json(&String::from_utf8(output).unwrap());
+    assert_eq!((&shown["hidden_size"], &shown["source"]), (&64.into(), &"gpt2".into()));
+    assert_eq!(shown["aliases"], serde_json::json!([]));
+}
+
+#[test]
 fn models_are_listed_and_shown() {
     assert!(printed(&["models"]).contains("llama-2-7b"));
     assert!(printed(&["models", "LLAMA-2"]).contains("llama-2-7b"));
     let shown = printed(&["models", "show", "llama-2-7b"]);
     assert!(shown.contains("6,738,415,616 parameters") && shown.contains("intermediate_size"), "{shown}");
+    assert!(shown.contains("From: ") && shown.contains("Also called: meta-llama/Llama-2-7b-hf"), "{shown}");
 }
 
 #[test]
 fn nothing_is_coloured_or_wider_than_asked_for_in_a_pipe() {
-    let text = vramplan(&["estimate", "llama-2-7b", "--timeline"]).env("COLUMNS", "60").assert().success();
-    let text = String::from_utf8(text.get_output().stdout.clone()).unwrap();
-    assert!(!text.contains('\u{1b}'));
-    for line in text.lines().filter(|line| !line.starts_with("trainable params")) {
-        assert!(line.chars().count() <= 60, "{line}");
+    let commands: &[&[&str]] = &[
+        &["estimate", "gpt2", "--timeline", "--method", "both"],
+        &["estimate", "gpt2", "--method", "formula"],
+        &["models"],
+        &["params", "gpt2"],
+    ];
+    for (columns, width) in [("40", 40), ("60", 60), ("100", 100)] {
+        for command in commands {
+            let text = vramplan(command).env("COLUMNS", columns).assert().success();
+            let text = String::from_utf8(text.get_output().stdout.clone()).unwrap();
+            assert!(!text.contains('\u{1b}'));
+            for line in text.lines().filter(|line| !line.starts_with("trainable params")) {
+                assert!(line.chars().count() <= width, "{line}");
+            }
+        }
     }
 }
 

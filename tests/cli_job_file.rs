@@ -67,7 +67,8 @@ fn everything() -> Train {
 fn every_field_of_a_training_job_is_read() {
     let job: Job = EVERYTHING.parse().unwrap();
     assert_eq!(job, Job::train("llama-2-7b", everything()));
-    job.validate().unwrap();
+    let plain = EVERYTHING.replace("use_dora = true", "use_dora = false");
+    plain.parse::<Job>().unwrap().validate().unwrap();
 }
 
 #[test]
@@ -287,6 +288,18 @@ fn what_is_not_supported_yet_is_said_so() {
         (
             "peft = { type = \"prefix_tuning\" }",
             "train.peft.type = \"prefix_tuning\": not supported yet; use \"lora\" or full fine-tuning",
+        ),
+        (
+            "peft = { type = \"lora\", use_dora = true }",
+            "train.peft.use_dora = true: not supported yet; set use_dora = false for plain LoRA",
+        ),
+        (
+            "peft = { type = \"prompt_tuning\" }",
+            "train.peft.type = \"prompt_tuning\": not supported yet; use \"lora\" or full fine-tuning",
+        ),
+        (
+            "peft = { type = \"adapter\" }",
+            "train.peft.type = \"adapter\": not supported yet; use \"lora\" or full fine-tuning",
         ),
         ("peft = { type = \"ia3\" }", "train.peft.type = \"ia3\": not supported yet; use \"lora\" or full fine-tuning"),
     ] {

@@ -79,6 +79,10 @@ fn an_unknown_name_lists_the_nearest() {
         message("")
             .starts_with("unknown model ``: give a card's name, a path to a config.json, or a size such as 7b; ")
     );
+    assert_eq!(
+        message("zzzz"),
+        "unknown model `zzzz`: no card of that name, and not a size such as 7b; `vramplan models` lists the known ones"
+    );
     assert!(message("weird\nname").starts_with("unknown model `weird\\nname`: "));
     assert!(message(&"x".repeat(1 << 20)).len() < 500);
     assert!(message("a\0b").starts_with("unknown model `a\\u{0}b`"));

@@ -33,6 +33,17 @@ pub struct Span {
 }
 
 impl Attend {
+    /// What a layer of this kind alone is given: a checkpointed layer keeps its arguments and no others.
+    #[must_use]
+    pub fn only(&self, layer_type: LayerType) -> Self {
+        let mut own = self.clone();
+        match layer_type {
+            LayerType::FullAttention => own.sliding = Span::default(),
+            LayerType::SlidingAttention => own.full = Span::default(),
+        }
+        own
+    }
+
     /// What a layer of this kind is given.
     pub fn span(&self, layer_type: LayerType) -> &Span {
         match layer_type {

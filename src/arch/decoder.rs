@@ -10,7 +10,7 @@ use super::names::Names;
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
 use crate::job::AttnImplementation;
-use crate::model::{Model, ModelType};
+use crate::model::{LayerType, Model, ModelType};
 use crate::nn::{Builder, Device, Embedding, Leaf, Linear, Module, NormLayer, Part, Rotary, Weight};
 
 /// A decoder-only language model.
@@ -115,7 +115,8 @@ impl Decoder {
         let mut _weights = None;
         for (i, layer) in self.layers.iter().enumerate() {
             (hidden, _weights) = if run.checkpointing {
-                let (layer, attend) = (Rc::clone(layer), attend.clone());
+                let layer_type = self.model.layer_types.get(i).copied().unwrap_or(LayerType::FullAttention);
+                let (layer, attend) = (Rc::clone(layer), attend.only(layer_type));
                 cx.checkpoint(&hidden, move |cx, hidden| layer.forward_with_weights(cx, hidden, &attend, None))
             } else {
                 layer.forward_with_weights(cx, &hidden, &attend, run.cache.map(|cache| (cache, i)))

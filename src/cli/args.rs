@@ -31,13 +31,13 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run a job without its data and print what it takes
-    #[command(after_help = ESTIMATE_EXAMPLES, allow_negative_numbers = true)]
+    #[command(after_help = ESTIMATE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Estimate(Box<EstimateArgs>),
     /// List the models that are known by name, or show one
     #[command(after_help = MODELS_EXAMPLES, args_conflicts_with_subcommands = true)]
     Models(ModelsArgs),
     /// Count a model's parameters
-    #[command(after_help = PARAMS_EXAMPLES, allow_negative_numbers = true)]
+    #[command(after_help = PARAMS_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Params(ParamsArgs),
 }
 
@@ -57,8 +57,15 @@ One that turns something on turns it off with `=false`, as in
 const MODELS_EXAMPLES: &str = "\
 Examples:
   vramplan models
-  vramplan models llama
+  vramplan models qwen2
+  vramplan models llama --json
   vramplan models show llama-2-7b";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  vramplan models show llama-2-7b
+  vramplan models show meta-llama/Llama-2-7b-hf --json
+  vramplan models show ./my-model/config.json";
 
 const PARAMS_EXAMPLES: &str = "\
 Examples:
@@ -68,7 +75,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(super) struct EstimateArgs {
-    /// A model's name, a path to its config, a Hub id, or a size such as 7b
+    /// A known model's name or Hub id, a config.json or its folder, or a size such as 7b
     pub(super) model: Option<String>,
     /// Job file, TOML or JSON; - reads standard input
     #[arg(long, value_name = "FILE|-")]
@@ -107,16 +114,16 @@ pub(super) struct CommonFlags {
     #[arg(long, value_parser = words::<Precision>(Precision::NAMES, Precision::ALIASES))]
     pub(super) precision: Option<Precision>,
     /// Quantise the scales of 4-bit weights too
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(super) double_quant: Option<bool>,
     /// What quantised weights compute in [default: bf16]
-    #[arg(long, value_parser = words::<FloatType>(FloatType::NAMES, FloatType::ALIASES))]
+    #[arg(long, value_name = "DTYPE", value_parser = words::<FloatType>(FloatType::NAMES, FloatType::ALIASES))]
     pub(super) compute_dtype: Option<FloatType>,
-    /// Attention implementation [default: sdpa]
-    #[arg(long, value_parser = words::<AttnImplementation>(AttnImplementation::NAMES, AttnImplementation::ALIASES))]
+    /// Attention implementation; flash_attention_2 not yet [default: sdpa]
+    #[arg(long, value_name = "NAME", value_parser = words::<AttnImplementation>(AttnImplementation::NAMES, AttnImplementation::ALIASES))]
     pub(super) attn_implementation: Option<AttnImplementation>,
     /// Sequences in a micro-batch [default: 1]
-    #[arg(long = "per-device-train-batch-size", visible_aliases = ["batch", "batch-size"], value_name = "N")]
+    #[arg(long = "per-device-train-batch-size", visible_aliases = ["batch", "batch-size"], value_name = "N", value_parser = whole)]
     pub(super) batch: Option<u64>,
 }
 
@@ -124,37 +131,37 @@ pub(super) struct CommonFlags {
 #[command(next_help_heading = "Training")]
 pub(super) struct TrainFlags {
     /// Tokens in a sequence [default: 2048]
-    #[arg(long, visible_aliases = ["seq", "seq-length"], value_name = "N")]
+    #[arg(long, visible_aliases = ["seq", "seq-length"], value_name = "N", value_parser = whole)]
     pub(super) max_seq_length: Option<u64>,
     /// Micro-batches in an optimizer step [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole)]
     pub(super) gradient_accumulation_steps: Option<u64>,
     /// Keep only each layer's input in forward, run the layer again in backward
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(super) gradient_checkpointing: Option<bool>,
     /// Optimizer [default: adamw_torch]
-    #[arg(long, value_parser = words::<Optim>(Optim::NAMES, Optim::ALIASES))]
+    #[arg(long, value_name = "NAME", value_parser = words::<Optim>(Optim::NAMES, Optim::ALIASES))]
     pub(super) optim: Option<Optim>,
     /// Autocast, as TrainingArguments(bf16=True) [default: no]
-    #[arg(long, value_parser = words::<MixedPrecision>(MixedPrecision::NAMES, MixedPrecision::ALIASES))]
+    #[arg(long, value_name = "DTYPE", value_parser = words::<MixedPrecision>(MixedPrecision::NAMES, MixedPrecision::ALIASES))]
     pub(super) mixed_precision: Option<MixedPrecision>,
     /// Clip gradients to this norm; 0: do not [default: 1.0]
-    #[arg(long, value_name = "NORM")]
+    #[arg(long, value_name = "NORM", value_parser = number)]
     pub(super) max_grad_norm: Option<f64>,
     /// A padding mask is passed to the model
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(super) attention_mask: Option<bool>,
     /// =false: gradients stay allocated through the next forward [default: true]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(super) zero_grad_set_to_none: Option<bool>,
     /// The loop holds the model's outputs during backward
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(super) keep_outputs: Option<bool>,
-    /// What is put on top of the model [default: causal-lm]
+    /// What is put on top of the model; only causal-lm yet [default: causal-lm]
     #[arg(long, value_parser = words::<Head>(Head::NAMES, Head::ALIASES))]
     pub(super) head: Option<Head>,
-    /// GPUs that share each layer [default: 1]
-    #[arg(long, value_name = "N")]
+    /// GPUs that share each layer; only 1 yet [default: 1]
+    #[arg(long, value_name = "N", value_parser = whole)]
     pub(super) tensor_parallel_size: Option<u64>,
     /// Short for --precision nf4 --double-quant --lora
     #[arg(long)]
@@ -169,19 +176,19 @@ pub(super) struct LoraFlags {
     #[arg(long)]
     pub(super) lora: bool,
     /// Rank [default: 8]
-    #[arg(long, visible_alias = "lora-r", value_name = "N")]
+    #[arg(long, visible_alias = "lora-r", value_name = "N", value_parser = whole)]
     pub(super) r: Option<u64>,
     /// Scale [default: 8]
-    #[arg(long, value_name = "ALPHA")]
+    #[arg(long, value_name = "ALPHA", value_parser = number)]
     pub(super) lora_alpha: Option<f64>,
     /// Dropout before the adapters [default: 0]
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = number)]
     pub(super) lora_dropout: Option<f64>,
     /// Modules to adapt, or all-linear [default: PEFT's for the model type]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(super) target_modules: Option<Vec<String>>,
-    /// Weight-decomposed adapters
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    /// Weight-decomposed adapters; not supported yet
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(super) use_dora: Option<bool>,
     /// Modules trained whole beside the adapters
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -195,16 +202,16 @@ pub(super) struct InferFlags {
     #[arg(long)]
     pub(super) infer: bool,
     /// Tokens of each prompt [default: 2048]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole)]
     pub(super) prompt_length: Option<u64>,
     /// Tokens generated after the prompt [default: 8]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole)]
     pub(super) max_new_tokens: Option<u64>,
     /// Positions whose logits prefill computes; 0: all [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole)]
     pub(super) logits_to_keep: Option<u64>,
     /// How keys and values are stored [default: auto]
-    #[arg(long, value_parser = words::<KvCacheDtype>(KvCacheDtype::NAMES, KvCacheDtype::ALIASES))]
+    #[arg(long, value_name = "DTYPE", value_parser = words::<KvCacheDtype>(KvCacheDtype::NAMES, KvCacheDtype::ALIASES))]
     pub(super) kv_cache_dtype: Option<KvCacheDtype>,
 }
 
@@ -214,20 +221,27 @@ pub(super) struct ModelsArgs {
     pub(super) command: Option<ModelsCommand>,
     /// Only names and model types that contain this
     pub(super) filter: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelsCommand {
-    /// Show what is known of one model
+    /// Show what is known of one model, and where that comes from
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
-        /// A model's name, a path to its config, a Hub id, or a size such as 7b
+        /// A known model's name or Hub id, a config.json or its folder, or a size such as 7b
         model: String,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
     },
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ParamsArgs {
-    /// A model's name, a path to its config, a Hub id, or a size such as 7b
+    /// A known model's name or Hub id, a config.json or its folder, or a size such as 7b
     pub(super) model: String,
     /// Print one JSON object
     #[arg(long)]
@@ -246,4 +260,17 @@ where
 {
     let values = names.iter().zip(aliases).map(|(name, aliases)| PossibleValue::new(*name).aliases(*aliases));
     PossibleValuesParser::new(values).try_map(|word| word.parse::<T>())
+}
+
+/// Reads a whole number; whether it is in range is for the job to say.
+fn whole(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|error: std::num::ParseIntError| match error.kind() {
+        std::num::IntErrorKind::PosOverflow => "no job is that large".to_owned(),
+        _ => "give a whole number, such as 4".to_owned(),
+    })
+}
+
+/// Reads a number; its range, too, is for the job.
+fn number(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "give a number, such as 0.5".to_owned())
 }

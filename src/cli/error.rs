@@ -1,5 +1,6 @@
 //! What can go wrong in a command.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::job::JobError;
@@ -13,7 +14,7 @@ pub(super) enum CliError {
     NoModel,
     #[error("{0}")]
     Usage(String),
-    #[error("{}: {source}", name(path))]
+    #[error("{}: {source}{}", name(path), what_to_give(source))]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", name(path))]
     JobFile { path: PathBuf, source: JobError },
@@ -34,6 +35,14 @@ fn name(path: &Path) -> String {
     if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
+/// What would mend a job file that cannot be read, where its error does not say so itself.
+fn what_to_give(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::IsADirectory | ErrorKind::InvalidData => "; give a job file, TOML or JSON",
+        _ => "",
+    }
+}
+
 impl CliError {
     pub(super) fn usage(text: &str) -> Self {
         Self::Usage(text.to_owned())
@@ -41,6 +50,6 @@ impl CliError {
 
     /// Whether the reader of our output left, as `head` does: no fault of ours or theirs.
     pub(super) fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Write(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+        matches!(self, Self::Write(error) if error.kind() == ErrorKind::BrokenPipe)
     }
 }

@@ -66,15 +66,37 @@ fn refuse(error: &clap::Error) -> ExitCode {
             ExitCode::from(USAGE)
         }
         _ => {
-            let text = error.to_string();
-            let lines = text
-                .lines()
-                .map(str::trim)
-                .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-            let line = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
-            complain(line.strip_prefix("error: ").unwrap_or(&line));
+            complain(&one_line(error));
             ExitCode::from(USAGE)
         }
+    }
+}
+
+/// What clap says in several lines, in one that says what to do.
+fn one_line(error: &clap::Error) -> String {
+    use clap::error::{ContextKind, ErrorKind};
+    let context = |kind| error.get(kind).map(ToString::to_string);
+    let text = error.to_string();
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .filter(|line| !line.is_empty() && !line.starts_with("tip: to pass"));
+    let lines: Vec<&str> = lines.collect();
+    let line = lines.join("; ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    match (error.kind(), context(ContextKind::InvalidArg).unwrap_or_default().as_str()) {
+        (ErrorKind::MissingRequiredArgument, missing) => format!("{missing} is missing; `--help` shows how to give it"),
+        (ErrorKind::UnknownArgument, word @ ("true" | "false")) => {
+            format!("unexpected argument '{word}' found; write it with =, as in --gradient-checkpointing={word}")
+        }
+        (ErrorKind::ArgumentConflict, _) if context(ContextKind::PriorArg).is_some_and(|arg| arg == "[FILTER]") => {
+            "more than one word to look for; give one, as in `vramplan models llama`".to_owned()
+        }
+        (ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand, _) if lines.len() == 1 => {
+            format!("{line}; `--help` lists what there is")
+        }
+        _ => line.to_owned(),
     }
 }
 

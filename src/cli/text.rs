@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 
 use crate::units::Bytes;
 
@@ -18,13 +18,12 @@ const BOLD: &str = "\x1b[1m";
 const YELLOW: &str = "\x1b[33m";
 const PLAIN: &str = "\x1b[0m";
 
-/// Columns to print in: the terminal's, or what `COLUMNS` says, or 80.
+/// Columns to print in: what `COLUMNS` says, or the terminal's, or 80.
 pub(super) fn width() -> u16 {
-    let asked = || std::env::var("COLUMNS").ok()?.parse().ok();
-    Table::new()
-        .width()
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    asked
+        .or_else(|| Table::new().width())
         .filter(|&width| width > 0)
-        .or_else(asked)
         .unwrap_or(PIPED_WIDTH)
         .clamp(*WIDTHS.start(), *WIDTHS.end())
 }
@@ -95,9 +94,13 @@ pub(super) fn table(header: &[&str], width: u16) -> Table {
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(width)
         .set_header(header.iter().copied());
-    for index in 1..header.len() {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
+    for index in 0..header.len() {
+        let Some(column) = table.column_mut(index) else { continue };
+        if index == 0 {
+            // Names that are broken within a word are no names.
+            column.set_padding((0, 0)).set_constraint(ColumnConstraint::ContentWidth);
+        } else {
+            column.set_padding((2, 0)).set_cell_alignment(CellAlignment::Right);
         }
     }
     table

@@ -148,9 +148,9 @@ impl Layout {
     pub fn expand(self, dims: &[u64]) -> Self {
         let mut out = Self::contiguous(dims);
         let lead = dims.len() - self.rank;
-        for i in 0..dims.len() {
+        for (i, &dim) in dims.iter().enumerate() {
             out.strides[i] = match i.checked_sub(lead) {
-                Some(from) if self.dims[from] == dims[i] => self.strides[from],
+                Some(from) if self.dims[from] == dim => self.strides[from],
                 _ => 0,
             };
         }

@@ -88,7 +88,9 @@ const MAX_CHARGE: u64 = 1 << 60;
 pub struct Ledger {
     entries: RefCell<Vec<Entry>>,
     next: Cell<ChargeId>,
+    /// Where each charge stands, counted from the first entry ever.
     places: RefCell<Vec<u32>>,
+    taken: Cell<usize>,
     overflow: Cell<bool>,
 }
 
@@ -109,7 +111,9 @@ impl Ledger {
         let id = self.next.get();
         self.next.set(id + 1);
         let mut entries = self.entries.borrow_mut();
-        self.places.borrow_mut().push(u32::try_from(entries.len()).expect("a run has fewer than 2^32 entries"));
+        self.places
+            .borrow_mut()
+            .push(u32::try_from(self.taken.get() + entries.len()).expect("a run has fewer than 2^32 entries"));
         entries.push(Entry::Charge { id, bytes: bytes.min(MAX_CHARGE), category });
         id
     }
@@ -122,7 +126,8 @@ impl Ledger {
     /// Says what a charge turned out to be for (a gradient on its way that became a parameter's).
     pub fn recategorise(&self, id: ChargeId, to: Category) {
         let place = self.places.borrow()[id as usize] as usize;
-        if let Entry::Charge { category, .. } = &mut self.entries.borrow_mut()[place] {
+        let Some(place) = place.checked_sub(self.taken.get()) else { return };
+        if let Some(Entry::Charge { category, .. }) = self.entries.borrow_mut().get_mut(place) {
             *category = to;
         }
     }
@@ -162,8 +167,10 @@ impl Ledger {
         self.entries.borrow().clone()
     }
 
-    /// Takes the entries out.
+    /// Takes the entries out; recording goes on after them.
     pub fn take_entries(&self) -> Vec<Entry> {
-        std::mem::take(&mut self.entries.borrow_mut())
+        let entries = std::mem::take(&mut *self.entries.borrow_mut());
+        self.taken.set(self.taken.get() + entries.len());
+        entries
     }
 }

@@ -28,6 +28,7 @@ mod layout;
 mod ledger;
 mod ops;
 mod playback;
+mod sorted_set;
 mod tape;
 mod tensor;
 

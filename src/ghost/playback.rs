@@ -102,26 +102,17 @@ impl Playback {
     ///
     /// Does nothing where the stretch leaves more or less behind than it took away.
     pub fn repeat(&mut self, entries: &[Entry]) {
-        let first = entries.iter().find_map(|entry| match entry {
-            Entry::Charge { id, .. } => Some(*id),
-            _ => None,
-        });
-        let Some(first) = first else { return };
-        let mut left: Vec<ChargeId> = Vec::new();
+        let mut charged = vec![false; self.blocks.len()];
         let mut taken: Vec<ChargeId> = Vec::new();
-        let mut released = vec![false; self.blocks.len()];
         for entry in entries {
-            if let Entry::Release { id } = entry {
-                released[*id as usize] = true;
-                if *id < first {
-                    taken.push(*id);
-                }
+            match *entry {
+                Entry::Charge { id, .. } => charged[id as usize] = true,
+                Entry::Release { id } if charged[id as usize] => charged[id as usize] = false,
+                Entry::Release { id } => taken.push(id),
+                _ => {}
             }
         }
-        left.extend(entries.iter().filter_map(|entry| match entry {
-            Entry::Charge { id, .. } if !released[*id as usize] => Some(*id),
-            _ => None,
-        }));
+        let left: Vec<ChargeId> = (0..).zip(charged).filter_map(|(id, still)| still.then_some(id)).collect();
         if left.len() != taken.len() {
             return;
         }
@@ -129,6 +120,16 @@ impl Playback {
             self.blocks[old as usize] = self.blocks[new as usize];
         }
         self.run(entries);
+    }
+
+    /// Whether what is played next goes as it would have gone on from `other`.
+    pub fn continues_like(&self, other: &CachingAllocator) -> bool {
+        self.allocator.same_free_blocks(other)
+    }
+
+    /// The allocator as it stands.
+    pub fn allocator(&self) -> &CachingAllocator {
+        &self.allocator
     }
 
     /// Forgets peaks and phases so far: what follows is measured on its own (`reset_peak_memory_stats`).

@@ -10,4 +10,4 @@ use crate::units::Bytes;
 pub const CUDA_CONTEXT: Bytes = Bytes::from_mib(481);
 
 /// Where [`CUDA_CONTEXT`] comes from, in a line.
-pub const CUDA_CONTEXT_SOURCE: &str = "CUDA context: measured 481 MiB on an A100 (torch 2.1); 131 to 712 MiB elsewhere";
+pub const CUDA_CONTEXT_SOURCE: &str = "as measured on an A100 with torch 2.1; 131 to 712 MiB on other cards";

@@ -151,10 +151,10 @@ fn answers_to(text: &str, name: &str) -> bool {
         && header(text).is_some_and(|header| header.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name)))
 }
 
-/// Every name and alias.
-pub(super) fn names() -> impl Iterator<Item = String> {
+/// Every card's name and aliases.
+pub(super) fn names() -> impl Iterator<Item = Vec<String>> {
     CARDS
         .iter()
         .filter_map(|(_, text)| header(text))
-        .flat_map(|header| std::iter::once(header.name).chain(header.aliases))
+        .map(|header| std::iter::once(header.name).chain(header.aliases).collect())
 }

@@ -118,13 +118,13 @@ pub enum ModelError {
         fix: String,
     },
     /// Neither a file, nor a card, nor a size.
-    #[error("unknown model `{spec}`: {hint}; {nearest}")]
+    #[error("unknown model `{spec}`: {hint}; {}", nearest.or("`vramplan models` lists the known ones"))]
     UnknownModel {
         /// What was asked for.
         spec: String,
         /// Why it is not a path or a size.
         hint: String,
-        /// The cards most like it.
+        /// The cards like it.
         nearest: Nearest,
     },
     /// A bare size no model has.
@@ -183,15 +183,40 @@ pub struct Nearest(pub Vec<String>);
 
 impl Nearest {
     const MOST: usize = 5;
+    /// Below it two names have little in common but letters.
+    const ALIKE: f64 = 0.75;
 
     /// Up to five of `names`, those most like `text` first.
     pub(crate) fn among<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Self {
-        // Jaro-Winkler is quadratic, and no name is this long.
-        let text: String = text.chars().take(100).collect::<String>().to_lowercase();
-        let mut scored: Vec<(f64, &str)> = names.map(|name| (similarity(&text, name), name)).collect();
-        scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-        Self(scored.into_iter().take(Self::MOST).map(|(_, name)| name.to_owned()).collect())
+        let text = shortened(text);
+        Self::best(names.map(|name| (similarity(&text, name), name.to_owned())).collect())
     }
+
+    /// Of up to five groups the name most like `text`, where it is like it at all.
+    pub(crate) fn among_groups(text: &str, groups: impl Iterator<Item = Vec<String>>) -> Self {
+        let text = shortened(text);
+        let scored = groups.filter_map(|names| {
+            let scored = names.into_iter().map(|name| (similarity(&text, &name), name));
+            // The first of equals, which is the card's own name.
+            scored.reduce(|best, next| if next.0 > best.0 { next } else { best })
+        });
+        Self::best(scored.filter(|(score, _)| *score >= Self::ALIKE).collect())
+    }
+
+    fn best(mut scored: Vec<(f64, String)>) -> Self {
+        scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        Self(scored.into_iter().take(Self::MOST).map(|(_, name)| name).collect())
+    }
+
+    /// The names, or `otherwise` where there are none.
+    fn or(&self, otherwise: &str) -> String {
+        if self.0.is_empty() { otherwise.to_owned() } else { self.to_string() }
+    }
+}
+
+/// Jaro-Winkler is quadratic, and no name is as long as this.
+fn shortened(text: &str) -> String {
+    text.chars().take(100).collect::<String>().to_lowercase()
 }
 
 fn similarity(text: &str, name: &str) -> f64 {

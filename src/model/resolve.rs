@@ -72,21 +72,19 @@ fn name_of(path: &Path) -> String {
 fn unknown(spec: &str) -> ModelError {
     let path = Path::new(spec);
     let is_path = ['/', '\\'].iter().filter(|&&separator| spec.contains(separator)).count() > 0;
+    let exists = path.exists();
     let hint = if spec.trim().is_empty() {
         "give a card's name, a path to a config.json, or a size such as 7b"
     } else if path.is_dir() {
         "this folder has no config.json"
-    } else if path.exists() {
+    } else if exists {
         "only files that end in .json or .toml are read"
     } else if is_path || path.extension().is_some_and(|extension| extension == "gguf" || extension == "safetensors") {
         "no such file or folder, and no card of that name"
     } else {
         "no card of that name, and not a size such as 7b"
     };
-    let names: Vec<String> = card::names().collect();
-    ModelError::UnknownModel {
-        spec: one_line(spec),
-        hint: hint.to_owned(),
-        nearest: Nearest::among(spec, names.iter().map(String::as_str)),
-    }
+    // What was meant is there, and no card's name will help.
+    let nearest = if exists { Nearest::default() } else { Nearest::among_groups(spec, card::names()) };
+    ModelError::UnknownModel { spec: one_line(spec), hint: hint.to_owned(), nearest }
 }

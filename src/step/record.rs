@@ -3,15 +3,18 @@
 use super::error::EstimateError;
 use super::infer::Inference;
 use super::train::Training;
-use crate::ghost::{Context, Entry};
-use crate::job::{Infer, Train};
+use crate::ghost::{ChargeId, Context, Entry};
+use crate::job::{Infer, Precision, Train};
 use crate::model::Model;
 
-/// A run as the ledger has it: loading, the first step (or prefill and decoding), a steady step.
+/// A run as the ledger has it.
 pub(super) struct Recorded {
-    /// Everything, in order.
-    pub(super) entries: Vec<Entry>,
-    starts: [usize; 2],
+    /// Loading.
+    pub(super) load: Vec<Entry>,
+    /// The first step, or prefill and decoding.
+    pub(super) first: Vec<Entry>,
+    /// Every step after the first.
+    pub(super) steady: Vec<Entry>,
     /// A tensor was too large to be meant.
     pub(super) overflowed: bool,
     /// Bytes of the trainable parameters' gradients.
@@ -22,34 +25,38 @@ pub(super) struct Recorded {
     pub(super) paged: u64,
 }
 
-impl Recorded {
-    pub(super) fn load(&self) -> &[Entry] {
-        &self.entries[..self.starts[0]]
-    }
-
-    pub(super) fn first(&self) -> &[Entry] {
-        &self.entries[self.starts[0]..self.starts[1]]
-    }
-
-    pub(super) fn steady(&self) -> &[Entry] {
-        &self.entries[self.starts[1]..]
-    }
-}
-
-/// Records loading and two steps.
+/// Records loading, a first and a steady step.
 ///
 /// # Errors
 /// No layer has a name that an adapter is asked for.
 pub(super) fn training(model: &Model, job: &Train) -> Result<Recorded, EstimateError> {
     let cx = Context::new();
     let mut training = Training::new(&cx, model, job)?;
-    let first = cx.ledger().len();
-    training.step();
-    let steady = cx.ledger().len();
-    training.step();
+    let load = cx.ledger().take_entries();
+    let (first, steady) = if passes_repeat(job) {
+        training.forward_and_backward();
+        let passes = cx.ledger().take_entries();
+        training.update();
+        let update = cx.ledger().take_entries();
+        training.update();
+        let next_update = cx.ledger().take_entries();
+        training.end_step();
+        let end = cx.ledger().take_entries();
+        let repeated = without_lasting(&passes, &next_update, &end);
+        ([passes, update, end.clone()].concat(), [repeated, next_update, end].concat())
+    } else {
+        let mut step = || {
+            training.forward_and_backward();
+            training.update();
+            training.end_step();
+            cx.ledger().take_entries()
+        };
+        (step(), step())
+    };
     Ok(Recorded {
-        entries: cx.ledger().take_entries(),
-        starts: [first, steady],
+        load,
+        first,
+        steady,
         overflowed: cx.ledger().overflowed(),
         gradients: training.gradient_bytes(),
         optimizer: training.optimizer().held_bytes(),
@@ -57,16 +64,53 @@ pub(super) fn training(model: &Model, job: &Train) -> Result<Recorded, EstimateE
     })
 }
 
+/// Whether forward and backward do in every step what they do in the first, but for what they make once and keep: not
+/// where a step finds gradients or outputs of the last one, or where layers are prepared by their first use.
+fn passes_repeat(job: &Train) -> bool {
+    job.zero_grad_set_to_none && !job.keep_outputs && job.precision != Precision::Int8
+}
+
+/// The entries of forward and backward without what they make once and keep (cuBLAS' workspaces), and without what they
+/// let go of once (a table that the first use replaces).
+fn without_lasting(passes: &[Entry], update: &[Entry], end: &[Entry]) -> Vec<Entry> {
+    let last = passes.iter().filter_map(charge).max().map_or(0, |id| id as usize + 1);
+    let mut made = vec![false; last];
+    let mut gone = vec![false; last];
+    for id in passes.iter().filter_map(charge) {
+        made[id as usize] = true;
+    }
+    for entry in [passes, update, end].into_iter().flatten() {
+        if let Entry::Release { id } = entry
+            && let Some(gone) = gone.get_mut(*id as usize)
+        {
+            *gone = true;
+        }
+    }
+    let repeats = |entry: &&Entry| match entry {
+        Entry::Charge { id, .. } => gone[*id as usize],
+        Entry::Release { id } => made[*id as usize],
+        _ => true,
+    };
+    passes.iter().filter(repeats).copied().collect()
+}
+
+fn charge(entry: &Entry) -> Option<ChargeId> {
+    match entry {
+        Entry::Charge { id, .. } => Some(*id),
+        _ => None,
+    }
+}
+
 /// Records loading, the prefill and decoding.
 pub(super) fn inference(model: &Model, job: &Infer) -> Recorded {
     let cx = Context::new();
     let inference = Inference::new(&cx, model, job);
-    let start = cx.ledger().len();
+    let load = cx.ledger().take_entries();
     inference.run();
-    let end = cx.ledger().len();
     Recorded {
-        entries: cx.ledger().take_entries(),
-        starts: [start, end],
+        load,
+        first: cx.ledger().take_entries(),
+        steady: Vec::new(),
         overflowed: cx.ledger().overflowed(),
         gradients: 0,
         optimizer: 0,

@@ -47,7 +47,7 @@ pub fn estimate_with_timeline(model: &Model, job: &Job) -> Result<Estimate, Esti
 /// # Errors
 /// As [`estimate`].
 pub fn record(model: &Model, job: &Job) -> Result<Vec<Entry>, EstimateError> {
-    recorded(model, job).map(|recorded| recorded.entries)
+    recorded(model, job).map(|recorded| [recorded.load, recorded.first, recorded.steady].concat())
 }
 
 fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
@@ -62,23 +62,26 @@ fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
 fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, EstimateError> {
     let recorded = recorded(model, job)?;
     let mut playback = Playback::default();
-    playback.run(recorded.load());
+    playback.run(&recorded.load);
     let loaded = playback.live_by_category();
     playback.reset_peaks();
     // what loading took for a moment was given back before the first step
     playback.reset_reserved();
-    if with_timeline && recorded.steady().is_empty() {
+    if with_timeline && recorded.steady.is_empty() {
         playback.record_timeline();
     }
-    playback.run(recorded.first());
+    playback.run(&recorded.first);
     let mut peak = Highest::of(&playback);
     if let Workload::Train(train) = &job.workload {
         playback.reset_peaks();
         if with_timeline {
             playback.record_timeline();
         }
-        playback.run(recorded.steady());
-        repeat(&mut playback, recorded.steady(), train);
+        let before = playback.allocator().clone();
+        playback.run(&recorded.steady);
+        if !playback.continues_like(&before) {
+            repeat(&mut playback, &recorded.steady, train);
+        }
         peak = peak.max(Highest::of(&playback));
     }
     let timeline = with_timeline.then(|| thin(playback.timeline()));

@@ -25,6 +25,7 @@ pub(super) struct Training<'a> {
     ids: Tensor,
     labels: Tensor,
     attention_mask: Option<Tensor>,
+    loss: Option<Tensor>,
     /// The last outputs, where the loop keeps a name for them: they go when the next forward has returned.
     outputs: Option<Outputs>,
 }
@@ -61,29 +62,46 @@ impl<'a> Training<'a> {
         let attention_mask = job.attention_mask.then(|| cx.input("attention_mask", &shape, DType::I64));
         let labels = cx.input("labels", &shape, DType::I64);
         let optimizer = Optimizer::new(job.optim, trainable.clone());
-        Ok(Self { cx, job, decoder, _saved: saved, optimizer, trainable, ids, labels, attention_mask, outputs: None })
+        Ok(Self {
+            cx,
+            job,
+            decoder,
+            _saved: saved,
+            optimizer,
+            trainable,
+            ids,
+            labels,
+            attention_mask,
+            loss: None,
+            outputs: None,
+        })
     }
 
-    /// One optimizer step, over as many micro-batches as are accumulated (from the third on they repeat the second).
-    pub(super) fn step(&mut self) {
-        let mut loss = None;
+    /// Forward and backward of as many micro-batches as are accumulated (from the fourth on they repeat the third).
+    pub(super) fn forward_and_backward(&mut self) {
         for _ in 0..self.job.gradient_accumulation_steps.min(RECORDED_MICRO_BATCHES) {
             // the last micro-batch's graph goes with its loss, when the next loss takes its name
             let last = self.cx.take_graph();
-            let (next, outputs) = self.forward();
+            let (loss, outputs) = self.forward();
             self.outputs = self.job.keep_outputs.then_some(outputs);
-            drop(std::mem::replace(&mut loss, Some(next)));
+            self.loss = Some(loss);
             drop(last);
-            if let Some(loss) = &loss {
-                self.backward(loss);
-            }
+            self.backward();
         }
+    }
+
+    /// Clipping and the optimizer's step.
+    pub(super) fn update(&mut self) {
         if self.job.clips() {
             clip_grad_norm(self.cx, &self.trainable);
         }
         self.optimizer.step(self.cx);
+    }
+
+    /// `zero_grad`, and the loss goes.
+    pub(super) fn end_step(&mut self) {
         self.optimizer.zero_grad(self.job.zero_grad_set_to_none);
-        drop(loss);
+        self.loss = None;
         drop(self.cx.take_graph());
     }
 
@@ -98,7 +116,8 @@ impl<'a> Training<'a> {
     }
 
     /// Backpropagates from the loss, divided by the number of micro-batches.
-    fn backward(&self, loss: &Tensor) {
+    fn backward(&self) {
+        let Some(loss) = &self.loss else { return };
         if self.job.gradient_accumulation_steps > 1 {
             let share = self.cx.within(Category::Logits, || self.cx.mul_scalar(loss, 1.0));
             self.cx.backward(&share);

@@ -5,7 +5,7 @@ use super::super::timeline;
 use super::backend::CONTEXT_SOURCE;
 use crate::formula::Formula;
 use crate::step::{Basis, Estimate, Held};
-use crate::units::Bytes;
+use crate::units::{Bytes, MIB};
 
 pub(super) fn estimate(estimate: &Estimate, formula: Option<&Formula>, width: u16) -> String {
     let summary = &estimate.model;
@@ -25,12 +25,16 @@ pub(super) fn estimate(estimate: &Estimate, formula: Option<&Formula>, width: u1
     for (name, bytes, meaning) in [
         ("allocated", peak.allocated_bytes, "live tensors".to_owned()),
         ("reserved", peak.reserved_bytes, "held by PyTorch's caching allocator".to_owned()),
-        ("device", peak.device_bytes, format!("with {context} for the CUDA context ({CONTEXT_SOURCE})")),
+        (
+            "device",
+            peak.device_bytes,
+            format!("reserved and the CUDA context: {} MiB, {CONTEXT_SOURCE}", context.0 / MIB),
+        ),
     ] {
         let line = format!("{name:<9} {:>11}  {meaning}", bytes.to_string());
         out.push_str(&hanging(&line, width));
     }
-    paragraph(&mut out, &format!("Between steps: {}.", held(&estimate.held)), width);
+    paragraph(&mut out, &held(&estimate.held), width);
     if let Some(points) = &estimate.timeline {
         out.push('\n');
         out.push_str(&timeline::plot(points, &estimate.phases, width));
@@ -104,16 +108,18 @@ fn within(phase: &str) -> String {
     }
 }
 
+/// What the step keeps; buffers are named where they can be seen.
 fn held(held: &Held) -> String {
-    let parts = [
-        ("weights", held.weights),
-        ("buffers", held.buffers),
-        ("gradients", held.gradients),
-        ("optimizer", held.optimizer),
-        ("paged optimizer (may live on the host)", held.paged),
-    ];
-    let named = parts.iter().filter(|(_, bytes)| *bytes > Bytes::ZERO).map(|(name, bytes)| format!("{name} {bytes}"));
-    named.collect::<Vec<_>>().join(", ")
+    let parts = [("weights", held.weights), ("buffers", held.buffers), ("optimizer", held.optimizer)];
+    let named = parts.iter().filter(|(_, bytes)| bytes.0 >= MIB).map(|(name, bytes)| format!("{name} {bytes}"));
+    let mut text = format!("Kept throughout: {}", named.collect::<Vec<_>>().join(", "));
+    if held.gradients > Bytes::ZERO {
+        text.push_str(&format!("; from backward on: gradients {}", held.gradients));
+    }
+    if held.paged > Bytes::ZERO {
+        text.push_str(&format!("; in managed memory, perhaps on the host: optimizer {}", held.paged));
+    }
+    text + "."
 }
 
 fn basis(basis: &Basis, width: u16) -> String {

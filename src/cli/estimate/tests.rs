@@ -58,7 +58,7 @@ fn the_formula_alone() {
 #[test]
 fn no_width_breaks_a_line() {
     let formula = Formula::of(&Workload::default(), 6_738_415_616, 4096);
-    for width in 45..=120 {
+    for width in 40..=120 {
         shown(&sample::estimate(), Some(&formula), width);
     }
 }

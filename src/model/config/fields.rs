@@ -212,10 +212,14 @@ impl<'a> Fields<'a> {
 
 fn integer(field: &str, value: &Value, limit: Limit) -> Result<u64, ModelError> {
     const EXPECTED: &str = "a whole number that is not negative";
+    const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
     let Some(number) = value.as_u64() else {
         return Err(match value {
             Value::String(text) if text.parse::<u64>().is_ok() => {
                 wrong_type(field, value, "a whole number: leave the quotes out")
+            }
+            Value::Number(large) if large.as_f64().is_some_and(|large| large >= TWO_TO_64) => {
+                out_of_range(field, large, limit.min, limit.max)
             }
             _ => wrong_type(field, value, EXPECTED),
         });
@@ -235,7 +239,7 @@ pub(super) fn wrong_type(field: &str, value: &Value, expected: &str) -> ModelErr
     ModelError::WrongType { field: one_line(field), value: show(value), expected: expected.to_owned() }
 }
 
-fn out_of_range(field: &str, value: f64, min: u64, max: u64) -> ModelError {
+fn out_of_range(field: &str, value: impl ToString, min: u64, max: u64) -> ModelError {
     ModelError::OutOfRange {
         field: field.to_owned(),
         value: value.to_string(),

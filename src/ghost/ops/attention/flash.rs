@@ -24,8 +24,8 @@ fn rounded_width(width: u64) -> u64 {
 #[allow(clippy::cast_precision_loss)]
 fn key_splits(row_blocks: u64, keys: u64, width: u64) -> u64 {
     let column_block = match width {
-        ..=64 => 256,
-        ..=128 => 128,
+        0..=64 => 256,
+        65..=128 => 128,
         _ => 64,
     };
     let blocks = keys.div_ceil(column_block).max(1);
