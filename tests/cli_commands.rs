@@ -265,3 +265,40 @@ fn every_field_of_the_job_file_has_its_flag() {
         assert!(help.contains(&flag), "{flag}");
     }
 }
+
+const README: &str = include_str!("../README.md");
+
+/// The README's first command, and what it shows of its answer.
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let command = README.lines().find_map(|line| line.strip_prefix("$ cargo run --release -- ")).unwrap();
+    let printed = printed(&command.split(' ').collect::<Vec<_>>());
+    let shown = printed.split("Kept throughout").next().unwrap();
+    assert!(README.contains(shown), "{shown}");
+}
+
+#[test]
+fn the_readmes_commands_and_jobs_work() {
+    let commands: Vec<&str> = README.lines().filter_map(|line| line.strip_prefix("$ vramplan ")).collect();
+    assert!(commands.len() >= 4);
+    for command in commands {
+        printed(&command.split(' ').collect::<Vec<_>>());
+    }
+    let jobs = README.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    for job in jobs {
+        vramplan(&["estimate", "--job", "-"]).write_stdin(job).assert().success().stderr("");
+    }
+}
+
+/// What the README says of `--json` is what comes.
+#[test]
+fn the_readmes_json_is_the_answers() {
+    let command =
+        README.lines().find_map(|line| line.strip_prefix("$ vramplan ").filter(|line| line.ends_with("--json")));
+    let answer = json(&printed(&command.unwrap().split(' ').collect::<Vec<_>>()));
+    for key in ["model", "peak", "held"] {
+        let line = README.lines().find(|line| line.starts_with(&format!("  \"{key}\": {{"))).unwrap();
+        let said = json(&format!("{{{}}}", line.trim_end_matches(',')));
+        assert_eq!(said[key], answer[key]);
+    }
+}
