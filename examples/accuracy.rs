@@ -1,82 +1,105 @@
 //! Holds estimates against recorded measurements: a line a case, and a summary.
 //!
-//! usage: cargo run --release --example accuracy [-- [--all] [FILE.jsonl ...]]
+//! usage: cargo run --release --example accuracy [-- [--json] [FILE.jsonl ...]]
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use vramplan::step::estimate;
-use vramplan::truth::Row;
+use serde_json::{Value, json};
+use vramplan::truth::{Errors, Row};
+
+/// The three figures of a case.
+const FIGURES: [&str; 3] = ["allocated", "reserved", "loaded"];
 
 #[derive(Default)]
-struct Errors(Vec<f64>);
+struct Summary {
+    errors: [Errors; 3],
+    not_estimated: usize,
+}
 
-impl Errors {
-    #[allow(clippy::cast_precision_loss)]
-    fn add(&mut self, predicted: u64, measured: u64) -> f64 {
-        let error = 100.0 * (predicted as f64 / measured as f64 - 1.0);
-        self.0.push(error);
-        error
+impl Summary {
+    fn text(&self) -> String {
+        let lines = FIGURES.iter().zip(&self.errors).map(|(figure, errors)| format!("  {figure:<10} {errors}\n"));
+        lines.chain([format!("  not estimated: {}\n", self.not_estimated)]).collect()
     }
 
-    fn summary(&self) -> String {
-        let mut sizes: Vec<f64> = self.0.iter().map(|e| e.abs()).collect();
-        sizes.sort_by(f64::total_cmp);
-        let Some(last) = sizes.last() else { return "no cases".to_owned() };
-        let at = |percent: usize| sizes[(sizes.len() * percent / 100).min(sizes.len() - 1)];
-        let under = self.0.iter().copied().fold(0.0, f64::min);
-        format!(
-            "median {:.4} %, p95 {:.3} %, worst {last:.3} %, worst under-estimate {under:.3} % ({} cases)",
-            at(50),
-            at(95),
-            sizes.len()
-        )
+    fn json(&self) -> Value {
+        let of = |errors: &Errors| {
+            json!({
+                "cases": errors.count(), "median_percent": errors.median(), "p95_percent": errors.percentile(95),
+                "worst_percent": errors.worst(), "worst_under_percent": errors.worst_under(),
+            })
+        };
+        let [allocated, reserved, loaded] = self.errors.each_ref().map(of);
+        json!({"allocated": allocated, "reserved": reserved, "loaded": loaded, "not_estimated": self.not_estimated})
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut files: Vec<PathBuf> = std::env::args().skip(1).map(PathBuf::from).collect();
-    if files.is_empty() {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/truth");
-        files = std::fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
-        files.retain(|path| path.extension().is_some_and(|e| e == "jsonl"));
-        files.sort();
-    }
-    let (mut allocated, mut reserved, mut loaded) = (Errors::default(), Errors::default(), Errors::default());
-    let mut skipped = 0;
-    println!("{:>15} {:>9} {:>15} {:>9} {:>9}  case", "allocated", "error %", "reserved", "error %", "loaded %");
-    for file in files {
-        for line in std::fs::read_to_string(file)?.lines().filter(|line| !line.trim().is_empty()) {
-            let row = Row::parse(line)?;
-            let predicted = row
-                .case
-                .model()
-                .and_then(|model| Ok((model, row.case.job()?)))
-                .map_err(|e| e.to_string())
-                .and_then(|(model, job)| estimate(&model, &job).map_err(|e| e.to_string()));
-            match predicted {
-                Ok(predicted) => {
-                    let peak = &predicted.peak;
-                    let a = allocated.add(peak.allocated_bytes.0, row.measured.peak_allocated);
-                    let r = reserved.add(peak.reserved_bytes.0, row.measured.peak_reserved);
-                    let held = predicted.held.weights + predicted.held.buffers;
-                    let l = loaded.add(held.0, row.measured.loaded);
-                    println!(
-                        "{:>15} {a:>+9.4} {:>15} {r:>+9.3} {l:>+9.4}  {}",
-                        row.measured.peak_allocated, row.measured.peak_reserved, row.id
-                    );
-                }
-                Err(why) => {
-                    skipped += 1;
-                    println!("{:>15} {:>9} {:>15} {:>9} {:>9}  {}: {why}", "", "-", "", "-", "-", row.id);
+/// Adds a case to the summaries; returns it for the reader.
+fn hold(row: &Row, summaries: [&mut Summary; 2]) -> (String, Value) {
+    let measured = [row.measured.peak_allocated, row.measured.peak_reserved, row.measured.loaded];
+    match row.estimate() {
+        Ok(estimate) => {
+            let loaded = estimate.held.weights + estimate.held.buffers;
+            let predicted = [estimate.peak.allocated_bytes.0, estimate.peak.reserved_bytes.0, loaded.0];
+            let mut percent = [0.0; 3];
+            for summary in summaries {
+                for (i, errors) in summary.errors.iter_mut().enumerate() {
+                    percent[i] = errors.add(predicted[i], measured[i]);
                 }
             }
+            let text = format!("{:>+10.4} {:>+10.3} {:>+10.4}  {}", percent[0], percent[1], percent[2], row.id);
+            let json = json!({
+                "id": row.id,
+                "predicted_bytes": predicted,
+                "measured_bytes": measured,
+                "error_percent": percent,
+            });
+            (text, json)
+        }
+        Err(why) => {
+            summaries.into_iter().for_each(|summary| summary.not_estimated += 1);
+            let text = format!("{:>10} {:>10} {:>10}  {}: {why}", "-", "-", "-", row.id);
+            (text, json!({"id": row.id, "not_estimated": why.to_string()}))
         }
     }
-    println!();
-    println!("allocated  {}", allocated.summary());
-    println!("reserved   {}", reserved.summary());
-    println!("loaded     {}", loaded.summary());
-    println!("not estimated: {skipped}");
+}
+
+/// The recorded cases that come with the source.
+fn recorded() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/truth");
+    ["public.jsonl", "families.jsonl"].map(|file| folder.join(file)).to_vec()
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let (options, mut files): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument == "--json");
+    let as_json = !options.is_empty();
+    let files: Vec<PathBuf> = if files.is_empty() { recorded() } else { files.drain(..).map(PathBuf::from).collect() };
+    let mut overall = Summary::default();
+    let (mut cases, mut per_file) = (Vec::new(), Vec::new());
+    if !as_json {
+        println!("{:>10} {:>10} {:>10}  case (errors in percent)", FIGURES[0], FIGURES[1], FIGURES[2]);
+    }
+    for file in files {
+        let mut summary = Summary::default();
+        for row in Row::parse_all(&std::fs::read_to_string(&file)?)? {
+            let (text, json) = hold(&row, [&mut summary, &mut overall]);
+            if as_json {
+                cases.push(json);
+            } else {
+                println!("{text}");
+            }
+        }
+        per_file.push((file.file_name().unwrap_or_default().to_string_lossy().into_owned(), summary));
+    }
+    if as_json {
+        let files: serde_json::Map<_, _> = per_file.iter().map(|(name, s)| (name.clone(), s.json())).collect();
+        println!("{}", json!({"figures": FIGURES, "cases": cases, "files": files, "overall": overall.json()}));
+        return Ok(());
+    }
+    for (name, summary) in &per_file {
+        print!("\n{name}\n{}", summary.text());
+    }
+    print!("\noverall\n{}", overall.text());
     Ok(())
 }
