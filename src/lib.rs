@@ -1,4 +1,4 @@
-//! GPU memory of training and serving models, found by running the step without its data.
+#![doc = include_str!("../README.md")]
 
 pub mod arch;
 pub mod cli;

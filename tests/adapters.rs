@@ -1,5 +1,6 @@
-//! What quantised models and LoRA adapters hold, against measurements.
+//! What quantised models and LoRA adapters take, against measurements.
 
+use vramplan::ghost::CUBLAS_WORKSPACE;
 use vramplan::job::{Job, Lora, Peft, Precision, TargetModules, Train};
 use vramplan::model::Model;
 use vramplan::step::{EstimateError, estimate};
@@ -24,7 +25,7 @@ fn lora(lora: Lora, train: Train) -> Job {
 }
 
 #[test]
-fn quantised_and_adapted_models_hold_what_was_measured() {
+fn quantised_and_adapted_models_take_what_was_measured() {
     let mut checked = 0;
     for row in rows() {
         let quantised = !matches!(row.case.weights.as_str(), "fp32" | "fp16" | "bf16");
@@ -33,26 +34,17 @@ fn quantised_and_adapted_models_hold_what_was_measured() {
         }
         let (Ok(model), Ok(job)) = (row.case.model(), row.case.job()) else { continue };
         let Ok(found) = estimate(&model, &job) else { continue };
-        let held = (found.held.weights + found.held.buffers).0;
+        // DoRA's norms are the first product of matrices, before anything is run
+        let workspace = if row.case.method.dora { CUBLAS_WORKSPACE } else { 0 };
+        let held = (found.held.weights + found.held.buffers).0 + workspace;
         assert!(held.abs_diff(row.measured.loaded) <= ROUNDING, "{}: {held} of {}", row.id, row.measured.loaded);
         if row.case.task == "train" {
             assert_eq!(found.model.trainable_parameters, row.measured.params_trainable, "{}", row.id);
         }
+        assert_eq!(found.peak.allocated_bytes.0, row.measured.peak_allocated, "{}", row.id);
         checked += 1;
     }
     assert!(checked >= 30, "only {checked} cases");
-}
-
-#[test]
-fn what_runs_out_of_a_quantised_job_is_what_was_measured() {
-    // without checkpointing, so that nothing but the layers themselves decides
-    for id in
-        ["llama2-7b.qlora16att-nf4dq.b1.s1024", "llama2-7b.infer-nf4-dq.b1.s2048", "llama2-7b.infer-int8.b1.s2048"]
-    {
-        let row = rows().into_iter().find(|row| row.id == id).expect(id);
-        let found = estimate(&row.case.model().expect(id), &row.case.job().expect(id)).expect(id);
-        assert_eq!(found.peak.allocated_bytes.0, row.measured.peak_allocated, "{id}");
-    }
 }
 
 #[test]

@@ -78,10 +78,6 @@ fn errors_are_one_line_and_exit_code_2() {
             &["estimate", "7b", "--seq", "99999999999999999999"],
             "invalid value '99999999999999999999' for '--max-seq-length <N>': no job is that large",
         ),
-        (
-            &["estimate", "7b", "--use-dora"],
-            "train.peft.use_dora = true: not supported yet; set use_dora = false for plain LoRA",
-        ),
         (&["estimate", "--job", "/"], "/: Is a directory (os error 21); give a job file, TOML or JSON"),
         (&["params"], "<MODEL> is missing; `--help` shows how to give it"),
         (&["models", "llama", "gpt"], "more than one word to look for; give one, as in `vramplan models llama`"),

@@ -250,7 +250,7 @@ fn blocks_and_norms_by_class() {
     let layer = Norm::Layer { bias: true };
     assert_eq!(shape("llama", json!({})), (Block::PreNorm, Norm::Rms, QkNorm::None));
     assert_eq!(shape("qwen3", json!({})), (Block::PreNorm, Norm::Rms, QkNorm::PerHead));
-    assert_eq!(shape("olmo2", json!({})), (Block::BranchNorm, Norm::Rms, QkNorm::FullWidth));
+    assert_eq!(shape("olmo2", json!({})), (Block::BranchNorm, Norm::RmsInFp32, QkNorm::FullWidth));
     assert_eq!(shape("gemma", json!({})), (Block::PreNorm, Norm::GemmaRms, QkNorm::None));
     assert_eq!(shape("gemma2", json!({})), (Block::Sandwich, Norm::GemmaRms, QkNorm::None));
     assert_eq!(shape("gemma3_text", json!({})), (Block::Sandwich, Norm::GemmaRms, QkNorm::PerHead));

@@ -187,7 +187,7 @@ pub(super) struct LoraFlags {
     /// Modules to adapt, or all-linear [default: PEFT's for the model type]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(super) target_modules: Option<Vec<String>>,
-    /// Weight-decomposed adapters; not supported yet
+    /// Weight-decomposed adapters
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(super) use_dora: Option<bool>,
     /// Modules trained whole beside the adapters

@@ -77,6 +77,11 @@ impl Context {
         }
     }
 
+    /// Whether tensors that are saved just now are kept.
+    pub(crate) fn saves_for_backward(&self) -> bool {
+        self.grad_enabled() && !matches!(*self.packing.borrow(), Packing::Placeholder(_))
+    }
+
     pub(crate) fn is_recomputing(&self) -> bool {
         matches!(*self.packing.borrow(), Packing::Refill(_))
     }

@@ -91,9 +91,6 @@ impl Train {
                 "use \"lora\" or full fine-tuning",
             ));
         }
-        if self.lora().is_some_and(|lora| lora.use_dora) {
-            return Err(JobError::unsupported("train.peft.use_dora", true, "set use_dora = false for plain LoRA"));
-        }
         if self.head != Head::CausalLm {
             return Err(JobError::unsupported("train.head", quoted(self.head), "use \"causal-lm\""));
         }

@@ -11,11 +11,11 @@ use super::ModelType;
 #[non_exhaustive]
 pub enum ModelError {
     /// `model_type` is none of [`ModelType::ALL`].
-    #[error("unknown model_type `{model_type}`: {nearest}")]
+    #[error("unknown model_type `{model_type}`: {}", nearest.or(&known_types()))]
     UnknownModelType {
         /// What was given.
         model_type: String,
-        /// The known ones like it.
+        /// The known ones like it, if any.
         nearest: Nearest,
     },
     /// The configuration, or what should hold it, is not a JSON object.
@@ -124,7 +124,7 @@ pub enum ModelError {
         spec: String,
         /// Why it is not a path or a size.
         hint: String,
-        /// The cards like it.
+        /// The cards like it, if any.
         nearest: Nearest,
     },
     /// A bare size no model has.
@@ -186,14 +186,8 @@ impl Nearest {
     /// Below it two names have little in common but letters.
     const ALIKE: f64 = 0.75;
 
-    /// Up to five of `names`, those most like `text` first.
-    pub(crate) fn among<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Self {
-        let text = shortened(text);
-        Self::best(names.map(|name| (similarity(&text, name), name.to_owned())).collect())
-    }
-
     /// Of up to five groups the name most like `text`, where it is like it at all.
-    pub(crate) fn among_groups(text: &str, groups: impl Iterator<Item = Vec<String>>) -> Self {
+    pub(crate) fn among(text: &str, groups: impl Iterator<Item = Vec<String>>) -> Self {
         let text = shortened(text);
         let scored = groups.filter_map(|names| {
             let scored = names.into_iter().map(|name| (similarity(&text, &name), name));
@@ -214,6 +208,12 @@ impl Nearest {
     }
 }
 
+/// Every model type that is known.
+fn known_types() -> String {
+    let known: Vec<&str> = ModelType::ALL.iter().map(|known| known.as_str()).collect();
+    format!("the known are {}", known.join(", "))
+}
+
 /// Jaro-Winkler is quadratic, and no name is as long as this.
 fn shortened(text: &str) -> String {
     text.chars().take(100).collect::<String>().to_lowercase()
@@ -227,7 +227,8 @@ fn similarity(text: &str, name: &str) -> f64 {
 
 impl fmt::Display for Nearest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the nearest known are {}", self.0.join(", "))
+        let verb = if self.0.len() == 1 { "is" } else { "are" };
+        write!(f, "the nearest known {verb} {}", self.0.join(", "))
     }
 }
 

@@ -70,7 +70,7 @@ impl FromStr for ModelType {
     fn from_str(text: &str) -> Result<Self, ModelError> {
         Self::ALL.iter().copied().find(|known| known.as_str() == text).ok_or_else(|| ModelError::UnknownModelType {
             model_type: error_text(text),
-            nearest: Nearest::among(text, Self::ALL.iter().map(|known| known.as_str())),
+            nearest: Nearest::among(text, Self::ALL.iter().map(|known| vec![known.as_str().to_owned()])),
         })
     }
 }

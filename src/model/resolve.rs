@@ -85,6 +85,6 @@ fn unknown(spec: &str) -> ModelError {
         "no card of that name, and not a size such as 7b"
     };
     // What was meant is there, and no card's name will help.
-    let nearest = if exists { Nearest::default() } else { Nearest::among_groups(spec, card::names()) };
+    let nearest = if exists { Nearest::default() } else { Nearest::among(spec, card::names()) };
     ModelError::UnknownModel { spec: one_line(spec), hint: hint.to_owned(), nearest }
 }

@@ -52,6 +52,15 @@ impl Linear {
         }
     }
 
+    /// Its bias.
+    pub(super) fn bias(&self) -> Option<Tensor> {
+        match &self.weight {
+            Weight::Dense(_) => self.bias.clone(),
+            Weight::FourBit(layer) => layer.bias(),
+            Weight::Int8(layer) => layer.bias(),
+        }
+    }
+
     /// The type adapters are made in (`_get_base_layer_device_and_dtype`, `peft/tuners/tuners_utils.py`).
     pub(super) fn adapter_dtype(&self) -> DType {
         match &self.weight {

@@ -1,8 +1,9 @@
 //! LoRA, as PEFT 0.21 computes it.
 
+use super::dora;
 use super::linear::{Linear, Weight};
 use crate::dtype::DType;
-use crate::ghost::{Context, Tensor, trainable_copy};
+use crate::ghost::{Context, Tensor};
 
 /// What adapters are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,6 +12,8 @@ pub struct LoraSpec {
     pub r: u64,
     /// Dropout on the adapter's input.
     pub dropout: f64,
+    /// Whether rows' magnitudes are trained apart (DoRA).
+    pub use_dora: bool,
 }
 
 /// The adapter of one linear layer.
@@ -19,6 +22,8 @@ pub struct Lora {
     pub a: Tensor,
     /// `[out, r]`
     pub b: Tensor,
+    /// `[out]`, with DoRA.
+    pub magnitude: Option<Tensor>,
     dropout: f64,
 }
 
@@ -26,18 +31,22 @@ impl Lora {
     /// An adapter for `base`, in the type of its weight or what it computes in.
     pub fn new(cx: &Context, base: &Linear, spec: LoraSpec) -> Self {
         let parameter = |name, dims: &[u64]| cx.parameter(name, dims, base.adapter_dtype(), true);
-        Self {
-            a: parameter("lora_A", &[spec.r, base.in_features]),
-            b: parameter("lora_B", &[base.out_features, spec.r]),
-            dropout: spec.dropout,
-        }
+        let a = parameter("lora_A", &[spec.r, base.in_features]);
+        let b = parameter("lora_B", &[base.out_features, spec.r]);
+        let magnitude = spec.use_dora.then(|| dora::magnitude(cx, base, &a, &b));
+        Self { a, b, magnitude, dropout: spec.dropout }
+    }
+
+    /// Its parameters, in registration order.
+    pub fn parameters(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.a, &self.b].into_iter().chain(&self.magnitude)
     }
 
     /// `cast_adapter_dtype`: half-precision adapters become fp32.
     pub fn cast_to_fp32(&mut self, cx: &Context) {
-        for (name, parameter) in [("lora_A", &mut self.a), ("lora_B", &mut self.b)] {
+        for parameter in [&mut self.a, &mut self.b].into_iter().chain(&mut self.magnitude) {
             if parameter.dtype() != DType::F32 {
-                *parameter = trainable_copy(&cx.parameter(name, parameter.dims(), DType::F32, false));
+                *parameter = cx.parameter("adapter", parameter.dims(), DType::F32, true);
             }
         }
     }
@@ -51,12 +60,12 @@ impl Lora {
 
     /// `lora.Linear`: the input is cast under autocast too, and the sum is in the wider type.
     fn beside_dense(&self, cx: &Context, base: &Linear, x: &Tensor) -> Tensor {
-        let result = base.base(cx, x);
+        let mut result = base.base(cx, x);
         let result_dtype = result.dtype();
         let x = cx.cast(x, self.a.dtype());
-        let result = {
-            let update = self.update(cx, &x);
-            cx.add(result, update)
+        result = match &self.magnitude {
+            Some(magnitude) => self.decomposed(cx, base, magnitude, &x, &result),
+            None => cx.add(&result, self.update(cx, &x)),
         };
         cx.cast(&result, result_dtype)
     }
@@ -67,11 +76,16 @@ impl Lora {
         if matches!(base.weight, Weight::FourBit(_)) {
             result = cx.copy(&result);
         }
+        let result_dtype = result.dtype();
         let converts = cx.autocast_dtype().is_none();
         let x = if converts { cx.cast(x, self.a.dtype()) } else { x.clone() };
+        if let Some(magnitude) = &self.magnitude {
+            result = self.decomposed(cx, base, magnitude, &x, &result);
+            return if converts { cx.cast(&result, result_dtype) } else { result };
+        }
         let mut update = self.update(cx, &x);
         if converts {
-            update = cx.cast(&update, result.dtype());
+            update = cx.cast(&update, result_dtype);
         }
         cx.add(&result, &update)
     }
@@ -80,5 +94,13 @@ impl Lora {
     fn update(&self, cx: &Context, x: &Tensor) -> Tensor {
         let low = cx.linear(cx.dropout(x, self.dropout), &self.a, None);
         cx.mul_scalar(cx.linear(low, &self.b, None), 1.0)
+    }
+
+    /// `DoraLinearVariant.forward`: the base layer runs again where dropout is in the way of its result.
+    fn decomposed(&self, cx: &Context, base: &Linear, magnitude: &Tensor, x: &Tensor, result: &Tensor) -> Tensor {
+        let x = cx.dropout(x, self.dropout);
+        let undropped = (self.dropout <= 0.0 || !cx.training()).then_some(result);
+        let update = dora::update(cx, base, self, magnitude, &x, undropped);
+        cx.add(result, &update)
     }
 }

@@ -2,6 +2,7 @@
 
 mod activation;
 mod builder;
+mod dora;
 mod embedding;
 mod linear;
 mod lora;

@@ -19,7 +19,7 @@ pub(super) fn train_everything(cx: &Context, decoder: &mut Decoder) {
 /// None of the `target_modules` is a linear layer's name.
 pub(super) fn add_lora(cx: &Context, decoder: &mut Decoder, lora: &job::Lora) -> Result<Saved, EstimateError> {
     let targets = targets(decoder, lora)?;
-    let spec = LoraSpec { r: lora.r, dropout: lora.lora_dropout };
+    let spec = LoraSpec { r: lora.r, dropout: lora.lora_dropout, use_dora: lora.use_dora };
     decoder.leaves(&mut |leaf| match leaf {
         Leaf::Linear(linear) if targets.contains(&(linear.name, linear.part == Part::Head)) => {
             linear.lora = Some(Lora::new(cx, linear, spec));
@@ -139,7 +139,7 @@ pub(super) fn parameters(decoder: &mut Decoder) -> Vec<Tensor> {
         if let Leaf::Linear(linear) = leaf
             && let Some(lora) = &linear.lora
         {
-            all.extend([lora.a.clone(), lora.b.clone()]);
+            all.extend(lora.parameters().cloned());
         }
     });
     all

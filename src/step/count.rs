@@ -91,8 +91,7 @@ pub fn count_parameters(model: &Model, lora: Option<&Lora>) -> Result<Parameters
             if let Leaf::Linear(linear) = &leaf
                 && let Some(lora) = &linear.lora
             {
-                trained(&lora.a);
-                trained(&lora.b);
+                lora.parameters().for_each(trained);
             }
         });
         counted.adapters = counted.trainable;

@@ -217,11 +217,18 @@ impl Context {
     }
 
     /// `bitsandbytes.functional.dequantize_4bit`: quantised scales come first, and go when the weight is there.
-    fn dequantize_4bit(&self, weight: &FourBitMatrix) -> Tensor {
+    pub(crate) fn dequantize_4bit(&self, weight: &FourBitMatrix) -> Tensor {
         let scales = weight.nested.as_ref().map(|nested| self.dequantize_absmax(weight, nested));
         let absmax = scales.as_ref().unwrap_or(&weight.absmax);
         let layout = Layout::contiguous(&[weight.out_features, weight.in_features]);
         self.launch(Kernel::Dequantize, &[&weight.packed, absmax], layout, weight.dtype)
+    }
+
+    /// `bitsandbytes.functional.int8_vectorwise_dequant`: to fp32, in two products.
+    pub(crate) fn dequantize_8bit(&self, weight: &Int8Matrix) -> Tensor {
+        let inputs = [&weight.values, &weight.scales];
+        let product = self.launch(Kernel::Dequantize, &inputs, *weight.values.layout(), DType::F32);
+        self.launch(Kernel::MulScalar(1.0), &[&product], *weight.values.layout(), DType::F32)
     }
 
     /// `torch.matmul(grad, dense)` with a matrix on the right.

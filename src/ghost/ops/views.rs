@@ -1,6 +1,7 @@
 //! Views, and the operations that copy only because a view cannot be had.
 
 use std::borrow::Borrow;
+use std::rc::Rc;
 
 use smallvec::smallvec;
 
@@ -31,7 +32,12 @@ impl Context {
     pub fn reshape(&self, a: impl Borrow<Tensor>, dims: &[u64]) -> Tensor {
         let a = a.borrow();
         let Some(layout) = a.layout().view(dims) else {
-            return self.reshape(self.copy(a), dims);
+            let mut out = self.reshape(self.copy(a), dims);
+            // `_unsafe_view`: nothing else knows the copy
+            if let Some(inner) = Rc::get_mut(&mut out.0) {
+                inner.view = false;
+            }
+            return out;
         };
         let from = *a.layout();
         self.view_op(a, Kernel::View, layout, move |cx, grad| cx.reshape(grad, from.dims()))

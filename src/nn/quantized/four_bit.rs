@@ -27,6 +27,10 @@ impl FourBit {
         Self { matrix, compute_dtype, bias: RefCell::new(bias) }
     }
 
+    pub(in crate::nn) fn bias(&self) -> Option<Tensor> {
+        self.bias.borrow().clone()
+    }
+
     pub(in crate::nn) fn bias_mut(&mut self) -> Option<&mut Tensor> {
         self.bias.get_mut().as_mut()
     }

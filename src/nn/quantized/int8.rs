@@ -19,6 +19,10 @@ impl Int8 {
         Self { matrix, bias: RefCell::new(bias) }
     }
 
+    pub(in crate::nn) fn bias(&self) -> Option<Tensor> {
+        self.bias.borrow().clone()
+    }
+
     pub(in crate::nn) fn bias_mut(&mut self) -> Option<&mut Tensor> {
         self.bias.get_mut().as_mut()
     }

@@ -18,7 +18,8 @@ impl Context {
     pub(crate) fn sum_to(&self, a: &Tensor, to: &Layout) -> Tensor {
         let out = self.launch(Kernel::Sum, &[a], Layout::contiguous(to.dims()), a.dtype());
         self.reduction_scratch(a, &out);
-        out
+        // leading dimensions are reduced to one, which a view takes away
+        if a.dims().len() > to.dims().len() { self.alias(Kernel::View, &out, *out.layout()) } else { out }
     }
 
     /// `a.mean(-1, keepdim=True)`: nothing is saved; backward expands and divides.
