@@ -18,7 +18,7 @@ use vramplan::units::MIB;
 const OTHER_FILES: [&str; 2] = ["optimizer_events.jsonl", "parameters.jsonl"];
 
 /// The cases that cannot be estimated yet, with the reason that is given.
-const NOT_ESTIMATED: [(&str, &str); 27] = [
+const NOT_ESTIMATED: [(&str, &str); 28] = [
     ("bert-base.cls-fp32-amp16.b16.s256", "unknown model_type `bert`"),
     ("bert-base.cls-fp32.b32.s128", "unknown model_type `bert`"),
     ("bert-base.cls-fp32.b8.s128", "unknown model_type `bert`"),
@@ -137,12 +137,12 @@ fn is_held(predicted: u64, measured: u64) -> impl Fn(f64) -> bool {
 
 #[test]
 fn nothing_falls_out_silently() {
-    assert!(OUTCOMES.len() >= 138, "{} cases", OUTCOMES.len());
+    assert!(OUTCOMES.len() >= 683, "{} cases", OUTCOMES.len());
     let reasons = OUTCOMES.iter().filter_map(|outcome| outcome.as_ref().err());
     let given: BTreeSet<(&str, &str)> = reasons
         .map(|(id, why)| {
             // what could be done instead is not part of the reason
-            (id.as_str(), why.0.split([';']).next().and_then(|why| why.split(": the ").next()).unwrap_or(""))
+            (id.as_str(), why.0.split(';').next().and_then(|why| why.split(": the ").next()).unwrap_or(""))
         })
         .collect();
     let expected = BTreeSet::from(NOT_ESTIMATED);

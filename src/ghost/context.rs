@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use smallvec::SmallVec;
+
 use super::checkpoint::Packing;
 use super::executor::{Executor, Kernel, Value};
 use super::layout::Layout;
@@ -73,6 +75,11 @@ impl Context {
     /// A context whose kernels are carried out by `executor`.
     pub fn with_executor(executor: Box<dyn Executor>) -> Self {
         Self { executor: Some(executor), ..Self::new() }
+    }
+
+    /// Whether kernels are carried out.
+    pub(crate) const fn is_real(&self) -> bool {
+        self.executor.is_some()
     }
 
     /// The ledger it charges.
@@ -154,6 +161,18 @@ impl Context {
         self.within(Category::Temporary, || {
             self.launch(Kernel::Scratch(what), &[], Layout::contiguous(&[bytes]), DType::U8)
         })
+    }
+
+    /// `a` with the result of a kernel on it and `others` written over it; who else looks at the same bytes must not read
+    /// them again.
+    pub(crate) fn written_over(&self, kernel: Kernel, a: &Tensor, others: &[&Tensor]) -> Tensor {
+        let inputs: SmallVec<[&Tensor; 2]> = std::iter::once(a).chain(others.iter().copied()).collect();
+        let value = self.execute(&kernel, &inputs, a.layout(), a.dtype());
+        if a.0.view {
+            Tensor::new_view(a, *a.layout(), value)
+        } else {
+            Tensor::new(Rc::clone(&a.0.storage), *a.layout(), a.dtype(), value)
+        }
     }
 
     /// Another look at the same bytes, outside the tape.

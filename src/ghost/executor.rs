@@ -44,6 +44,8 @@ pub enum Kernel {
     Mul,
     MulScalar(f64),
     Neg,
+    AddScalar(f64),
+    Pow(i32),
     Unary(&'static str),
     UnaryBackward(&'static str),
     Dropout,
@@ -52,7 +54,7 @@ pub enum Kernel {
     Sum,
     Mean,
     // products
-    /// `a · b`, with either operand transposed.
+    /// `a · b`, with either operand transposed; a third input is added to every row.
     MatMul {
         transpose_a: bool,
         transpose_b: bool,
@@ -67,7 +69,9 @@ pub enum Kernel {
     },
     Softmax,
     SoftmaxBackward,
-    LayerNorm,
+    /// `out` of input, weight and bias where there are any; `mean` and `rstd` of the input.
+    LayerNorm(&'static str),
+    /// The gradient of `x`, `weight` or `bias`, from the output's, the input, `mean`, `rstd` and, for `x`, the weight.
     LayerNormBackward(&'static str),
     Embedding,
     EmbeddingBackward,
@@ -76,6 +80,7 @@ pub enum Kernel {
     LogSoftmax,
     LogSoftmaxBackward,
     NllLoss,
+    NllTotalWeight,
     NllLossBackward,
     Dequantize,
     Quantize,

@@ -241,7 +241,13 @@ impl Context {
     fn sum(&self, old: Option<Tensor>, grad: Tensor) -> Tensor {
         match old {
             None => grad,
-            Some(old) if old.sole_owner() && old.layout().is_dense() => old,
+            Some(old) if old.sole_owner() && old.layout().is_dense() => {
+                if self.is_real() {
+                    self.written_over(Kernel::Add, &old, &[&grad])
+                } else {
+                    old
+                }
+            }
             Some(old) => {
                 let layout = Layout::elementwise(&[old.layout(), grad.layout()]);
                 self.launch(Kernel::Add, &[&old, &grad], layout, old.dtype())
@@ -261,7 +267,10 @@ impl Context {
             return;
         }
         let mut held = leaf.grad.borrow_mut();
-        if held.is_some() {
+        if let Some(held) = held.as_mut() {
+            if self.is_real() {
+                *held = self.written_over(Kernel::Add, held, &[&sum]);
+            }
             return;
         }
         let same_layout =

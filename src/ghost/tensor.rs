@@ -114,6 +114,11 @@ impl Tensor {
         self.0.layout.numel().saturating_mul(self.0.dtype.bytes())
     }
 
+    /// Its data, where an executor keeps any.
+    pub fn value(&self) -> Option<&Value> {
+        self.0.value.as_ref()
+    }
+
     /// Whether gradients flow to it.
     pub fn requires_grad(&self) -> bool {
         self.0.grad_fn.is_some() || self.0.leaf.is_some()

@@ -8,6 +8,9 @@ use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 use crate::model::Norm;
 
+/// Added to the variance; a model's own makes no difference to memory.
+const EPSILON: f64 = 1e-6;
+
 /// A norm with its weights.
 pub struct NormLayer {
     /// Its name within its parent.
@@ -41,8 +44,8 @@ impl NormLayer {
 fn rms(cx: &Context, x: &Tensor, weight: &Tensor, weight_in_fp32: bool) -> Tensor {
     let input_dtype = x.dtype();
     let x = cx.cast(x, DType::F32);
-    let variance = cx.mean_last(cx.pow(&x));
-    let normed = cx.mul(x, cx.rsqrt(cx.add_scalar(&variance)));
+    let variance = cx.mean_last(cx.pow(&x, 2));
+    let normed = cx.mul(x, cx.rsqrt(cx.add_scalar(&variance, EPSILON)));
     if weight_in_fp32 {
         cx.cast(cx.mul(weight, &normed), input_dtype)
     } else {
@@ -54,11 +57,11 @@ fn rms(cx: &Context, x: &Tensor, weight: &Tensor, weight_in_fp32: bool) -> Tenso
 fn gemma_rms(cx: &Context, x: &Tensor, weight: &Tensor) -> Tensor {
     let output = {
         let x32 = cx.cast(x, DType::F32);
-        let mean = cx.mean_last(cx.pow(&x32));
-        let rsqrt = cx.rsqrt(cx.add_scalar(mean));
+        let mean = cx.mean_last(cx.pow(&x32, 2));
+        let rsqrt = cx.rsqrt(cx.add_scalar(mean, EPSILON));
         cx.mul(x32, rsqrt)
     };
-    let weight = cx.add_scalar(cx.cast(weight, DType::F32));
+    let weight = cx.add_scalar(cx.cast(weight, DType::F32), 1.0);
     let output = cx.mul(output, weight);
     cx.cast(&output, x.dtype())
 }

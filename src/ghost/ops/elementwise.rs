@@ -75,7 +75,7 @@ impl Context {
     /// `a += b`
     pub fn add_in_place(&self, a: Tensor, b: &Tensor) -> Tensor {
         let node = self.record(&[&a, b], &[]);
-        let mut out = self.alias(Kernel::Add, &a, *a.layout());
+        let mut out = self.written_over(Kernel::Add, &a, &[b]);
         if let Some(mut node) = node {
             node.expecting(&[&a, b], out.layout(), out.dtype());
             node.finish(self, &mut [&mut out], |_, incoming| {
@@ -89,7 +89,7 @@ impl Context {
     /// `a *= factor`
     pub fn scaled_in_place(&self, a: Tensor, factor: f64) -> Tensor {
         let node = self.record(&[&a], &[]);
-        let mut out = self.alias(Kernel::MulScalar(factor), &a, *a.layout());
+        let mut out = self.written_over(Kernel::MulScalar(factor), &a, &[]);
         if let Some(node) = node {
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 smallvec![Some(cx.like(Kernel::MulScalar(factor), incoming.grad))]
@@ -117,20 +117,20 @@ impl Context {
     }
 
     /// `a + number`.
-    pub fn add_scalar(&self, a: impl Borrow<Tensor>) -> Tensor {
-        self.unary(a.borrow(), "add_scalar", Reads::Nothing, |_, incoming| incoming.grad.clone())
+    pub fn add_scalar(&self, a: impl Borrow<Tensor>, number: f64) -> Tensor {
+        self.unary(a.borrow(), Kernel::AddScalar(number), Reads::Nothing, |_, incoming| incoming.grad.clone())
     }
 
     fn unary(
         &self,
         a: &Tensor,
-        name: &'static str,
+        kernel: Kernel,
         reads: Reads,
         backward: impl FnOnce(&Self, &Incoming<'_>) -> Tensor + 'static,
     ) -> Tensor {
         let input = [Some(a)];
         let node = self.record(&[a], if matches!(reads, Reads::Input) { &input } else { &[] });
-        let mut out = self.like(Kernel::Unary(name), a);
+        let mut out = self.like(kernel, a);
         if let Some(mut node) = node {
             if matches!(reads, Reads::Output) {
                 node.save_output(self, &out);
@@ -142,14 +142,14 @@ impl Context {
 
     /// One fused backward kernel on the gradient and what was saved.
     fn fused_unary(&self, a: &Tensor, name: &'static str, reads: Reads) -> Tensor {
-        self.unary(a, name, reads, move |cx, incoming| {
+        self.unary(a, Kernel::Unary(name), reads, move |cx, incoming| {
             cx.binary(Kernel::UnaryBackward(name), incoming.grad, incoming.saved(0))
         })
     }
 
     /// `-a`
     pub fn neg(&self, a: impl Borrow<Tensor>) -> Tensor {
-        self.unary(a.borrow(), "neg", Reads::Nothing, |cx, incoming| cx.like(Kernel::Neg, incoming.grad))
+        self.unary(a.borrow(), Kernel::Neg, Reads::Nothing, |cx, incoming| cx.like(Kernel::Neg, incoming.grad))
     }
 
     /// `silu(a)`: saves its input.
@@ -174,23 +174,23 @@ impl Context {
 
     /// `rsqrt(a)`: saves its output; backward is `-0.5 * grad * out³`, three tensors.
     pub fn rsqrt(&self, a: impl Borrow<Tensor>) -> Tensor {
-        self.unary(a.borrow(), "rsqrt", Reads::Output, |cx, incoming| {
+        self.unary(a.borrow(), Kernel::Unary("rsqrt"), Reads::Output, |cx, incoming| {
             let half = cx.like(Kernel::MulScalar(-0.5), incoming.grad);
-            let cube = cx.like(Kernel::Unary("pow3"), incoming.saved(0));
+            let cube = cx.like(Kernel::Pow(3), incoming.saved(0));
             cx.binary(Kernel::Mul, &half, &cube)
         })
     }
 
     /// `a.pow(n)` for a whole `n` of 2 or more: saves its input; backward is `grad * (n * a.pow(n - 1))`, three tensors.
-    pub fn pow(&self, a: impl Borrow<Tensor>) -> Tensor {
+    pub fn pow(&self, a: impl Borrow<Tensor>, n: i32) -> Tensor {
         // on autocast's list of operations that run in fp32
         let a = match self.autocast_dtype() {
             Some(_) => self.cast(a.borrow(), DType::F32),
             None => a.borrow().clone(),
         };
-        self.unary(&a, "pow", Reads::Input, |cx, incoming| {
-            let lower = cx.like(Kernel::Unary("pow"), incoming.saved(0));
-            let scaled = cx.like(Kernel::MulScalar(2.0), &lower);
+        self.unary(&a, Kernel::Pow(n), Reads::Input, move |cx, incoming| {
+            let lower = cx.like(Kernel::Pow(n - 1), incoming.saved(0));
+            let scaled = cx.like(Kernel::MulScalar(f64::from(n)), &lower);
             cx.binary(Kernel::Mul, incoming.grad, &scaled)
         })
     }

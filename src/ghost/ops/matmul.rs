@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::dtype::DType;
 use crate::ghost::context::Context;
@@ -16,7 +16,12 @@ const A_TRANSPOSED: Kernel = Kernel::MatMul { transpose_a: true, transpose_b: fa
 
 impl Context {
     fn product(&self, kernel: Kernel, a: &Tensor, b: &Tensor, dims: &[u64]) -> Tensor {
-        let out = self.launch(kernel, &[a, b], Layout::contiguous(dims), a.dtype());
+        self.sum_of_products(kernel, a, b, None, dims)
+    }
+
+    fn sum_of_products(&self, kernel: Kernel, a: &Tensor, b: &Tensor, bias: Option<&Tensor>, dims: &[u64]) -> Tensor {
+        let inputs: SmallVec<[&Tensor; 3]> = [Some(a), Some(b), bias].into_iter().flatten().collect();
+        let out = self.launch(kernel, &inputs, Layout::contiguous(dims), a.dtype());
         self.touch_cublas();
         out
     }
@@ -61,7 +66,7 @@ impl Context {
         };
         let node =
             self.record(inputs, &[weight.requires_grad().then_some(&flat), flat.requires_grad().then_some(weight)]);
-        let mut out = self.product(PLAIN, &flat, weight, &[rows, out_features]);
+        let mut out = self.sum_of_products(PLAIN, &flat, weight, bias, &[rows, out_features]);
         if bias.is_some() {
             self.touch_cublaslt();
         }

@@ -36,9 +36,9 @@ impl Context {
         let rows = Layout::contiguous(x.layout().narrow(-1, 1).dims());
         // the kernel reads whole rows; a copy it needs for that is not what is saved
         let copy = self.expect_contiguous(x);
-        let mut out = self.launch(Kernel::LayerNorm, &inputs, Layout::contiguous(x.dims()), x.dtype());
-        let mean = self.launch(Kernel::LayerNorm, &[x], rows, DType::F32);
-        let rstd = self.launch(Kernel::LayerNorm, &[x], rows, DType::F32);
+        let mut out = self.launch(Kernel::LayerNorm("out"), &inputs, Layout::contiguous(x.dims()), x.dtype());
+        let mean = self.launch(Kernel::LayerNorm("mean"), &[x], rows, DType::F32);
+        let rstd = self.launch(Kernel::LayerNorm("rstd"), &[x], rows, DType::F32);
         drop(copy);
         if let Some(mut node) = node {
             node.save_output(self, &mean);
@@ -47,11 +47,16 @@ impl Context {
                 let (grad, x) = (incoming.grad, incoming.saved(0));
                 let kernel = Kernel::LayerNormBackward;
                 let _copies = [grad, x].map(|t| cx.expect_contiguous(t));
-                let of_x = || cx.launch(kernel("x"), &[grad, x], Layout::contiguous(x.dims()), x.dtype());
+                let (mean, rstd) = (incoming.saved(3), incoming.saved(4));
+                let mut inputs: SmallVec<[&Tensor; 5]> = smallvec![grad, x, mean, rstd];
+                let parameters = ["weight", "bias"].into_iter().zip(&incoming.saved[1..3]);
+                let parameters: SmallVec<[(&'static str, &Tensor); 2]> =
+                    parameters.filter_map(|(name, saved)| Some((name, saved.as_ref()?))).collect();
+                inputs.extend(parameters.first().map(|(_, weight)| *weight));
+                let of_x = || cx.launch(kernel("x"), &inputs, Layout::contiguous(x.dims()), x.dtype());
                 let mut grads: Grads = smallvec![incoming.needs(0).then(of_x)];
-                for (input, parameter) in incoming.saved[1..3].iter().flatten().enumerate() {
-                    let gradient =
-                        || cx.launch(kernel("parameter"), &[grad, x], *parameter.layout(), parameter.dtype());
+                for (input, (name, parameter)) in parameters.iter().enumerate() {
+                    let gradient = || cx.launch(kernel(name), &inputs[..4], *parameter.layout(), parameter.dtype());
                     grads.push(incoming.needs(input + 1).then(gradient));
                 }
                 cx.sum_row_blocks(&mut grads[1..], x.layout().numel() / x.dim(-1).max(1));

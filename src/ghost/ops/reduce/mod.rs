@@ -34,7 +34,9 @@ impl Context {
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 let expanded = incoming.grad.layout().expand(whole.dims());
                 let layout = Layout::elementwise(&[&expanded]);
-                smallvec![Some(cx.launch(Kernel::MulScalar(1.0), &[incoming.grad], layout, incoming.grad.dtype()))]
+                #[expect(clippy::cast_precision_loss, reason = "a tensor's width")]
+                let divided = Kernel::MulScalar(1.0 / whole.dim(-1) as f64);
+                smallvec![Some(cx.launch(divided, &[incoming.grad], layout, incoming.grad.dtype()))]
             });
         }
         out
