@@ -18,7 +18,7 @@ use vramplan::units::MIB;
 const OTHER_FILES: [&str; 2] = ["optimizer_events.jsonl", "parameters.jsonl"];
 
 /// The cases that cannot be estimated yet, with the reason that is given.
-const NOT_ESTIMATED: [(&str, &str); 28] = [
+const NOT_ESTIMATED: [(&str, &str); 27] = [
     ("bert-base.cls-fp32-amp16.b16.s256", "unknown model_type `bert`"),
     ("bert-base.cls-fp32.b32.s128", "unknown model_type `bert`"),
     ("bert-base.cls-fp32.b8.s128", "unknown model_type `bert`"),
