@@ -49,10 +49,24 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
             ));
         }
     }
+    let unmeasured = unmeasured(job);
+    notes.extend(
+        unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
+    );
     Basis {
         runtime: "pytorch".to_owned(),
         versions: VERSIONS.to_owned(),
-        validated: model.origin == Origin::Config,
+        validated: model.origin == Origin::Config && unmeasured.is_none(),
         notes,
+    }
+}
+
+/// What of a job no recorded measurement stands behind.
+fn unmeasured(job: &Job) -> Option<&'static str> {
+    match &job.workload {
+        Workload::Train(train) if !train.zero_grad_set_to_none => Some("zero_grad_set_to_none = false"),
+        Workload::Train(train) if train.keep_outputs => Some("keep_outputs = true"),
+        Workload::Infer(infer) if infer.logits_to_keep > 1 => Some("logits_to_keep above 1"),
+        _ => None,
     }
 }
