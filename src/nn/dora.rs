@@ -48,7 +48,7 @@ pub(super) fn update(
         (Some(result), None) => result.clone(),
         (None, _) => cx.linear(x, &weight, None),
     };
-    let corrected = cx.mul(cx.add_scalar(&scale), &base_result);
+    let corrected = cx.mul(cx.add_scalar(&scale, -1.0), &base_result);
     let added = cx.mul_scalar(cx.mul(&scale, &lora_result), 1.0);
     cx.add(corrected, added)
 }
