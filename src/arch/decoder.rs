@@ -5,11 +5,11 @@ use std::rc::Rc;
 use super::attention::{Attend, Span};
 use super::cache::KvCache;
 use super::families::{self, Entered, Front, Input};
+use super::forward::Forward;
 use super::layer::Layer;
 use super::names::Names;
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
-use crate::job::AttnImplementation;
 use crate::model::{LayerType, Model, ModelType};
 use crate::nn::{Builder, Device, Embedding, Leaf, Linear, Module, NormLayer, Part, Rotary, Weight};
 
@@ -31,21 +31,6 @@ enum EmbedScale {
     None,
     /// A buffer that is cast each time.
     Buffer(Tensor),
-}
-
-/// How a forward pass is run.
-#[derive(Clone, Copy, Default)]
-pub struct Forward<'a> {
-    /// `attn_implementation`
-    pub implementation: AttnImplementation,
-    /// `gradient_checkpointing`
-    pub checkpointing: bool,
-    /// The embeddings' output is made to require gradients (`enable_input_require_grads`).
-    pub input_require_grads: bool,
-    /// A padding mask, `[batch, length]`.
-    pub attention_mask: Option<&'a Tensor>,
-    /// The cache keys and values go to.
-    pub cache: Option<&'a KvCache>,
 }
 
 impl Decoder {

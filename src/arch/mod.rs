@@ -4,6 +4,7 @@ mod attention;
 mod cache;
 mod decoder;
 mod families;
+mod forward;
 mod layer;
 mod masks;
 mod mlp;
@@ -11,7 +12,8 @@ mod names;
 
 pub use attention::{Attend, SelfAttention, Span};
 pub use cache::KvCache;
-pub use decoder::{Decoder, Forward};
+pub use decoder::Decoder;
+pub use forward::Forward;
 pub use layer::{DecoderLayer, Layer};
 pub use mlp::FeedForward;
 pub(crate) use names::default_targets;

@@ -4,7 +4,7 @@ use super::alibi;
 use super::front::{Entered, Front, Input};
 use crate::arch::attention::Attend;
 use crate::arch::cache::KvCache;
-use crate::arch::decoder::Forward;
+use crate::arch::forward::Forward;
 use crate::arch::layer::Layer;
 use crate::dtype::DType;
 use crate::ghost::{Context, Kernel, Layout, Tensor};

@@ -1,6 +1,6 @@
 //! What a model does between its embedding and its layers, and after them.
 
-use crate::arch::decoder::Forward;
+use crate::arch::forward::Forward;
 use crate::arch::masks::MaskRequest;
 use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};

@@ -1,0 +1,20 @@
+//! How a forward pass is run.
+
+use super::cache::KvCache;
+use crate::ghost::Tensor;
+use crate::job::AttnImplementation;
+
+/// How a forward pass is run.
+#[derive(Clone, Copy, Default)]
+pub struct Forward<'a> {
+    /// `attn_implementation`
+    pub implementation: AttnImplementation,
+    /// `gradient_checkpointing`
+    pub checkpointing: bool,
+    /// The embeddings' output is made to require gradients (`enable_input_require_grads`).
+    pub input_require_grads: bool,
+    /// A padding mask, `[batch, length]`.
+    pub attention_mask: Option<&'a Tensor>,
+    /// The cache keys and values go to.
+    pub cache: Option<&'a KvCache>,
+}
