@@ -116,6 +116,11 @@ impl CachingAllocator {
         self.blocks[block as usize].size
     }
 
+    /// Where a live block begins.
+    pub fn address(&self, block: BlockId) -> u64 {
+        self.blocks[block as usize].address
+    }
+
     /// Takes a block for `bytes`.
     ///
     /// # Errors

@@ -296,3 +296,81 @@ impl Context {
 pub struct Graph {
     _nodes: Vec<Node>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ghost::{Entry, Playback};
+
+    /// Charges of a category from the `from`-th entry on, in bytes; the tests expect as many as torch 2.11 makes.
+    fn charged(cx: &Context, from: usize, wanted: Category) -> Vec<u64> {
+        let bytes = |entry: &Entry| match *entry {
+            Entry::Charge { bytes, category, .. } if category == wanted => Some(bytes),
+            _ => None,
+        };
+        cx.ledger().entries()[from..].iter().filter_map(bytes).collect()
+    }
+
+    fn live(cx: &Context) -> u64 {
+        Playback::default().play(&cx.ledger().entries()).live()
+    }
+
+    #[test]
+    fn a_gradient_is_handed_on_where_an_operation_does_not_change_it() {
+        let cx = Context::new();
+        let [a, b] = ["a", "b"].map(|name| cx.parameter(name, &[256], DType::F32, true));
+        let loss = cx.sum_all(cx.add(&a, &b));
+        let from = cx.ledger().len();
+        cx.backward(&loss);
+        // both would own the expanded scalar that the sum sends back: each gets a copy
+        assert_eq!(charged(&cx, from, Category::Gradients), [1024, 1024]);
+        assert_eq!(charged(&cx, from, Category::Temporary), [4]);
+    }
+
+    #[test]
+    fn a_parameter_used_twice_gets_one_gradient() {
+        let cx = Context::new();
+        let a = cx.parameter("a", &[256], DType::F32, true);
+        let loss = cx.sum_all(cx.add(cx.silu(&a), cx.tanh(&a)));
+        let from = cx.ledger().len();
+        cx.backward(&loss);
+        // tanh's comes first and is the sum's place, silu's is added to it and goes
+        assert_eq!(charged(&cx, from, Category::Gradients), [1024]);
+        assert_eq!(charged(&cx, from, Category::Temporary), [4, 1024]);
+    }
+
+    #[test]
+    fn a_sum_takes_new_memory_where_the_first_gradient_is_seen_elsewhere() {
+        let cx = Context::new();
+        let a = cx.parameter("a", &[256], DType::F32, true);
+        let loss = cx.sum_all(cx.mul(cx.silu(&a), cx.add(&a, &a)));
+        let from = cx.ledger().len();
+        cx.backward(&loss);
+        // of the products one is silu's; the other reaches `a` twice through the sum, which cannot be added in place
+        assert_eq!(charged(&cx, from, Category::Gradients), [1024]);
+        assert_eq!(charged(&cx, from, Category::Temporary), [4, 1024, 1024, 1024]);
+        drop(loss);
+        drop(cx.take_graph());
+        assert_eq!(live(&cx), 2 * 1024);
+    }
+
+    #[test]
+    fn what_was_saved_goes_and_a_second_step_adds_in_place() {
+        let cx = Context::new();
+        let weight = cx.parameter("weight", &[64, 64], DType::F32, true);
+        let x = cx.input("x", &[32, 64], DType::F32);
+        let step = || {
+            let loss = cx.sum_all(cx.silu(cx.linear(&x, &weight, None)));
+            cx.backward(&loss);
+            drop(loss);
+            drop(cx.take_graph());
+        };
+        step();
+        let after = live(&cx);
+        let gradient = weight.grad();
+        step();
+        assert_eq!(live(&cx), after);
+        let same = gradient.zip(weight.grad()).map(|(first, second)| first.same_storage(&second));
+        assert_eq!(same, Some(true));
+    }
+}
