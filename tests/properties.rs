@@ -240,6 +240,10 @@ proptest! {
 
     #[test]
     fn checkpointing_never_keeps_more_for_backward(model in small_model(), train in train()) {
+        // bitsandbytes' 8-bit products keep their inputs on the graph, checkpointed or not
+        if train.precision == Precision::Int8 {
+            return Ok(());
+        }
         let max_seq_length = train.max_seq_length + 16;
         // a region keeps its mask as it came, without regions it is kept as the kernel read it
         let mask = 4 * train.per_device_train_batch_size * model.attention.num_heads * max_seq_length.pow(2);
@@ -250,6 +254,9 @@ proptest! {
         };
         prop_assert!(kept(true) <= kept(false) + mask, "{} > {} + {}", kept(true), kept(false), mask);
     }
+
+    // what was asked for, not what was allocated: a block may be up to a mebibyte larger than its tensor, and another
+    // size of tensors may find blocks that fit better
 
     #[test]
     fn more_sequences_never_take_less(model in small_model(), train in train(), more in 1_u64..4) {
@@ -315,6 +322,22 @@ fn any_value() -> impl Strategy<Value = Value> {
         Just(json!([])),
         Just(json!({})),
     ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    #[test]
+    fn a_job_of_any_size_is_refused_or_estimated(
+        name in select(vec!["gpt2", "llama-3.1-405b", "bloom-176b", "gemma-3-270m"]),
+        train in train(), batch in 0_u32..=20, length in 0_u32..=27,
+    ) {
+        let model = model::resolve(name).expect(name);
+        let train = Train { per_device_train_batch_size: 1 << batch, max_seq_length: 1 << length, ..train };
+        if let Ok(estimate) = step::estimate(&model, &training(train)) {
+            check_figures(&estimate)?;
+        }
+    }
 }
 
 proptest! {

@@ -6,6 +6,9 @@
 
 use super::sorted_set::SortedSet;
 
+/// No device has more (4 PiB); a power of two that leaves room in [`free_key`].
+const MOST: u64 = 1 << 52;
+
 /// Every block's size is a multiple of this (`kMinBlockSize`).
 pub const MIN_BLOCK: u64 = 512;
 const SMALL_REQUEST: u64 = 1 << 20;
@@ -45,7 +48,7 @@ fn free_key(block: &Block, id: u32) -> u128 {
 
 /// What the key of every block of at least `size` bytes is not less than.
 fn key_of_size(size: u64) -> u128 {
-    u128::from(size / MIN_BLOCK) << 80
+    u128::from(size / MIN_BLOCK) << 84
 }
 
 /// The block a key is of.
@@ -69,12 +72,12 @@ pub struct CachingAllocator {
 
 impl Default for CachingAllocator {
     fn default() -> Self {
-        Self::with_capacity(u64::MAX)
+        Self::with_capacity(MOST)
     }
 }
 
 impl CachingAllocator {
-    /// An allocator on a device that can give `capacity` bytes to it.
+    /// An allocator on a device that can give `capacity` bytes to it, or 4 PiB where that is more.
     pub fn with_capacity(capacity: u64) -> Self {
         Self {
             blocks: Vec::with_capacity(2048),
@@ -83,7 +86,7 @@ impl CachingAllocator {
             reserved: 0,
             peak_reserved: 0,
             allocated: 0,
-            capacity,
+            capacity: capacity.min(MOST),
             next_address: 0,
         }
     }
@@ -119,6 +122,9 @@ impl CachingAllocator {
     /// The device has no room for it, cached segments given back.
     pub fn malloc(&mut self, bytes: u64) -> Result<BlockId, OutOfMemory> {
         let size = bytes.max(1).next_multiple_of(MIN_BLOCK);
+        if size > MOST {
+            return Err(OutOfMemory { requested: size, reserved: self.reserved });
+        }
         let small = size <= SMALL_REQUEST;
         let pool = &mut self.free[usize::from(!small)];
         let id = match pool.take_at_least(key_of_size(size)) {

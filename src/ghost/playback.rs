@@ -46,6 +46,9 @@ impl Playback {
 
     /// As [`Playback::play`], in place.
     pub fn run(&mut self, entries: &[Entry]) {
+        if self.out_of_memory.is_some() {
+            return;
+        }
         for entry in entries {
             match *entry {
                 Entry::Charge { id, bytes, category } => {
@@ -102,6 +105,9 @@ impl Playback {
     ///
     /// Does nothing where the stretch leaves more or less behind than it took away.
     pub fn repeat(&mut self, entries: &[Entry]) {
+        if self.out_of_memory.is_some() {
+            return;
+        }
         let mut charged = vec![false; self.blocks.len()];
         let mut taken: Vec<ChargeId> = Vec::new();
         for entry in entries {

@@ -19,7 +19,7 @@ pub enum EstimateError {
         /// The names it has.
         known: String,
     },
-    /// A size left what 64 bits hold.
-    #[error("the job is too large: a tensor would exceed 2^60 bytes; lower max_seq_length or the batch size")]
+    /// More than any device will have.
+    #[error("the job is too large: it would take more than 4 PiB; lower max_seq_length or the batch size")]
     TooLarge,
 }

@@ -84,6 +84,9 @@ fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, Estima
         }
         peak = peak.max(Highest::of(&playback));
     }
+    if playback.out_of_memory().is_some() {
+        return Err(EstimateError::TooLarge);
+    }
     let timeline = with_timeline.then(|| thin(playback.timeline()));
     let reserved = Bytes(playback.peak_reserved());
     let lora = match &job.workload {

@@ -13,6 +13,9 @@ use crate::ghost::executor::Kernel;
 use crate::ghost::layout::Layout;
 use crate::ghost::tensor::Tensor;
 
+/// Tensors with more elements are on no device; the pieces they would be reduced in are not worth counting.
+const MOST_ELEMENTS: u64 = 1 << 40;
+
 impl Context {
     /// Sums over the dimensions that `to` has not, or has with size one (`sum_to_size`).
     pub(crate) fn sum_to(&self, a: &Tensor, to: &Layout) -> Tensor {
@@ -68,14 +71,16 @@ impl Context {
     /// `a.any()` of a boolean tensor
     pub(crate) fn any(&self, a: &Tensor) -> Tensor {
         let out = self.launch(Kernel::Unary("any"), &[a], Layout::contiguous(&[]), a.dtype());
-        self.reduce_pieces(&Reduction::new(a.layout(), out.layout(), 1), 1);
+        if a.layout().numel() <= MOST_ELEMENTS {
+            self.reduce_pieces(&Reduction::new(a.layout(), out.layout(), 1), 1);
+        }
         out
     }
 
     /// What `gpu_reduce_kernel` needs beside its output: partial results where blocks share outputs and, past 32-bit
     /// offsets, a sum in the accumulation type where the output's is narrower.
     pub(crate) fn reduction_scratch(&self, from: &Tensor, to: &Tensor) {
-        if from.layout().numel() == 0 {
+        if from.layout().numel() == 0 || from.layout().numel() > MOST_ELEMENTS {
             return;
         }
         let element = from.dtype().bytes();
