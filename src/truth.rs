@@ -310,7 +310,7 @@ impl Case {
             double_quant,
             compute_dtype,
             mixed_precision: word::<MixedPrecision>(self.amp.as_deref().unwrap_or("no"))?,
-            head: word::<Head>(&self.head)?,
+            head: Some(word::<Head>(&self.head)?),
             per_device_train_batch_size: self.batch,
             max_seq_length: self.seq,
             gradient_accumulation_steps: self.grad_accum,

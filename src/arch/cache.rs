@@ -31,6 +31,16 @@ impl KvCache {
         Self { layers: model.layer_types.iter().map(layer).collect(), category }
     }
 
+    /// An empty one of so many layers that all keep every token.
+    pub fn of_layers(layers: u64, category: Category) -> Self {
+        Self { layers: (0..layers).map(|_| CacheLayer::default()).collect(), category }
+    }
+
+    /// What a layer holds.
+    pub fn held(&self, layer: usize) -> Option<(Tensor, Tensor)> {
+        self.layers[layer].held.borrow().clone()
+    }
+
     /// Tokens it has seen.
     pub fn length(&self) -> u64 {
         self.layers.first().map_or(0, |layer| layer.seen.get())

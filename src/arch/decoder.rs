@@ -8,7 +8,7 @@ use super::families::{self, Entered, Front, Input};
 use super::forward::Forward;
 use super::layer::Layer;
 use super::names::{Names, default_targets};
-use super::network::{Batch, BatchShape, Generate, Network, Outputs};
+use super::network::{Batch, BatchShape, Generate, Network, Outputs, Weights};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor, trainable_copy};
 use crate::model::{DecoderConfig, LayerType, ModelType};
@@ -167,7 +167,7 @@ impl Network for Decoder {
         let hidden = self.hidden(cx, &batch.ids, run);
         let logits = self.logits(cx, &hidden);
         let loss = Self::causal_loss(cx, &logits, &batch.labels);
-        (loss, Outputs { logits, cache })
+        (loss, Outputs { logits, caches: cache.into_iter().collect(), states: Vec::new() })
     }
 
     fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor {
@@ -193,6 +193,9 @@ impl Network for Decoder {
         }
     }
 
+}
+
+impl Weights for Decoder {
     fn is_tied(&self) -> bool {
         self.model.head.tied
     }

@@ -1,8 +1,11 @@
-//! DecoderConfig families put together from [`crate::nn`].
+//! Model families put together from [`crate::nn`].
 
 mod attention;
 mod cache;
+mod bidirectional;
 mod decoder;
+mod encoder;
+mod encoder_decoder;
 mod families;
 mod forward;
 mod layer;
@@ -14,7 +17,8 @@ mod network;
 pub use attention::{Attend, Attended, SelfAttention, Span};
 pub use cache::KvCache;
 pub use decoder::Decoder;
+pub use encoder::Encoder;
 pub use forward::Forward;
 pub use layer::{DecoderLayer, Layer};
 pub use mlp::FeedForward;
-pub use network::{Batch, BatchShape, Generate, Network, Outputs, network};
+pub use network::{Batch, BatchShape, Generate, Network, Outputs, Weights, heads, network, weights};

@@ -2,14 +2,30 @@
 
 use super::cache::KvCache;
 use super::decoder::Decoder;
+use super::encoder::Encoder;
+use super::encoder_decoder;
 use super::forward::Forward;
 use crate::ghost::{Context, Tensor};
-use crate::job::AttnImplementation;
-use crate::model::Model;
+use crate::job::{AttnImplementation, Head};
+use crate::model::{Model, Support};
 use crate::nn::{Builder, Module};
 
+/// A model's parameters, by name.
+pub trait Weights: Module {
+    /// Whether the head's weight is the token embedding's.
+    fn is_tied(&self) -> bool;
+
+    /// PEFT's default `target_modules` for it.
+    fn default_targets(&self) -> &'static [&'static str];
+
+    /// Whether PEFT trains the head whole beside its adapters, as it does a classifier (`TaskType.SEQ_CLS`).
+    fn saves_head(&self) -> bool {
+        false
+    }
+}
+
 /// A model that can be trained and prompted.
-pub trait Network: Module {
+pub trait Network: Weights {
     /// What a training batch brings to the GPU, in the order it comes.
     fn batch(&self, cx: &Context, shape: BatchShape) -> Batch;
 
@@ -21,12 +37,6 @@ pub trait Network: Module {
 
     /// A prefill of `prompt`, then every token, as `generate()` runs them.
     fn generate(&self, cx: &Context, prompt: &Tensor, how: Generate);
-
-    /// Whether the head's weight is the token embedding's.
-    fn is_tied(&self) -> bool;
-
-    /// PEFT's default `target_modules` for it.
-    fn default_targets(&self) -> &'static [&'static str];
 }
 
 /// The size of a training batch.
@@ -54,8 +64,10 @@ pub struct Batch {
 pub struct Outputs {
     /// Logits.
     pub logits: Tensor,
-    /// The cache it filled.
-    pub cache: Option<KvCache>,
+    /// The caches it filled.
+    pub caches: Vec<KvCache>,
+    /// Hidden states.
+    pub states: Vec<Tensor>,
 }
 
 /// How tokens are generated.
@@ -69,9 +81,32 @@ pub struct Generate {
     pub max_new_tokens: u64,
 }
 
-/// `model` with its parameters, frozen.
-pub fn network(builder: &Builder<'_>, model: &Model) -> Box<dyn Network> {
+/// The heads a model can be trained with; the first is the one it gets where a job names none.
+pub const fn heads(model: &Model) -> &'static [Head] {
     match model {
+        Model::Decoder(_) => &[Head::CausalLm],
+        Model::Encoder(_) => &[Head::SeqCls, Head::MaskedLm],
+        Model::EncoderDecoder(_) => &[Head::Seq2seqLm],
+    }
+}
+
+/// `model` with its parameters, frozen, and with `head` on it; `None`: as its checkpoint is. Nothing where only its
+/// parameters are known ([`Support::CountedOnly`]).
+pub fn network(builder: &Builder<'_>, model: &Model, head: Option<Head>) -> Option<Box<dyn Network>> {
+    if model.model_type().support() == Support::CountedOnly {
+        return None;
+    }
+    Some(match model {
         Model::Decoder(config) => Box::new(Decoder::new(builder, config)),
+        Model::Encoder(config) => Box::new(Encoder::new(builder, config, head)),
+        Model::EncoderDecoder(config) => encoder_decoder::network(builder, config),
+    })
+}
+
+/// The parameters of `model`, as [`network`] has them, of any model type.
+pub fn weights(builder: &Builder<'_>, model: &Model, head: Option<Head>) -> Box<dyn Weights> {
+    match network(builder, model, head) {
+        Some(network) => network,
+        None => unreachable!("every model type can be run"),
     }
 }

@@ -59,7 +59,7 @@ fn train_job(args: &EstimateArgs, mut train: Train) -> Result<Train, CliError> {
     set(&mut train.attention_mask, attention_mask);
     set(&mut train.zero_grad_set_to_none, zero_grad_set_to_none);
     set(&mut train.keep_outputs, keep_outputs);
-    set(&mut train.head, head);
+    set(&mut train.head, head.map(Some));
     set(&mut train.tensor_parallel_size, tensor_parallel_size);
     if qlora || args.lora.first().is_some() {
         let lora = match train.peft.take() {

@@ -16,8 +16,9 @@ pub struct Train {
     pub compute_dtype: FloatType,
     /// Autocast.
     pub mixed_precision: MixedPrecision,
-    /// What is put on top of the model.
-    pub head: Head,
+    /// What is put on top of the model; `None`: what its model type has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Head>,
     /// Sequences in a micro-batch.
     pub per_device_train_batch_size: u64,
     /// Tokens in a sequence.
@@ -55,7 +56,7 @@ impl Default for Train {
             double_quant: false,
             compute_dtype: FloatType::Bf16,
             mixed_precision: MixedPrecision::No,
-            head: Head::CausalLm,
+            head: None,
             per_device_train_batch_size: 1,
             max_seq_length: 2048,
             gradient_accumulation_steps: 1,

@@ -1,7 +1,7 @@
 //! Contradictions in a job, and what this version cannot answer yet.
 
 use super::{
-    AttnImplementation, FloatType, Head, Infer, Job, JobError, KvCacheDtype, Lora, MixedPrecision, ModelRef, Peft,
+    AttnImplementation, FloatType, Infer, Job, JobError, KvCacheDtype, Lora, MixedPrecision, ModelRef, Peft,
     Precision, Runtime, TargetModules, Train, Workload,
 };
 
@@ -90,9 +90,6 @@ impl Train {
                 quoted(peft.type_name()),
                 "use \"lora\" or full fine-tuning",
             ));
-        }
-        if self.head != Head::CausalLm {
-            return Err(JobError::unsupported("train.head", quoted(self.head), "use \"causal-lm\""));
         }
         flash_attention("train.attn_implementation", self.attn_implementation)?;
         if self.tensor_parallel_size > 1 {

@@ -1,6 +1,6 @@
 //! What kinds of model there are.
 
-use super::{DecoderConfig, ModelType, Origin};
+use super::{DecoderConfig, EncoderConfig, EncoderDecoderConfig, ModelType, Origin};
 
 /// A model: one variant for each kind of architecture, with all that its memory depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -8,6 +8,10 @@ use super::{DecoderConfig, ModelType, Origin};
 pub enum Model {
     /// A decoder with a language-model head.
     Decoder(DecoderConfig),
+    /// An encoder, with or without a head.
+    Encoder(EncoderConfig),
+    /// An encoder and a decoder that attends to it, with a language-model head.
+    EncoderDecoder(EncoderDecoderConfig),
 }
 
 impl Model {
@@ -15,6 +19,8 @@ impl Model {
     pub fn name(&self) -> &str {
         match self {
             Self::Decoder(config) => &config.name,
+            Self::Encoder(config) => &config.name,
+            Self::EncoderDecoder(config) => &config.name,
         }
     }
 
@@ -22,6 +28,8 @@ impl Model {
     pub const fn model_type(&self) -> ModelType {
         match self {
             Self::Decoder(config) => config.model_type,
+            Self::Encoder(config) => config.model_type,
+            Self::EncoderDecoder(config) => config.model_type,
         }
     }
 
@@ -29,6 +37,8 @@ impl Model {
     pub const fn origin(&self) -> Origin {
         match self {
             Self::Decoder(config) => config.origin,
+            Self::Encoder(config) => config.origin,
+            Self::EncoderDecoder(config) => config.origin,
         }
     }
 
@@ -36,6 +46,8 @@ impl Model {
     pub(super) fn guessed(mut self) -> Self {
         match &mut self {
             Self::Decoder(config) => config.origin = Origin::Guess,
+            Self::Encoder(config) => config.origin = Origin::Guess,
+            Self::EncoderDecoder(config) => config.origin = Origin::Guess,
         }
         self
     }
@@ -44,13 +56,17 @@ impl Model {
     pub const fn hidden_size(&self) -> u64 {
         match self {
             Self::Decoder(config) => config.hidden_size,
+            Self::Encoder(config) => config.hidden_size,
+            Self::EncoderDecoder(config) => config.d_model,
         }
     }
 
-    /// Number of layers.
+    /// Number of layers; an encoder's and its decoder's together.
     pub const fn num_hidden_layers(&self) -> u64 {
         match self {
             Self::Decoder(config) => config.num_hidden_layers,
+            Self::Encoder(config) => config.num_hidden_layers,
+            Self::EncoderDecoder(config) => config.encoder.num_layers + config.decoder.num_layers,
         }
     }
 
@@ -58,6 +74,8 @@ impl Model {
     pub const fn vocab_size(&self) -> u64 {
         match self {
             Self::Decoder(config) => config.vocab_size,
+            Self::Encoder(config) => config.vocab_size,
+            Self::EncoderDecoder(config) => config.vocab_size,
         }
     }
 
@@ -65,6 +83,8 @@ impl Model {
     pub const fn max_position_embeddings(&self) -> u64 {
         match self {
             Self::Decoder(config) => config.max_position_embeddings,
+            Self::Encoder(config) => config.max_position_embeddings,
+            Self::EncoderDecoder(config) => config.max_position_embeddings,
         }
     }
 
@@ -72,6 +92,7 @@ impl Model {
     pub const fn decoder(&self) -> Option<&DecoderConfig> {
         match self {
             Self::Decoder(config) => Some(config),
+            _ => None,
         }
     }
 }

@@ -69,6 +69,26 @@ pub enum ModelType {
     GptNeox,
     Opt,
     Bloom,
+    Bert,
+    Roberta,
+    XlmRoberta,
+    Distilbert,
+    Electra,
+    T5,
+    Mt5,
+    Bart,
+}
+
+/// How far a model type's forward pass is known; its parameters are counted exactly in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Support {
+    /// Its activations are held against measurements of PyTorch.
+    Measured,
+    /// Its activations follow the sources of `transformers`, with no measurement behind them: estimates say so.
+    Unmeasured,
+    /// Only its parameters are known: there are no estimates.
+    CountedOnly,
 }
 
 /// How much is known about a model.
@@ -206,6 +226,8 @@ pub enum Norm {
     RmsInFp32,
     /// Gemma's RMSNorm: weight (1 + w) applied in fp32.
     GemmaRms,
+    /// T5's RMSNorm: the input in its own type times a fp32 factor, cast to a half-precision weight's type.
+    T5,
     /// `torch.nn.LayerNorm`, with or without bias.
     Layer {
         /// Whether it has a bias.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{ModelError, ModelType, Nearest};
+use super::{ModelError, ModelType, Nearest, Support};
 
 impl ModelType {
     /// Every model type this version knows, in the order they are listed to people.
@@ -26,6 +26,14 @@ impl ModelType {
         ModelType::GptNeox,
         ModelType::Opt,
         ModelType::Bloom,
+        ModelType::Bert,
+        ModelType::Roberta,
+        ModelType::XlmRoberta,
+        ModelType::Distilbert,
+        ModelType::Electra,
+        ModelType::T5,
+        ModelType::Mt5,
+        ModelType::Bart,
     ];
 
     /// The `model_type` a config.json says.
@@ -54,7 +62,22 @@ impl ModelType {
             Self::GptNeox => "gpt_neox",
             Self::Opt => "opt",
             Self::Bloom => "bloom",
+            Self::Bert => "bert",
+            Self::Roberta => "roberta",
+            Self::XlmRoberta => "xlm-roberta",
+            Self::Distilbert => "distilbert",
+            Self::Electra => "electra",
+            Self::T5 => "t5",
+            Self::Mt5 => "mt5",
+            Self::Bart => "bart",
         }
+    }
+}
+
+impl ModelType {
+    /// How far its forward pass is known.
+    pub const fn support(self) -> Support {
+        Support::Measured
     }
 }
 

@@ -35,6 +35,7 @@ impl NormLayer {
             (Norm::Rms, Some(weight)) => rms(cx, x, weight, false),
             (Norm::RmsInFp32, Some(weight)) => rms(cx, x, weight, true),
             (Norm::GemmaRms, Some(weight)) => gemma_rms(cx, x, weight),
+            (Norm::T5, Some(weight)) => t5_rms(cx, x, weight),
             (_, weight) => cx.layer_norm(x, weight.as_ref(), self.bias.as_ref()),
         }
     }
@@ -51,6 +52,16 @@ fn rms(cx: &Context, x: &Tensor, weight: &Tensor, weight_in_fp32: bool) -> Tenso
     } else {
         cx.mul(weight, cx.cast(&normed, input_dtype))
     }
+}
+
+/// `weight * (x * rsqrt(mean(x.float()²) + eps))`, cast before the product where the weight is in half precision.
+fn t5_rms(cx: &Context, x: &Tensor, weight: &Tensor) -> Tensor {
+    let variance = cx.mean_last(cx.pow(cx.cast(x, DType::F32), 2));
+    let mut states = cx.mul(x, cx.rsqrt(cx.add_scalar(&variance, EPSILON)));
+    if matches!(weight.dtype(), DType::F16 | DType::BF16) {
+        states = cx.cast(&states, weight.dtype());
+    }
+    cx.mul(weight, &states)
 }
 
 /// `(norm(x.float()) * (1 + weight.float())).type_as(x)`

@@ -1,7 +1,7 @@
 //! What a training method makes of a loaded model: which parameters train, and which adapters it gets.
 
 use super::error::EstimateError;
-use crate::arch::Network;
+use crate::arch::Weights;
 use crate::dtype::DType;
 use crate::ghost::{Context, Tensor, trainable_copy};
 use crate::job;
@@ -9,7 +9,7 @@ use crate::job::TargetModules;
 use crate::nn::{Leaf, Lora, LoraSpec, Part};
 
 /// Every parameter trains. A tied head's weight becomes the embedding's.
-pub(super) fn train_everything(cx: &Context, network: &mut dyn Network) {
+pub(super) fn train_everything(cx: &Context, network: &mut dyn Weights) {
     replace_parameters(cx, network, |_, parameter| Some(trainable_copy(parameter)));
 }
 
@@ -19,7 +19,7 @@ pub(super) fn train_everything(cx: &Context, network: &mut dyn Network) {
 /// None of the `target_modules` is a linear layer's name.
 pub(super) fn add_lora(
     cx: &Context,
-    network: &mut dyn Network,
+    network: &mut dyn Weights,
     model: &str,
     lora: &job::Lora,
 ) -> Result<Saved, EstimateError> {
@@ -46,7 +46,7 @@ pub(super) fn add_lora(
 
 /// The linear layers that get adapters: their names, and whether they are the head.
 fn targets(
-    network: &mut dyn Network,
+    network: &mut dyn Weights,
     model: &str,
     lora: &job::Lora,
 ) -> Result<Vec<(&'static str, bool)>, EstimateError> {
@@ -78,12 +78,14 @@ fn targets(
 /// Base parameters that a trained copy stands in for (`ModulesToSaveWrapper.original_module`).
 pub(super) struct Saved(#[allow(dead_code)] Vec<Tensor>);
 
-/// `modules_to_save`: a trainable copy of each, in the type it has; the original stays.
-fn save_modules(cx: &Context, network: &mut dyn Network, names: &[String]) -> Saved {
+/// `modules_to_save`, and a classifier's head: a trainable copy of each, in the type it has; the original stays.
+fn save_modules(cx: &Context, network: &mut dyn Weights, names: &[String]) -> Saved {
     let mut originals = Vec::new();
+    let saves_head = network.saves_head();
     network.leaves(&mut |mut leaf| {
         let name = leaf.name();
-        if !names.iter().any(|asked| asked.rsplit('.').next() == Some(name)) {
+        let is_saved_head = saves_head && leaf.part() == Part::Head;
+        if !is_saved_head && !names.iter().any(|asked| asked.rsplit('.').next() == Some(name)) {
             return;
         }
         for parameter in leaf.dense_parameters() {
@@ -95,7 +97,7 @@ fn save_modules(cx: &Context, network: &mut dyn Network, names: &[String]) -> Sa
 }
 
 /// `prepare_model_for_kbit_training`: half-precision parameters that are not quantised become fp32, one after another.
-pub(super) fn prepare_for_kbit_training(cx: &Context, network: &mut dyn Network) {
+pub(super) fn prepare_for_kbit_training(cx: &Context, network: &mut dyn Weights) {
     replace_parameters(cx, network, |name, parameter| {
         let half = matches!(parameter.dtype(), DType::F16 | DType::BF16);
         half.then(|| cx.parameter(name, parameter.dims(), DType::F32, false))
@@ -106,7 +108,7 @@ pub(super) fn prepare_for_kbit_training(cx: &Context, network: &mut dyn Network)
 /// Replaces parameters in order; a tied head follows its embedding.
 fn replace_parameters(
     cx: &Context,
-    network: &mut dyn Network,
+    network: &mut dyn Weights,
     replace: impl Fn(&'static str, &Tensor) -> Option<Tensor>,
 ) {
     let tied = network.is_tied();
@@ -140,7 +142,7 @@ fn replace_parameters(
 }
 
 /// Every parameter that is not quantised, in the order `model.parameters()` lists them, tied ones once.
-pub(super) fn parameters(network: &mut dyn Network) -> Vec<Tensor> {
+pub(super) fn parameters(network: &mut dyn Weights) -> Vec<Tensor> {
     let mut all: Vec<Tensor> = Vec::new();
     network.leaves(&mut |mut leaf| {
         for parameter in leaf.dense_parameters() {

@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::adapt;
 use super::error::EstimateError;
-use crate::arch::network;
+use crate::arch::weights;
 use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
-use crate::job::Lora;
+use crate::job::{Head, Lora};
 use crate::model::Model;
 use crate::nn::{Builder, Device, Leaf, Part};
 
@@ -73,9 +73,18 @@ impl Parameters {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn count_parameters(model: &Model, lora: Option<&Lora>) -> Result<Parameters, EstimateError> {
+    count_with_head(model, None, lora)
+}
+
+/// As [`count_parameters`], with `head` on the model rather than what its checkpoint has.
+pub(super) fn count_with_head(
+    model: &Model,
+    head: Option<Head>,
+    lora: Option<&Lora>,
+) -> Result<Parameters, EstimateError> {
     let cx = Context::new();
     let builder = Builder { cx: &cx, dtype: DType::F32, device: Device::Meta };
-    let mut network = network(&builder, model);
+    let mut network = weights(&builder, model, head);
     let mut counted = Parameters::default();
     let tied = network.is_tied();
     let mut base = 0;

@@ -1,9 +1,10 @@
 //! Loading: the model's parameters as `from_pretrained` leaves them.
 
-use crate::arch::{Network, network};
+use super::error::EstimateError;
+use crate::arch::{self, Network, network};
 use crate::dtype::DType;
 use crate::ghost::{Context, Phase, Tensor};
-use crate::job::Precision;
+use crate::job::{Head, Precision};
 use crate::model::{Model, ModelType};
 use crate::nn::{Builder, Device, Leaf, Linear, Part, Quantization, Quantizer, Weight};
 
@@ -16,13 +17,42 @@ pub(super) fn quantization(precision: Precision, double_quant: bool) -> Option<Q
     }
 }
 
+/// The head a training job puts on a model: the model's own where the job names none.
+///
+/// # Errors
+/// The model has no such head.
+pub(super) fn head(model: &Model, asked: Option<Head>) -> Result<Head, EstimateError> {
+    let heads = arch::heads(model);
+    match asked {
+        None => Ok(heads.first().copied().unwrap_or_default()),
+        Some(head) if heads.contains(&head) => Ok(head),
+        Some(head) => {
+            let heads: Vec<String> = heads.iter().map(|head| format!("\"{head}\"")).collect();
+            Err(EstimateError::NoHead { head, model_type: model.model_type(), heads: heads.join(" or ") })
+        }
+    }
+}
+
 /// The model on the GPU, frozen; what is not quantised of it in `dtype`.
-pub(super) fn load(cx: &Context, model: &Model, dtype: DType, quantization: Option<Quantization>) -> Box<dyn Network> {
+///
+/// # Errors
+/// No forward pass of the model type is known.
+pub(super) fn load(
+    cx: &Context,
+    model: &Model,
+    head: Option<Head>,
+    dtype: DType,
+    quantization: Option<Quantization>,
+) -> Result<Box<dyn Network>, EstimateError> {
     cx.set_phase(Phase::Load);
-    let Some(quantization) = quantization else {
-        return network(&Builder { cx, dtype, device: Device::Cuda }, model);
+    let build = |device| {
+        let network = network(&Builder { cx, dtype, device }, model, head);
+        network.ok_or_else(|| EstimateError::CountedOnly { model_type: model.model_type() })
     };
-    let mut network = network(&Builder { cx, dtype, device: Device::Meta }, model);
+    let Some(quantization) = quantization else {
+        return build(Device::Cuda);
+    };
+    let mut network = build(Device::Meta)?;
     let mut quantizer = Quantizer::new(cx, quantization, dtype);
     network.leaves(&mut |leaf| match leaf {
         Leaf::Linear(linear) if is_quantized(model.model_type(), linear) => quantizer.quantize(linear),
@@ -30,7 +60,7 @@ pub(super) fn load(cx: &Context, model: &Model, dtype: DType, quantization: Opti
     });
     materialise(cx, network.as_mut());
     cx.ledger().empty_cache();
-    network
+    Ok(network)
 }
 
 /// Every `nn.Linear` but the head. `Conv1D` is another class, and so is Falcon's linear layer, which transformers 5.17

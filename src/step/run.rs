@@ -1,9 +1,10 @@
 //! From a job to an estimate: the run is recorded, then played against the allocator.
 
 use super::basis;
-use super::count::count_parameters;
+use super::count::count_with_head;
 use super::error::EstimateError;
 use super::estimate::{Estimate, Held, ModelSummary, Parts, Peak, Phase, TimelinePoint};
+use super::load;
 use super::record::{self, Recorded};
 use crate::ghost::{Category, Entry, PhaseUse, Playback, Use};
 use crate::hardware::CUDA_CONTEXT;
@@ -54,7 +55,7 @@ fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
     job.validate()?;
     let recorded = match &job.workload {
         Workload::Train(train) => record::training(model, train)?,
-        Workload::Infer(infer) => record::inference(model, infer),
+        Workload::Infer(infer) => record::inference(model, infer)?,
     };
     if recorded.overflowed { Err(EstimateError::TooLarge) } else { Ok(recorded) }
 }
@@ -93,7 +94,11 @@ fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, Estima
         Workload::Train(train) => train.lora(),
         Workload::Infer(_) => None,
     };
-    let mut parameters = count_parameters(model, lora)?;
+    let head = match &job.workload {
+        Workload::Train(train) => Some(load::head(model, train.head)?),
+        Workload::Infer(_) => None,
+    };
+    let mut parameters = count_with_head(model, head, lora)?;
     if let Workload::Infer(_) = job.workload {
         parameters.trainable = 0;
     }

@@ -34,7 +34,8 @@ impl<'a> Training<'a> {
     /// No layer has a name that an adapter is asked for.
     pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Train) -> Result<Self, EstimateError> {
         let quantization = load::quantization(job.precision, job.double_quant);
-        let mut network = load::load(cx, model, job.float_type().dtype(), quantization);
+        let head = Some(load::head(model, job.head)?);
+        let mut network = load::load(cx, model, head, job.float_type().dtype(), quantization)?;
         if quantization.is_some() {
             adapt::prepare_for_kbit_training(cx, network.as_mut());
         }

@@ -13,5 +13,6 @@ mod matmul;
 mod norm;
 pub(crate) mod quantized;
 mod reduce;
+mod select;
 mod softmax;
 mod views;

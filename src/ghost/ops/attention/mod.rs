@@ -43,7 +43,7 @@ impl AttentionKernel {
         let aligned = (query.dim(-1) * query.dtype().bytes()).is_multiple_of(16);
         if half && mask.is_none() && query.dim(-1) <= 256 {
             Self::Flash
-        } else if !options.grouped && aligned {
+        } else if !options.grouped && aligned && mask.is_none_or(|mask| mask.layout().strides().last() == Some(&1)) {
             Self::Efficient
         } else {
             Self::Math
