@@ -18,12 +18,7 @@ use vramplan::units::MIB;
 const OTHER_FILES: [&str; 4] = ["allocator.jsonl", "layouts.jsonl", "optimizer_events.jsonl", "parameters.jsonl"];
 
 /// The cases that cannot be estimated yet, with the reason that is given.
-const NOT_ESTIMATED: [(&str, &str); 27] = [
-    ("bert-base.cls-fp32-amp16.b16.s256", "unknown model_type `bert`"),
-    ("bert-base.cls-fp32.b32.s128", "unknown model_type `bert`"),
-    ("bert-base.cls-fp32.b8.s128", "unknown model_type `bert`"),
-    ("bert-base.cls-fp32.b8.s512", "unknown model_type `bert`"),
-    ("bert-base.cls-lora8.b16.s256", "unknown model_type `bert`"),
+const NOT_ESTIMATED: [(&str, &str); 20] = [
     ("deepseek-v2-lite.full-bf16-gc.b1.s512", "unknown model_type `deepseek_v2`"),
     ("deepseek-v2-lite.infer-bf16.b1.s2048", "unknown model_type `deepseek_v2`"),
     ("llama2-7b.fsdp2x2-fp32-mp-gc.b1.s4096", "several GPUs"),
@@ -40,8 +35,6 @@ const NOT_ESTIMATED: [(&str, &str); 27] = [
     ("mixtral-8x7b.infer-bf16.b1.s2048", "unknown model_type `mixtral`"),
     ("mixtral-8x7b.lora16att-bf16-gc.b1.s1024", "unknown model_type `mixtral`"),
     ("qwen3-30b-a3b.lora16att-bf16-gc.b1.s1024", "unknown model_type `qwen3_moe`"),
-    ("t5-base.s2s-bf16-gc.b8.s512", "unknown model_type `t5`"),
-    ("t5-base.s2s-fp32.b4.s256", "unknown model_type `t5`"),
     ("tinyllama-1.1b.fsdp2x4-bf16.b2.s1024", "several GPUs"),
     ("tinyllama-1.1b.ia3.b2.s512", "train.peft.type = \"ia3\": not supported yet"),
     ("tinyllama-1.1b.prefix20.b2.s512", "train.peft.type = \"prefix_tuning\": not supported yet"),

@@ -77,6 +77,7 @@ pub enum ModelType {
     T5,
     Mt5,
     Bart,
+    Mbart,
 }
 
 /// How far a model type's forward pass is known; its parameters are counted exactly in any case.

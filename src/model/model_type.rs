@@ -34,6 +34,7 @@ impl ModelType {
         ModelType::T5,
         ModelType::Mt5,
         ModelType::Bart,
+        ModelType::Mbart,
     ];
 
     /// The `model_type` a config.json says.
@@ -70,6 +71,7 @@ impl ModelType {
             Self::T5 => "t5",
             Self::Mt5 => "mt5",
             Self::Bart => "bart",
+            Self::Mbart => "mbart",
         }
     }
 }

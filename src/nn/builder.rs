@@ -58,15 +58,6 @@ impl Builder<'_> {
         }
     }
 
-    /// A head without bias that shares an embedding's weight.
-    pub fn tied_linear(&self, name: &'static str, embedding: &Embedding) -> Linear {
-        let (rows, width) = (embedding.weight.dim(0), embedding.weight.dim(1));
-        Linear {
-            weight: Weight::Dense(embedding.weight.clone()),
-            ..Linear { name, part: Part::Head, in_features: width, out_features: rows, ..self.empty_linear() }
-        }
-    }
-
     /// GPT-2's `Conv1D`.
     pub fn conv1d(&self, name: &'static str, part: Part, from: u64, to: u64) -> Linear {
         Linear {

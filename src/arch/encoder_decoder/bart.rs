@@ -1,4 +1,4 @@
-//! BART (`modeling_bart.py`).
+//! BART and mBART (`modeling_bart.py`, `modeling_mbart.py`).
 
 use std::rc::Rc;
 
@@ -35,6 +35,11 @@ impl Stacks for Bart {
         }
     }
 
+    fn tie(&mut self) {
+        self.encoder.embed_tokens = None;
+        self.decoder.embed_tokens = None;
+    }
+
     fn encode(&self, cx: &Context, embed: &Embedding, ids: &Tensor, run: Forward<'_>) -> Tensor {
         self.encoder.forward(cx, embed, ids, None, run, None)
     }
@@ -69,9 +74,13 @@ impl Module for Bart {
 }
 
 struct BartStack {
+    /// The stack's own token table, until it is tied.
+    embed_tokens: Option<Embedding>,
     embed_positions: Embedding,
     layers: Vec<Rc<BartLayer>>,
     layernorm_embedding: NormLayer,
+    /// mBART's, after the last layer.
+    layer_norm: Option<NormLayer>,
     dropout: f64,
     is_decoder: bool,
 }
@@ -92,9 +101,11 @@ impl BartStack {
             Positions::RelativeBias { .. } => 0,
         };
         Self {
+            embed_tokens: Some(builder.embedding("embed_tokens", model.vocab_size, model.d_model)),
             embed_positions: builder.embedding("embed_positions", rows, model.d_model),
             layers: (0..stack.num_layers).map(|_| Rc::new(BartLayer::new(builder, model, stack, is_decoder))).collect(),
             layernorm_embedding: builder.norm("layernorm_embedding", LAYER_NORM, model.d_model),
+            layer_norm: model.final_norm.then(|| builder.norm("layer_norm", LAYER_NORM, model.d_model)),
             dropout: model.dropout,
             is_decoder,
         }
@@ -174,6 +185,9 @@ impl BartStack {
                 layer.forward(cx, &hidden, &given, cache.map(|cache| (cache, i)))
             };
         }
+        if let Some(norm) = &self.layer_norm {
+            hidden = norm.forward(cx, &hidden);
+        }
         hidden
     }
 }
@@ -187,6 +201,7 @@ impl Module for BartStack {
             }
         }
         self.layernorm_embedding.leaves(visit);
+        self.layer_norm.leaves(visit);
     }
 }
 
@@ -201,6 +216,8 @@ struct BartLayer {
     activation: Activation,
     activation_dropout: f64,
     dropout: f64,
+    /// Norms stand before what they norm for, rather than after the sum.
+    norm_first: bool,
 }
 
 impl BartLayer {
@@ -218,31 +235,37 @@ impl BartLayer {
             activation: model.activation,
             activation_dropout: model.activation_dropout,
             dropout: model.dropout,
+            norm_first: model.norm_first,
         }
     }
 
     fn forward(&self, cx: &Context, hidden: &Tensor, given: &Given, cache: Option<(&SeqCache, usize)>) -> Tensor {
-        let residual = hidden;
-        let (mut states, _weights) = self.self_attn.forward(cx, hidden, given, None, cache);
+        let before = |norm: &NormLayer, states: Tensor| if self.norm_first { norm.forward(cx, &states) } else { states };
+        let after = |norm: &NormLayer, states: Tensor| if self.norm_first { states } else { norm.forward(cx, &states) };
+        let mut states = before(&self.self_attn_layer_norm, hidden.clone());
+        let (next, _weights) = self.self_attn.forward(cx, &states, given, None, cache);
+        states = next;
         states = cx.dropout(&states, self.dropout);
-        states = cx.add(residual, &states);
-        states = self.self_attn_layer_norm.forward(cx, &states);
+        states = cx.add(hidden, &states);
+        states = after(&self.self_attn_layer_norm, states);
         let mut residual = states.clone();
         let mut _cross_weights = None;
         if let (Some((attention, norm)), Some(encoded)) = (&self.encoder_attn, &given.encoded) {
+            states = before(norm, states);
             let (next, weights) = attention.forward(cx, &states, given, Some(encoded), cache);
             (states, _cross_weights) = (next, weights);
             states = cx.dropout(&states, self.dropout);
             states = cx.add(&residual, &states);
-            states = norm.forward(cx, &states);
+            states = after(norm, states);
             residual = states.clone();
         }
+        states = before(&self.final_layer_norm, states);
         states = activate(cx, self.activation, self.fc1.forward(cx, &states));
         states = cx.dropout(&states, self.activation_dropout);
         states = self.fc2.forward(cx, &states);
         states = cx.dropout(&states, self.dropout);
         states = cx.add(&residual, &states);
-        states = self.final_layer_norm.forward(cx, &states);
+        states = after(&self.final_layer_norm, states);
         states
     }
 }

@@ -20,11 +20,6 @@ impl SeqCache {
         self.own.length()
     }
 
-    /// Tokens a layer of the decoder has seen.
-    pub(super) fn length_of(&self, layer: usize) -> u64 {
-        self.own.held(layer).map_or(0, |(keys, _)| keys.dim(-2))
-    }
-
     /// Both caches.
     pub(super) fn into_parts(self) -> Vec<KvCache> {
         vec![self.own, self.cross]

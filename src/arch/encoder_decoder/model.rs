@@ -6,11 +6,14 @@ use crate::arch::network::{Batch, BatchShape, Generate, Network, Outputs, Weight
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor};
 use crate::model::EncoderDecoderConfig;
-use crate::nn::{Builder, Embedding, Leaf, Linear, Module};
+use crate::nn::{Builder, Embedding, Leaf, Linear, Module, Part, Weight};
 
 /// The encoder and the decoder of a family.
 pub(super) trait Stacks: Module {
     fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> Self;
+
+    /// Both stacks' own token tables go: they are the shared one.
+    fn tie(&mut self);
 
     /// PEFT's default `target_modules`.
     const DEFAULT_TARGETS: &'static [&'static str];
@@ -51,9 +54,11 @@ impl<S: Stacks> EncoderDecoder<S> {
     /// The model with its parameters, frozen.
     pub(super) fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> Self {
         let shared = builder.embedding("shared", model.vocab_size, model.d_model);
-        let stacks = S::new(builder, model);
-        let head = builder.tied_linear("lm_head", &shared);
-        Self { model: model.clone(), shared, stacks, lm_head: head }
+        let mut stacks = S::new(builder, model);
+        let mut lm_head = builder.linear("lm_head", Part::Head, model.d_model, model.vocab_size, false);
+        lm_head.weight = Weight::Dense(shared.weight.clone());
+        stacks.tie();
+        Self { model: model.clone(), shared, stacks, lm_head }
     }
 
     fn cache(&self, category: Category) -> SeqCache {

@@ -33,6 +33,11 @@ impl Stacks for T5 {
         }
     }
 
+    fn tie(&mut self) {
+        self.encoder.embed_tokens = None;
+        self.decoder.embed_tokens = None;
+    }
+
     fn encode(&self, cx: &Context, embed: &Embedding, ids: &Tensor, run: Forward<'_>) -> Tensor {
         self.encoder.forward(cx, embed, ids, None, run, None)
     }
@@ -65,6 +70,8 @@ impl Module for T5 {
 }
 
 struct T5Stack {
+    /// The stack's own token table, until it is tied.
+    embed_tokens: Option<Embedding>,
     blocks: Vec<Rc<Block>>,
     final_layer_norm: NormLayer,
     dropout: f64,
@@ -87,6 +94,7 @@ impl T5Stack {
     fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig, stack: &Stack, is_decoder: bool) -> Self {
         let block = |i| Rc::new(Block::new(builder, model, stack, is_decoder, i == 0));
         Self {
+            embed_tokens: Some(builder.embedding("embed_tokens", model.vocab_size, model.d_model)),
             blocks: (0..stack.num_layers).map(block).collect(),
             final_layer_norm: builder.norm("final_layer_norm", Norm::T5, model.d_model),
             dropout: model.dropout,
@@ -297,7 +305,6 @@ impl Branch {
         position_bias: Option<&Tensor>,
         cache: Option<(&SeqCache, usize)>,
     ) -> (Tensor, Tensor, Option<Tensor>) {
-        let past = if encoded.is_none() { cache.map_or(0, |(cache, layer)| cache.length_of(layer)) } else { 0 };
         let heads = |linear: &Linear, x: &Tensor| bidirectional::heads(cx, linear.forward(cx, x), self.num_heads);
         let query = heads(&self.q, hidden);
         let current = encoded.unwrap_or(hidden);
@@ -306,7 +313,7 @@ impl Branch {
         let lengths = [hidden.dim(1), key.dim(2)];
         let position_bias = match position_bias {
             Some(bias) => bias.clone(),
-            None => self.position_bias(cx, lengths, past, query.dtype(), given.checkpointing),
+            None => self.position_bias(cx, lengths, query.dtype(), given.checkpointing),
         };
         let mask = if encoded.is_some() { &given.encoder_mask } else { &given.mask };
         let mut to = AttendTo {
@@ -375,7 +382,6 @@ impl Branch {
         &self,
         cx: &Context,
         [queries, keys]: [u64; 2],
-        _past: u64,
         dtype: DType,
         checkpointing: bool,
     ) -> Tensor {
@@ -385,21 +391,21 @@ impl Branch {
             // `position_bias.requires_grad = True`
             return if checkpointing && cx.training() { trainable_copy(&zeros) } else { zeros };
         };
-        let buckets = self.buckets(cx, [queries, keys]);
-        let values = table.forward(cx, &buckets);
-        cx.unsqueeze(cx.transpose(cx.transpose(&values, 0, 2), 1, 2), 0)
-    }
-
-    /// `_relative_position_bucket` of every query and key: whole numbers, `[queries, keys]`.
-    fn buckets(&self, cx: &Context, [queries, keys]: [u64; 2]) -> Tensor {
-        let made = |dtype| cx.launch(Kernel::Where, &[], Layout::contiguous(&[queries, keys]), dtype);
         let range = |n| cx.launch(Kernel::Arange, &[], Layout::contiguous(&[n]), DType::I64);
         let _context = {
             let _range = range(queries);
             range(queries)
         };
         let _memory = range(keys);
-        let _relative = made(DType::I64);
+        let (buckets, _relative) = self.buckets(cx, [queries, keys]);
+        let values = table.forward(cx, &buckets);
+        cx.unsqueeze(cx.transpose(cx.transpose(&values, 0, 2), 1, 2), 0)
+    }
+
+    /// `_relative_position_bucket` of every query and key, and what it is computed from: whole numbers, `[queries, keys]`.
+    fn buckets(&self, cx: &Context, [queries, keys]: [u64; 2]) -> (Tensor, Tensor) {
+        let made = |dtype| cx.launch(Kernel::Where, &[], Layout::contiguous(&[queries, keys]), dtype);
+        let relative = made(DType::I64);
         let sums = (!self.is_causal).then(|| {
             let scaled = {
                 let whole = {
@@ -442,11 +448,12 @@ impl Branch {
         };
         let chosen = made(DType::I64);
         drop(far);
-        sums.unwrap_or_else(|| {
+        let buckets = sums.unwrap_or_else(|| {
             let sum = made(DType::I64);
             drop(chosen);
             sum
-        })
+        });
+        (buckets, relative)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Encoder-decoders: T5 and BART.
+//! Encoder-decoders: T5, BART and those that follow them.
 
 use super::encoder::whole_heads;
 use super::fields::{Fields, wrong_type};
@@ -106,6 +106,10 @@ pub(super) fn bart(name: &str, fields: Fields<'_>) -> Result<EncoderDecoderConfi
         activation_dropout: fields.dropout("activation_dropout", 0.0)?,
         scales_output: false,
     })
+}
+
+pub(super) fn mbart(name: &str, fields: Fields<'_>) -> Result<EncoderDecoderConfig, ModelError> {
+    Ok(EncoderDecoderConfig { norm_first: true, final_norm: true, ..bart(name, fields)? })
 }
 
 fn stack(fields: Fields<'_>, [layers, heads, ffn_dim]: [&'static str; 3]) -> Result<Stack, ModelError> {

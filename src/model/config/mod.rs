@@ -83,6 +83,7 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         T::T5 => return encoder_decoder(encoder_decoder::t5(name, fields)?),
         T::Mt5 => return encoder_decoder(encoder_decoder::mt5(name, fields)?),
         T::Bart => return encoder_decoder(encoder_decoder::bart(name, fields)?),
+        T::Mbart => return encoder_decoder(encoder_decoder::mbart(name, fields)?),
     }?;
     refuse_absurd_size(&model)?;
     Ok(Model::Decoder(model))
