@@ -108,6 +108,7 @@ fn an_inference_job_is_read() {
     let text = "model = \"gpt2\"\n[infer]\nprecision = \"nf4\"\ncompute_dtype = \"fp16\"\nbatch_size = 2\nprompt_length = 4096\n\
                 max_new_tokens = 64\nlogits_to_keep = 0\nkv_cache_dtype = \"auto\"\nruntime = \"transformers\"";
     let infer = Infer {
+        head: Some(Head::CausalLm),
         precision: Precision::Nf4,
         compute_dtype: FloatType::Fp16,
         batch_size: 2,
@@ -132,7 +133,7 @@ fn a_model_may_be_written_into_the_job() {
 fn a_job_file_may_leave_the_model_to_the_command_line() {
     let file: JobFile = "[train]\nmixed_precision = \"bf16\"\nhead = \"seq-cls\"".parse().unwrap();
     let train = file.train.unwrap();
-    assert_eq!((file.model, train.mixed_precision, train.head), (None, MixedPrecision::Bf16, Head::SeqCls));
+    assert_eq!((file.model, train.mixed_precision, train.head), (None, MixedPrecision::Bf16, Some(Head::SeqCls)));
 }
 
 /// Each text with the line it must fail with, in reading or in validation.
@@ -276,7 +277,6 @@ fn contradictions_in_training_are_told_with_their_fix() {
 #[test]
 fn what_is_not_supported_yet_is_said_so() {
     for (fields, line) in [
-        ("head = \"seq-cls\"", "train.head = \"seq-cls\": not supported yet; use \"causal-lm\""),
         (
             "attn_implementation = \"flash_attention_2\"",
             "train.attn_implementation = \"flash_attention_2\": not supported yet; use \"sdpa\", which runs flash kernels where it \

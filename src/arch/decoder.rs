@@ -192,7 +192,6 @@ impl Network for Decoder {
             forward(&next, 0);
         }
     }
-
 }
 
 impl Weights for Decoder {

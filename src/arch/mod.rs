@@ -1,8 +1,8 @@
 //! Model families put together from [`crate::nn`].
 
 mod attention;
-mod cache;
 mod bidirectional;
+mod cache;
 mod decoder;
 mod encoder;
 mod encoder_decoder;

@@ -103,8 +103,11 @@ pub fn network(builder: &Builder<'_>, model: &Model, head: Option<Head>) -> Opti
     })
 }
 
-/// The parameters of `model`, as [`network`] has them, of any model type.
+/// The parameters of `model`, as [`network`] has them; with no `head` asked for, those of its checkpoint.
 pub fn weights(builder: &Builder<'_>, model: &Model, head: Option<Head>) -> Box<dyn Weights> {
+    if let (Model::EncoderDecoder(config), None) = (model, head) {
+        return encoder_decoder::checkpoint(builder, config);
+    }
     match network(builder, model, head) {
         Some(network) => network,
         None => unreachable!("every model type can be run"),

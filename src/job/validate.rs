@@ -1,8 +1,8 @@
 //! Contradictions in a job, and what this version cannot answer yet.
 
 use super::{
-    AttnImplementation, FloatType, Infer, Job, JobError, KvCacheDtype, Lora, MixedPrecision, ModelRef, Peft,
-    Precision, Runtime, TargetModules, Train, Workload,
+    AttnImplementation, FloatType, Infer, Job, JobError, KvCacheDtype, Lora, MixedPrecision, ModelRef, Peft, Precision,
+    Runtime, TargetModules, Train, Workload,
 };
 
 /// Far beyond any machine, and small enough that a tensor of so many tokens can be counted in 64 bits.

@@ -42,6 +42,8 @@ pub struct EncoderDecoderConfig {
     pub attention_dropout: f64,
     /// Dropout behind the feed-forward block's activation.
     pub activation_dropout: f64,
+    /// The checkpoint has a head of its own (T5 1.1, mT5); transformers 5 ties it to the token embedding all the same.
+    pub untied_head: bool,
     /// Hidden states are multiplied before the head (T5 1.0).
     pub scales_output: bool,
 }

@@ -1,8 +1,8 @@
 //! What an estimate rests on, and what a reader should know about it.
 
 use super::estimate::Basis;
-use crate::job::{AttnImplementation, Job, MixedPrecision, Workload};
-use crate::model::{Model, Origin};
+use crate::job::{AttnImplementation, Head, Job, MixedPrecision, Precision, Workload};
+use crate::model::{Model, Origin, Support};
 use crate::units::Bytes;
 
 /// The versions whose behaviour is modelled and whose measurements the tests hold it against.
@@ -50,7 +50,15 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
             ));
         }
     }
-    let unmeasured = unmeasured(job);
+    if let Model::EncoderDecoder(config) = model
+        && config.untied_head
+    {
+        notes.push(
+            "the checkpoint has a head of its own; transformers 5 ties it to the token embedding all the same"
+                .to_owned(),
+        );
+    }
+    let unmeasured = unmeasured(model, job);
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
     );
@@ -63,11 +71,34 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
 }
 
 /// What of a job no recorded measurement stands behind.
-fn unmeasured(job: &Job) -> Option<&'static str> {
+fn unmeasured(model: &Model, job: &Job) -> Option<&'static str> {
+    if model.model_type().support() != Support::Measured {
+        return Some("this model type");
+    }
+    if model.decoder().is_none()
+        && let Some(what) = unmeasured_beside_decoders(job)
+    {
+        return Some(what);
+    }
     match &job.workload {
         Workload::Train(train) if !train.zero_grad_set_to_none => Some("zero_grad_set_to_none = false"),
         Workload::Train(train) if train.keep_outputs => Some("keep_outputs = true"),
         Workload::Infer(infer) if infer.logits_to_keep > 1 => Some("logits_to_keep above 1"),
         _ => None,
+    }
+}
+
+/// What of a job on an encoder or an encoder-decoder no recorded measurement stands behind.
+fn unmeasured_beside_decoders(job: &Job) -> Option<&'static str> {
+    match &job.workload {
+        Workload::Infer(_) => Some("inference of an encoder or an encoder-decoder"),
+        Workload::Train(train) if train.head == Some(Head::MaskedLm) => Some("the masked-lm head"),
+        Workload::Train(train) if train.precision.is_quantized() || train.precision == Precision::Fp16 => {
+            Some("quantised or fp16 weights of an encoder or an encoder-decoder")
+        }
+        Workload::Train(train) if train.attn_implementation == AttnImplementation::Eager => {
+            Some("eager attention of an encoder or an encoder-decoder")
+        }
+        Workload::Train(_) => None,
     }
 }

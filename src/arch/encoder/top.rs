@@ -54,8 +54,8 @@ impl Top {
             _ => false,
         };
         let width = model.hidden_size;
-        let language_model = matches!(class, C::MaskedLm)
-            || (class == C::PreTraining && model.model_type == ModelType::Bert);
+        let language_model =
+            matches!(class, C::MaskedLm) || (class == C::PreTraining && model.model_type == ModelType::Bert);
         Self {
             pooler: pools.then(|| builder.linear("dense", Part::Other, width, width, true)),
             language_model: language_model.then(|| LanguageModel::new(builder, model, word)),

@@ -240,7 +240,8 @@ impl BartLayer {
     }
 
     fn forward(&self, cx: &Context, hidden: &Tensor, given: &Given, cache: Option<(&SeqCache, usize)>) -> Tensor {
-        let before = |norm: &NormLayer, states: Tensor| if self.norm_first { norm.forward(cx, &states) } else { states };
+        let before =
+            |norm: &NormLayer, states: Tensor| if self.norm_first { norm.forward(cx, &states) } else { states };
         let after = |norm: &NormLayer, states: Tensor| if self.norm_first { states } else { norm.forward(cx, &states) };
         let mut states = before(&self.self_attn_layer_norm, hidden.clone());
         let (next, _weights) = self.self_attn.forward(cx, &states, given, None, cache);

@@ -56,7 +56,9 @@ impl<S: Stacks> EncoderDecoder<S> {
         let shared = builder.embedding("shared", model.vocab_size, model.d_model);
         let mut stacks = S::new(builder, model);
         let mut lm_head = builder.linear("lm_head", Part::Head, model.d_model, model.vocab_size, false);
-        lm_head.weight = Weight::Dense(shared.weight.clone());
+        if !model.untied_head {
+            lm_head.weight = Weight::Dense(shared.weight.clone());
+        }
         stacks.tie();
         Self { model: model.clone(), shared, stacks, lm_head }
     }
@@ -126,7 +128,7 @@ impl<S: Stacks> Network for EncoderDecoder<S> {
 
 impl<S: Stacks> Weights for EncoderDecoder<S> {
     fn is_tied(&self) -> bool {
-        true
+        !self.model.untied_head
     }
 
     fn default_targets(&self) -> &'static [&'static str] {

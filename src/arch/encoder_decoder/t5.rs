@@ -356,13 +356,7 @@ impl Branch {
     }
 
     /// `create_position_bias_mask`
-    fn masked_bias(
-        &self,
-        cx: &Context,
-        bias: &Tensor,
-        mask: Option<&Tensor>,
-        [queries, keys]: [u64; 2],
-    ) -> Tensor {
+    fn masked_bias(&self, cx: &Context, bias: &Tensor, mask: Option<&Tensor>, [queries, keys]: [u64; 2]) -> Tensor {
         if let Some(mask) = mask {
             return cx.where_else_number(mask, bias);
         }
@@ -378,13 +372,7 @@ impl Branch {
     }
 
     /// The bias on scores: of the table, or zeros.
-    fn position_bias(
-        &self,
-        cx: &Context,
-        [queries, keys]: [u64; 2],
-        dtype: DType,
-        checkpointing: bool,
-    ) -> Tensor {
+    fn position_bias(&self, cx: &Context, [queries, keys]: [u64; 2], dtype: DType, checkpointing: bool) -> Tensor {
         let Some(table) = &self.relative_attention_bias else {
             let layout = Layout::contiguous(&[1, self.num_heads, queries, keys]);
             let zeros = cx.launch(Kernel::Zeros, &[], layout, dtype);

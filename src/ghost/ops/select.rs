@@ -15,7 +15,12 @@ impl Context {
         let number = |dtype| self.launch(Kernel::Scratch("number"), &[], Layout::contiguous(&[]), dtype);
         let mut out = {
             let _number = number(a.dtype());
-            self.launch(Kernel::Where, &[condition, a], Layout::elementwise(&[condition.layout(), a.layout()]), a.dtype())
+            self.launch(
+                Kernel::Where,
+                &[condition, a],
+                Layout::elementwise(&[condition.layout(), a.layout()]),
+                a.dtype(),
+            )
         };
         if let Some(mut node) = node {
             node.expecting(&[a], out.layout(), out.dtype());
@@ -46,7 +51,8 @@ impl Context {
         let mut out = self.launch(Kernel::Unary("clamp"), &[a], Layout::elementwise(&[a.layout()]), a.dtype());
         if let Some(node) = node {
             node.finish(self, &mut [&mut out], |cx, incoming| {
-                let flags = || cx.launch(Kernel::Unary("eq"), &[], Layout::contiguous(incoming.grad.dims()), DType::Bool);
+                let flags =
+                    || cx.launch(Kernel::Unary("eq"), &[], Layout::contiguous(incoming.grad.dims()), DType::Bool);
                 let _inside = (flags(), flags(), flags());
                 let layout = Layout::elementwise(&[incoming.grad.layout()]);
                 smallvec![Some(cx.launch(Kernel::Where, &[incoming.grad], layout, incoming.grad.dtype()))]

@@ -52,6 +52,7 @@ fn read_t5(
         dropout,
         attention_dropout: dropout,
         activation_dropout: dropout,
+        untied_head: !fields.boolean("tie_word_embeddings", true)?,
         scales_output,
     })
 }
@@ -69,9 +70,7 @@ fn feed_forward_proj(fields: Fields<'_>, default: &str) -> Result<(bool, Activat
         "gated-gelu" => Ok((true, Activation::GeluNew)),
         "gated-relu" => Ok((true, Activation::Relu)),
         "gated-silu" => Ok((true, Activation::Silu)),
-        other => {
-            Err(wrong_type(FIELD, &other.into(), "one of relu, gelu, gated-gelu, gated-relu, gated-silu"))
-        }
+        other => Err(wrong_type(FIELD, &other.into(), "one of relu, gelu, gated-gelu, gated-relu, gated-silu")),
     }
 }
 
@@ -104,6 +103,7 @@ pub(super) fn bart(name: &str, fields: Fields<'_>) -> Result<EncoderDecoderConfi
         dropout: fields.dropout("dropout", 0.1)?,
         attention_dropout: fields.dropout("attention_dropout", 0.0)?,
         activation_dropout: fields.dropout("activation_dropout", 0.0)?,
+        untied_head: false,
         scales_output: false,
     })
 }

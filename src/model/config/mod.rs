@@ -19,7 +19,8 @@ use serde_json::Value;
 use self::fields::Fields;
 use super::error::show;
 use super::{
-    DecoderConfig, EncoderConfig, EncoderDecoderConfig, MlpLayout, Model, ModelError, ModelType, Positions, QkNorm, Stack,
+    DecoderConfig, EncoderConfig, EncoderDecoderConfig, MlpLayout, Model, ModelError, ModelType, Positions, QkNorm,
+    Stack,
 };
 
 /// Reads a config.json of one of the [`ModelType`]s; `name` is what the model will be called.
@@ -93,7 +94,9 @@ fn encoder(model: EncoderConfig) -> Result<Model, ModelError> {
     let wide = u128::from;
     let layer = layer_parameters(model.hidden_size, 4 * wide(model.hidden_size), model.intermediate_size);
     let rows = wide(model.vocab_size) + wide(model.max_position_embeddings) + wide(model.type_vocab_size);
-    refuse_too_many(layer * wide(model.num_hidden_layers) + (2 * rows + wide(model.num_labels)) * wide(model.hidden_size))?;
+    refuse_too_many(
+        layer * wide(model.num_hidden_layers) + (2 * rows + wide(model.num_labels)) * wide(model.hidden_size),
+    )?;
     Ok(Model::Encoder(model))
 }
 

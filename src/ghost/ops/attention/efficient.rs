@@ -77,9 +77,8 @@ impl Context {
         let inputs = [query, key, value];
         // a bias that is trained comes expanded, so that its gradient is one of every sequence
         let trained_bias = bias.filter(|bias| bias.requires_grad());
-        let expanded = trained_bias.map(|bias| {
-            self.expand(bias, &[query.dim(0), query.dim(1), query.dim(2), key.dim(2)])
-        });
+        let expanded =
+            trained_bias.map(|bias| self.expand(bias, &[query.dim(0), query.dim(1), query.dim(2), key.dim(2)]));
         let bias = expanded.as_ref().or(bias);
         let bias_shape = expanded.as_ref().map(|bias| (*bias.layout(), bias.dtype()));
         let wanting: SmallVec<[&Tensor; 4]> = inputs.into_iter().chain(&expanded).collect();
