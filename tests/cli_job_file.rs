@@ -40,6 +40,7 @@ modules_to_save = ["lm_head"]
 
 fn everything() -> Train {
     Train {
+        head: Some(Head::CausalLm),
         precision: Precision::Nf4,
         double_quant: true,
         per_device_train_batch_size: 4,
@@ -108,7 +109,6 @@ fn an_inference_job_is_read() {
     let text = "model = \"gpt2\"\n[infer]\nprecision = \"nf4\"\ncompute_dtype = \"fp16\"\nbatch_size = 2\nprompt_length = 4096\n\
                 max_new_tokens = 64\nlogits_to_keep = 0\nkv_cache_dtype = \"auto\"\nruntime = \"transformers\"";
     let infer = Infer {
-        head: Some(Head::CausalLm),
         precision: Precision::Nf4,
         compute_dtype: FloatType::Fp16,
         batch_size: 2,

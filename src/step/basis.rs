@@ -1,7 +1,7 @@
 //! What an estimate rests on, and what a reader should know about it.
 
 use super::estimate::Basis;
-use crate::job::{AttnImplementation, Head, Job, MixedPrecision, Precision, Workload};
+use crate::job::{AttnImplementation, Head, Job, MixedPrecision, Workload};
 use crate::model::{Model, Origin, Support};
 use crate::units::Bytes;
 
@@ -93,11 +93,8 @@ fn unmeasured_beside_decoders(job: &Job) -> Option<&'static str> {
     match &job.workload {
         Workload::Infer(_) => Some("inference of an encoder or an encoder-decoder"),
         Workload::Train(train) if train.head == Some(Head::MaskedLm) => Some("the masked-lm head"),
-        Workload::Train(train) if train.precision.is_quantized() || train.precision == Precision::Fp16 => {
-            Some("quantised or fp16 weights of an encoder or an encoder-decoder")
-        }
-        Workload::Train(train) if train.attn_implementation == AttnImplementation::Eager => {
-            Some("eager attention of an encoder or an encoder-decoder")
+        Workload::Train(train) if train.precision.is_quantized() => {
+            Some("quantised weights of an encoder or an encoder-decoder")
         }
         Workload::Train(_) => None,
     }
