@@ -165,6 +165,9 @@ pub enum ModelError {
         /// Where the first bad byte is.
         offset: usize,
     },
+    /// A repository on the Hub that could not be read.
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
     /// Text that is neither JSON nor TOML.
     #[error("`{path}` is not valid {format}: {reason}")]
     Syntax {
