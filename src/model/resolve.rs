@@ -31,15 +31,17 @@ pub fn resolve(spec: &str) -> Result<Model, ModelError> {
 /// # Errors
 /// As of [`resolve`], or the Hub does not hand the config.json out.
 pub fn resolve_with(spec: &str, revision: Option<&str>, hub: &Hub) -> Result<Model, ModelError> {
-    let not_an_id = |reason: HubIdError| not_on_the_hub(spec, &reason);
     if let Some(revision) = revision {
         // A card is of no revision in particular.
-        return from_hub(&spec.trim().parse::<HubId>().and_then(|id| id.at(revision)).map_err(not_an_id)?, hub);
+        let id = spec.trim().parse::<HubId>().and_then(|id| id.at(revision));
+        let no_revision =
+            |reason| ModelError::NoRevision { spec: one_line(spec), revision: one_line(revision), reason };
+        return from_hub(&id.map_err(no_revision)?, hub);
     }
     match resolve_here(spec) {
         Some(model) => model,
         None if Path::new(spec).exists() => Err(unknown(spec)),
-        None => from_hub(&spec.trim().parse().map_err(not_an_id)?, hub),
+        None => from_hub(&spec.trim().parse().map_err(|reason| not_on_the_hub(spec, &reason))?, hub),
     }
 }
 
