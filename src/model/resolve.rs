@@ -18,7 +18,7 @@ use crate::hub::{Hub, HubId, HubIdError};
 /// # Example
 /// ```
 /// let model = vramplan::model::resolve("Llama-2-7B")?;
-/// assert_eq!((model.hidden_size, model.num_hidden_layers), (4096, 32));
+/// assert_eq!((model.hidden_size(), model.num_hidden_layers()), (4096, 32));
 /// # Ok::<(), vramplan::model::ModelError>(())
 /// ```
 pub fn resolve(spec: &str) -> Result<Model, ModelError> {
