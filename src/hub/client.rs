@@ -1,6 +1,6 @@
 //! A repository's files: from the cache where they are in it, else from the network and into the cache.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::HubErrorKind as Kind;
 use super::cache::{Cache, read_capped};
@@ -145,7 +145,8 @@ impl Hub {
     }
 }
 
-fn unreadable(id: &HubId, path: &PathBuf, error: &std::io::Error) -> HubError {
+/// Why a file that is cached could not be read.
+pub(super) fn unreadable(id: &HubId, path: &Path, error: &std::io::Error) -> HubError {
     let reason = one_line(&error.to_string());
     HubError::new(id, Kind::Cache, format!("cannot read {}: {reason}; remove it to fetch it again", path.display()))
 }

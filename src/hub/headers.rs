@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::HubErrorKind as Kind;
 use super::cache::{read_capped, write_whole};
-use super::client::Hub;
+use super::client::{Hub, unreadable};
 use super::error::one_line;
 use super::request::{Part, Remote};
 use super::{HubError, HubId};
@@ -126,10 +126,7 @@ fn fetched(remote: &Remote<'_>, id: &HubId, file: &str) -> Result<(Vec<u8>, Opti
 
 /// From a file that is cached whole.
 fn local(id: &HubId, file: &str, path: &Path) -> Result<Vec<u8>, HubError> {
-    let failed = |error: std::io::Error| {
-        let reason = one_line(&error.to_string());
-        HubError::new(id, Kind::Cache, format!("cannot read {}: {reason}; remove it to fetch it again", path.display()))
-    };
+    let failed = |error: std::io::Error| unreadable(id, path, &error);
     let mut open = File::open(path).map_err(failed)?;
     let mut start = Vec::new();
     open.by_ref().take(LENGTH).read_to_end(&mut start).map_err(failed)?;

@@ -95,7 +95,13 @@ fn explained(error: &ureq::Error) -> TransportError {
         ureq::Error::HostNotFound => TransportError::HostNotFound,
         ureq::Error::Timeout(_) => TransportError::Timeout,
         ureq::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => TransportError::Timeout,
+        // What the standard library says where the system knows no address; it has no kind of its own.
         ureq::Error::Io(error) if error.to_string().contains("lookup address") => TransportError::HostNotFound,
+        // So rustls says through a stream what is wrong with a certificate.
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            TransportError::Tls(one_line(&error.to_string()))
+        }
+        ureq::Error::Io(error) => TransportError::Other(one_line(&error.to_string())),
         ureq::Error::Rustls(error) => TransportError::Tls(one_line(&error.to_string())),
         ureq::Error::Tls(text) => TransportError::Tls((*text).to_owned()),
         ureq::Error::InvalidProxyUrl | ureq::Error::ConnectProxyFailed(_) => {
