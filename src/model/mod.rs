@@ -19,4 +19,4 @@ pub use description::*;
 pub use encoder::{EncoderClass, EncoderConfig};
 pub use encoder_decoder::{EncoderDecoderConfig, Positions, Stack};
 pub use error::{ModelError, Nearest};
-pub use resolve::resolve;
+pub use resolve::{resolve, resolve_with};
