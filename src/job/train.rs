@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttnImplementation, FloatType, Head, Lora, MixedPrecision, Optim, Peft, Precision};
+use super::{AttnImplementation, FloatType, Head, Lora, MixedPrecision, Optim, Peft, Precision, TargetModules};
 
 /// A training job; names and defaults are those of transformers' `TrainingArguments` where it has them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,11 @@ pub struct Train {
     pub gradient_checkpointing: bool,
     /// The optimizer.
     pub optim: Optim,
+    /// The modules whose gradients GaLore and APOLLO project: parts of their paths, or `all-linear`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optim_target_modules: Option<TargetModules>,
+    /// The rank they project to (`rank` in `optim_args`).
+    pub optim_rank: u64,
     /// Gradients are clipped to this norm; 0 or absent (JSON `null`): no clipping.
     pub max_grad_norm: Option<f64>,
     /// The attention implementation.
@@ -61,6 +66,8 @@ impl Default for Train {
             gradient_accumulation_steps: 1,
             gradient_checkpointing: false,
             optim: Optim::AdamwTorch,
+            optim_target_modules: None,
+            optim_rank: 128,
             max_grad_norm: Some(1.0),
             attn_implementation: AttnImplementation::Sdpa,
             attention_mask: false,

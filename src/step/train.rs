@@ -4,7 +4,7 @@ use super::adapt;
 use super::clip::clip_grad_norm;
 use super::error::EstimateError;
 use super::load;
-use super::optimizer::Optimizer;
+use super::optimizer::{Optimizer, own_matrices};
 use crate::arch::{Decoder, Forward, KvCache};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Phase, Tensor};
@@ -56,12 +56,13 @@ impl<'a> Training<'a> {
         };
         let trainable: Vec<Tensor> =
             adapt::parameters(&mut decoder).into_iter().filter(Tensor::requires_grad).collect();
+        let is_own = own_matrices(job, &mut decoder, &trainable);
+        let optimizer = Optimizer::new(cx, job.optim, job.optim_rank, trainable.clone(), &is_own);
         cx.ledger().empty_cache();
         let shape = [job.per_device_train_batch_size, job.max_seq_length];
         let ids = cx.input("input_ids", &shape, DType::I64);
         let attention_mask = job.attention_mask.then(|| cx.input("attention_mask", &shape, DType::I64));
         let labels = cx.input("labels", &shape, DType::I64);
-        let optimizer = Optimizer::new(job.optim, trainable.clone());
         Ok(Self {
             cx,
             job,
