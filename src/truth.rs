@@ -69,6 +69,14 @@ pub struct Case {
     pub last_logits: bool,
     /// Steps run.
     pub steps: u64,
+    /// Liger's kernels.
+    pub liger: bool,
+    /// What GaLore and APOLLO project to.
+    pub rank: u64,
+    /// What they project; absent: every linear layer.
+    pub optim_target_modules: Option<Vec<String>>,
+    /// Positions whose logits prefill computes, where it is neither one nor all.
+    pub logits_to_keep: Option<u64>,
     /// Many GPUs.
     pub parallel: Option<Value>,
 }
@@ -95,6 +103,10 @@ impl Default for Case {
             new_tokens: 8,
             last_logits: true,
             steps: 3,
+            liger: false,
+            rank: 128,
+            optim_target_modules: None,
+            logits_to_keep: None,
             parallel: None,
         }
     }
@@ -299,12 +311,13 @@ impl Case {
                 batch_size: self.batch,
                 prompt_length: self.seq,
                 max_new_tokens: self.new_tokens,
-                logits_to_keep: u64::from(self.last_logits),
+                logits_to_keep: self.logits_to_keep.unwrap_or(u64::from(self.last_logits)),
                 attn_implementation,
                 ..Infer::default()
             };
             return Ok(Job::infer(self.model.clone(), infer));
         }
+        let optim = self.optim()?;
         let train = Train {
             precision,
             double_quant,
@@ -315,7 +328,13 @@ impl Case {
             max_seq_length: self.seq,
             gradient_accumulation_steps: self.grad_accum,
             gradient_checkpointing: self.grad_checkpointing,
-            optim: self.optim()?,
+            optim,
+            optim_target_modules: optim.is_low_rank().then(|| match &self.optim_target_modules {
+                Some(names) => TargetModules::Names(names.clone()),
+                None => TargetModules::AllLinear,
+            }),
+            optim_rank: self.rank,
+            use_liger_kernel: self.liger,
             max_grad_norm: Some(self.clip),
             attn_implementation,
             attention_mask: self.mask,

@@ -7,15 +7,16 @@ use super::cache::KvCache;
 use super::families::{self, Entered, Front, Input};
 use super::forward::Forward;
 use super::layer::Layer;
-use super::names::Names;
+use super::names::{Names, default_targets};
+use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use crate::dtype::DType;
-use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
-use crate::model::{LayerType, Model, ModelType};
-use crate::nn::{Builder, Device, Embedding, Leaf, Linear, Module, NormLayer, Part, Rotary, Weight};
+use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor, trainable_copy};
+use crate::model::{DecoderConfig, LayerType, ModelType};
+use crate::nn::{Builder, Device, Embedding, Kernels, Leaf, Linear, Module, NormLayer, Part, Rotary, Weight};
 
 /// A decoder-only language model.
 pub struct Decoder {
-    model: Model,
+    model: DecoderConfig,
     embed: Embedding,
     embed_scale: EmbedScale,
     front: Box<dyn Front>,
@@ -24,6 +25,7 @@ pub struct Decoder {
     full_rotary: Option<Rotary>,
     sliding_rotary: Option<Rotary>,
     head: Linear,
+    kernels: Kernels,
 }
 
 /// What embeddings are multiplied by.
@@ -35,15 +37,16 @@ enum EmbedScale {
 
 impl Decoder {
     /// The model with its parameters, frozen.
-    pub fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    pub fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let [embed_name, norm_name] = Names::ends(model.model_type);
         let width = model.embedding.projection_dim.unwrap_or(model.hidden_size);
         let embed = builder.embedding(embed_name, model.vocab_size, width);
         let on_gpu = builder.device == Device::Cuda;
         // Falcon makes cosines and sines with ALiBi too
         let falcon_dim = (model.model_type == ModelType::Falcon).then_some(model.attention.head_dim);
-        let rotary =
-            |model: &Model| model.attention.rotary_dim.or(falcon_dim).map(|dim| Rotary::new(builder.cx, dim, on_gpu));
+        let rotary = |model: &DecoderConfig| {
+            model.attention.rotary_dim.or(falcon_dim).map(|dim| Rotary::new(builder.cx, dim, on_gpu))
+        };
         let embed_scale = match model.model_type {
             ModelType::Gemma | ModelType::Gemma2 | ModelType::Gemma3Text => {
                 EmbedScale::Buffer(builder.buffer("embed_scale", &[], builder.dtype))
@@ -66,7 +69,7 @@ impl Decoder {
         if model.head.tied {
             head.weight = Weight::Dense(embed.weight.clone());
         }
-        Self { model: model.clone(), embed, embed_scale, front, layers, norm, full_rotary, sliding_rotary, head }
+        Self { model: model.clone(), embed, embed_scale, front, layers, norm, full_rotary, sliding_rotary, head, kernels: builder.kernels }
     }
 
     /// The last hidden states of `ids`, `[batch, length]`.
@@ -102,9 +105,9 @@ impl Decoder {
             (hidden, _weights) = if run.checkpointing {
                 let layer_type = self.model.layer_types.get(i).copied().unwrap_or(LayerType::FullAttention);
                 let (layer, attend) = (Rc::clone(layer), attend.only(layer_type));
-                cx.checkpoint(&hidden, move |cx, hidden| layer.forward_with_weights(cx, hidden, &attend, None))
+                cx.checkpoint(&hidden, move |cx, hidden| layer.forward(cx, hidden, &attend, None))
             } else {
-                layer.forward_with_weights(cx, &hidden, &attend, run.cache.map(|cache| (cache, i)))
+                layer.forward(cx, &hidden, &attend, run.cache.map(|cache| (cache, i)))
             };
         }
         if let Some(norm) = &self.norm {
@@ -129,15 +132,30 @@ impl Decoder {
         })
     }
 
+    /// `LigerForCausalLMLoss` (`liger_kernel/transformers/model/loss_utils.py`): no logits but a few rows' at a time.
+    fn fused_causal_loss(cx: &Context, hidden: &Tensor, weight: &Tensor, labels: &Tensor) -> Tensor {
+        cx.within(Category::Logits, || {
+            let (_padded, _shifted) = Self::shifted_labels(cx, labels);
+            let hidden = cx.reshape(hidden, &[labels.layout().numel(), hidden.dim(-1)]);
+            cx.fused_linear_cross_entropy(&hidden, weight)
+        })
+    }
+
+    /// Labels with one more at the end, and from the second on.
+    fn shifted_labels(cx: &Context, labels: &Tensor) -> (Tensor, Tensor) {
+        let [batch, length] = [labels.dim(0), labels.dim(1)];
+        let padded_layout = Layout::contiguous(&[batch, length + 1]);
+        let padded = cx.launch(Kernel::Cat { dim: -1 }, &[labels], padded_layout, DType::I64);
+        let shifted = cx.contiguous(cx.narrow(&padded, -1, 1, length));
+        (padded, shifted)
+    }
+
     /// `ForCausalLMLoss`: logits in fp32, labels shifted by one. Returns the loss; the logits go with the caller's.
     pub fn causal_loss(cx: &Context, logits: &Tensor, labels: &Tensor) -> Tensor {
         cx.within(Category::Logits, || {
             let logits = cx.cast(logits, DType::F32);
-            let [batch, length] = [labels.dim(0), labels.dim(1)];
-            let padded_layout = Layout::contiguous(&[batch, length + 1]);
-            let padded = cx.launch(Kernel::Cat { dim: -1 }, &[labels], padded_layout, DType::I64);
-            let shifted = cx.contiguous(cx.narrow(&padded, -1, 1, length));
-            let rows = batch * length;
+            let (_padded, shifted) = Self::shifted_labels(cx, labels);
+            let rows = labels.layout().numel();
             let vocab_size = logits.dim(-1);
             let logits = cx.reshape(logits, &[rows, vocab_size]);
             let shifted = cx.reshape(shifted, &[rows]);
@@ -145,14 +163,64 @@ impl Decoder {
         })
     }
 
-    /// What it is.
-    pub fn model(&self) -> &Model {
-        &self.model
+    /// An empty cache of its keys and values.
+    pub fn cache(&self, category: Category) -> KvCache {
+        KvCache::new(&self.model, category)
+    }
+}
+
+impl Network for Decoder {
+    fn batch(&self, cx: &Context, shape: BatchShape) -> Batch {
+        let tensor = |name| cx.input(name, &[shape.batch, shape.length], DType::I64);
+        let ids = tensor("input_ids");
+        let attention_mask = shape.attention_mask.then(|| tensor("attention_mask"));
+        Batch { ids, attention_mask, labels: tensor("labels") }
     }
 
-    /// Whether the head's weight is the embedding's.
-    pub fn is_tied(&self) -> bool {
+    fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs) {
+        let cache = (!run.checkpointing).then(|| self.cache(Category::Activations));
+        let run = Forward { attention_mask: batch.attention_mask.as_ref(), cache: cache.as_ref(), ..run };
+        let hidden = self.hidden(cx, &batch.ids, run);
+        if self.kernels == Kernels::Liger
+            && let Weight::Dense(weight) = &self.head.weight
+        {
+            let loss = Self::fused_causal_loss(cx, &hidden, weight, &batch.labels);
+            return (loss, Outputs { logits: cx.meta(&[0], hidden.dtype()), cache });
+        }
+        let logits = self.logits(cx, &hidden);
+        let loss = Self::causal_loss(cx, &logits, &batch.labels);
+        (loss, Outputs { logits, cache })
+    }
+
+    fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor {
+        cx.input("input_ids", &[batch, length], DType::I64)
+    }
+
+    fn generate(&self, cx: &Context, prompt: &Tensor, how: Generate) {
+        let cache = self.cache(Category::KvCache);
+        let forward = |ids: &Tensor, logits_to_keep: u64| {
+            let run = Forward { implementation: how.implementation, cache: Some(&cache), ..Forward::default() };
+            let hidden = self.hidden(cx, ids, run);
+            let length = hidden.dim(1);
+            let keep = if logits_to_keep == 0 { length } else { logits_to_keep.min(length) };
+            let kept = cx.narrow(&hidden, 1, length - keep, keep);
+            let _logits = self.logits(cx, &kept);
+        };
+        cx.set_phase(Phase::Prefill);
+        forward(prompt, how.logits_to_keep);
+        cx.set_phase(Phase::Decode);
+        let next = cx.narrow(prompt, -1, prompt.dim(-1) - 1, 1);
+        for _ in 0..how.max_new_tokens {
+            forward(&next, 0);
+        }
+    }
+
+    fn is_tied(&self) -> bool {
         self.model.head.tied
+    }
+
+    fn default_targets(&self) -> &'static [&'static str] {
+        default_targets(&self.model)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::names::Names;
 use crate::ghost::{Context, Tensor};
-use crate::model::{Mlp, MlpLayout, Model};
-use crate::nn::{Builder, Leaf, Linear, Module, Part, activate};
+use crate::model::{DecoderConfig, Mlp, MlpLayout};
+use crate::nn::{Builder, Kernels, Leaf, Linear, Module, Part, activate};
 
 /// The feed-forward block of a decoder layer.
 pub struct FeedForward {
@@ -11,11 +11,12 @@ pub struct FeedForward {
     gate: Option<Linear>,
     up: Option<Linear>,
     down: Linear,
+    kernels: Kernels,
 }
 
 impl FeedForward {
     /// The block of `model`.
-    pub fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    pub fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let names = Names::of(model.model_type).mlp;
         let Mlp { intermediate_size: inner, layout, bias, .. } = model.mlp;
         let width = model.hidden_size;
@@ -29,13 +30,16 @@ impl FeedForward {
             MlpLayout::GatedFused => None,
             _ => Some(linear(names[1], width, inner)),
         };
-        Self { spec: model.mlp, gate, up, down: linear(names[2], inner, width) }
+        Self { spec: model.mlp, gate, up, down: linear(names[2], inner, width), kernels: builder.kernels }
     }
 
     /// Applies it.
     pub fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
         let activation = self.spec.activation;
         let inner = match (&self.gate, &self.up) {
+            (Some(gate), Some(up)) if self.kernels == Kernels::Liger => {
+                cx.fused_silu_mul(gate.forward(cx, x), up.forward(cx, x))
+            }
             (Some(gate), Some(up)) => {
                 let gated = activate(cx, activation, gate.forward(cx, x));
                 cx.mul(gated, up.forward(cx, x))

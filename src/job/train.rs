@@ -28,6 +28,9 @@ pub struct Train {
     pub gradient_checkpointing: bool,
     /// The optimizer.
     pub optim: Optim,
+    /// Liger's kernels in place of transformers' (`use_liger_kernel`): RMSNorm, SwiGLU, rotary embedding, and a cross entropy
+    /// that never holds all logits.
+    pub use_liger_kernel: bool,
     /// The modules whose gradients GaLore and APOLLO project: parts of their paths, or `all-linear`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optim_target_modules: Option<TargetModules>,
@@ -66,6 +69,7 @@ impl Default for Train {
             gradient_accumulation_steps: 1,
             gradient_checkpointing: false,
             optim: Optim::AdamwTorch,
+            use_liger_kernel: false,
             optim_target_modules: None,
             optim_rank: 128,
             max_grad_norm: Some(1.0),

@@ -1,7 +1,7 @@
 //! How a model's parameters come into being.
 
 use super::module::Part;
-use super::{Embedding, Linear, NormLayer, Weight};
+use super::{Embedding, FreeParameters, Linear, NormLayer, Weight};
 use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 use crate::model;
@@ -16,6 +16,17 @@ pub enum Device {
     Cuda,
 }
 
+/// What modules run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kernels {
+    /// What transformers' modules are written in.
+    #[default]
+    Transformers,
+    /// Liger's, as `use_liger_kernel` puts them in their place.
+    Liger,
+}
+
 /// Makes the parameters of a model.
 pub struct Builder<'a> {
     /// What they are charged to.
@@ -24,6 +35,8 @@ pub struct Builder<'a> {
     pub dtype: DType,
     /// Where they are made.
     pub device: Device,
+    /// What its modules run.
+    pub kernels: Kernels,
 }
 
 impl Builder<'_> {
@@ -87,11 +100,16 @@ impl Builder<'_> {
         Embedding { name, weight: self.parameter(name, &[rows, width]) }
     }
 
+    /// Parameters of these shapes that belong to no other kind of leaf.
+    pub fn free(&self, name: &'static str, part: Part, shapes: &[&[u64]]) -> FreeParameters {
+        FreeParameters { name, part, tensors: shapes.iter().map(|dims| self.parameter(name, dims)).collect() }
+    }
+
     /// The model's norm, of `width`.
     pub fn norm(&self, name: &'static str, kind: model::Norm, width: u64) -> NormLayer {
         let bias = matches!(kind, model::Norm::Layer { bias: true });
         let learned = !matches!(kind, model::Norm::LayerWithoutWeight);
         let vector = |wanted: bool| wanted.then(|| self.parameter(name, &[width]));
-        NormLayer { name, kind, weight: vector(learned), bias: vector(bias) }
+        NormLayer { name, kind, weight: vector(learned), bias: vector(bias), kernels: self.kernels }
     }
 }

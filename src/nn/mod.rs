@@ -4,6 +4,7 @@ mod activation;
 mod builder;
 mod dora;
 mod embedding;
+mod free;
 mod linear;
 mod lora;
 mod module;
@@ -12,8 +13,9 @@ mod quantized;
 mod rotary;
 
 pub use activation::activate;
-pub use builder::{Builder, Device};
+pub use builder::{Builder, Device, Kernels};
 pub use embedding::Embedding;
+pub use free::FreeParameters;
 pub use linear::{Linear, Weight};
 pub use lora::{Lora, LoraSpec};
 pub use module::{Leaf, Module, Part};

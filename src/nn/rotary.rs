@@ -50,6 +50,8 @@ pub enum RotaryStyle {
     Joined,
     /// Whole heads in fp32, cast back (OLMo 2).
     InFp32,
+    /// Whole heads, where they are (Liger's kernel).
+    Fused,
 }
 
 /// What [`apply_rotary`] returns.
@@ -71,12 +73,16 @@ pub fn apply_rotary(
     cos: &Tensor,
     sin: &Tensor,
 ) -> Turned {
+    if style == RotaryStyle::Fused {
+        let (query, key) = cx.fused_rope(query, key, cos, sin);
+        return Turned { query, key, locals: Vec::new() };
+    }
     let cos = cx.unsqueeze(cos, 1);
     let sin = cx.unsqueeze(sin, 1);
     let dim = cos.dim(-1);
     let pass = |x: &Tensor| cx.narrow(x, -1, dim, x.dim(-1) - dim);
     let (query, key, locals) = match style {
-        RotaryStyle::Whole => {
+        RotaryStyle::Whole | RotaryStyle::Fused => {
             let query = rotate(cx, query, &cos, &sin);
             (query, rotate(cx, key, &cos, &sin), Vec::new())
         }

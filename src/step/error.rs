@@ -1,6 +1,7 @@
 //! What keeps an estimate from being made.
 
-use crate::job::JobError;
+use crate::job::{JobError, Optim};
+use crate::model::ModelType;
 
 /// Why there is no estimate.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -18,6 +19,18 @@ pub enum EstimateError {
         model: String,
         /// The names it has.
         known: String,
+    },
+    /// No module that the optimizer would project the gradients of.
+    #[error("train.optim_target_modules: no linear layer that {optim} could project has such a name; name some, such as \"mlp\", or use \"all-linear\"")]
+    NoOptimTarget {
+        /// The optimizer.
+        optim: Optim,
+    },
+    /// Liger's kernels for the model are not modelled.
+    #[error("train.use_liger_kernel = true: not supported yet for {model_type}, only for llama, mistral, qwen2 and qwen3; leave it out")]
+    NoLiger {
+        /// The model's type.
+        model_type: ModelType,
     },
     /// More than any device will have.
     #[error("the job is too large: it would take more than 4 PiB; lower max_seq_length or the batch size")]

@@ -8,6 +8,7 @@ mod cub;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod fused;
 mod loss;
 mod matmul;
 mod norm;

@@ -7,7 +7,7 @@ use crate::nn::{Leaf, Module, Part};
 /// Says of each of `parameters` whether it is one of those: Muon's are the matrices of hidden layers (not embeddings, not
 /// the head); GaLore's and APOLLO's are the weights of linear layers that `optim_target_modules` names. Empty where the
 /// optimizer treats all alike.
-pub(crate) fn own_matrices(job: &Train, model: &mut impl Module, parameters: &[Tensor]) -> Vec<bool> {
+pub(crate) fn own_matrices(job: &Train, model: &mut (impl Module + ?Sized), parameters: &[Tensor]) -> Vec<bool> {
     let is_muon = job.optim == Optim::Muon;
     if !is_muon && !job.optim.is_low_rank() {
         return Vec::new();
@@ -26,7 +26,7 @@ pub(crate) fn own_matrices(job: &Train, model: &mut impl Module, parameters: &[T
         let conv1d = matches!(&leaf, Leaf::Linear(linear) if linear.conv1d);
         let own = if is_muon { is_end } else { named && !conv1d };
         if own {
-            found.extend(leaf.dense_parameters().into_iter().map(|parameter| parameter.clone()));
+            found.extend(leaf.dense_parameters().into_iter().map(|parameter| (*parameter).clone()));
         }
     });
     let is_found = |parameter: &Tensor| found.iter().any(|other| other.same_storage(parameter));
