@@ -142,6 +142,15 @@ pub(super) struct TrainFlags {
     /// Optimizer [default: adamw_torch]
     #[arg(long, value_name = "NAME", value_parser = words::<Optim>(Optim::NAMES, Optim::ALIASES))]
     pub(super) optim: Option<Optim>,
+    /// Modules whose gradients galore_adamw and apollo_adamw project, or all-linear
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(super) optim_target_modules: Option<Vec<String>>,
+    /// Rank they project to [default: 128]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) optim_rank: Option<u64>,
+    /// Liger's kernels: no whole logits, smaller norms, MLPs and rotary embeddings
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(super) use_liger_kernel: Option<bool>,
     /// Autocast, as TrainingArguments(bf16=True) [default: no]
     #[arg(long, value_name = "DTYPE", value_parser = words::<MixedPrecision>(MixedPrecision::NAMES, MixedPrecision::ALIASES))]
     pub(super) mixed_precision: Option<MixedPrecision>,

@@ -30,6 +30,9 @@ fn train_job(args: &EstimateArgs, mut train: Train) -> Result<Train, CliError> {
         gradient_accumulation_steps,
         gradient_checkpointing,
         optim,
+        ref optim_target_modules,
+        optim_rank,
+        use_liger_kernel,
         mixed_precision,
         max_grad_norm,
         attention_mask,
@@ -54,6 +57,9 @@ fn train_job(args: &EstimateArgs, mut train: Train) -> Result<Train, CliError> {
     set(&mut train.gradient_accumulation_steps, gradient_accumulation_steps);
     set(&mut train.gradient_checkpointing, gradient_checkpointing);
     set(&mut train.optim, optim);
+    set(&mut train.optim_target_modules, optim_target_modules.as_deref().map(|names| Some(TargetModules::of(names))));
+    set(&mut train.optim_rank, optim_rank);
+    set(&mut train.use_liger_kernel, use_liger_kernel);
     set(&mut train.mixed_precision, mixed_precision);
     set(&mut train.max_grad_norm, max_grad_norm.map(Some));
     set(&mut train.attention_mask, attention_mask);
@@ -111,10 +117,7 @@ impl LoraFlags {
         set(&mut lora.use_dora, self.use_dora);
         set(&mut lora.modules_to_save, self.modules_to_save.clone());
         if let Some(names) = &self.target_modules {
-            lora.target_modules = Some(match names.as_slice() {
-                [all] if all == "all-linear" => TargetModules::AllLinear,
-                _ => TargetModules::Names(names.clone()),
-            });
+            lora.target_modules = Some(TargetModules::of(names));
         }
         lora
     }
@@ -140,6 +143,9 @@ impl TrainFlags {
             (self.gradient_accumulation_steps.is_some(), "--gradient-accumulation-steps"),
             (self.gradient_checkpointing.is_some(), "--gradient-checkpointing"),
             (self.optim.is_some(), "--optim"),
+            (self.optim_target_modules.is_some(), "--optim-target-modules"),
+            (self.optim_rank.is_some(), "--optim-rank"),
+            (self.use_liger_kernel.is_some(), "--use-liger-kernel"),
             (self.mixed_precision.is_some(), "--mixed-precision"),
             (self.max_grad_norm.is_some(), "--max-grad-norm"),
             (self.attention_mask.is_some(), "--attention-mask"),

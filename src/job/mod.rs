@@ -25,6 +25,7 @@ mod parse;
 mod peft;
 mod train;
 mod validate;
+mod validate_optim;
 
 pub use error::JobError;
 pub use infer::Infer;

@@ -66,6 +66,16 @@ pub enum TargetModules {
     Names(Vec<String>),
 }
 
+impl TargetModules {
+    /// Names as a command line gives them: `all-linear` alone, or modules.
+    pub(crate) fn of(names: &[String]) -> Self {
+        match names {
+            [all] if all == "all-linear" => Self::AllLinear,
+            _ => Self::Names(names.to_vec()),
+        }
+    }
+}
+
 impl Serialize for TargetModules {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

@@ -54,6 +54,8 @@ impl Train {
                 "quantised weights cannot be trained; add [train.peft] type = \"lora\", or use bf16, fp16 or fp32";
             return Err(JobError::invalid("train.precision", quoted(self.precision), fix));
         }
+        within("train.optim_rank", self.optim_rank, MAX_RANK)?;
+        self.check_optim()?;
         self.check_mixed_precision()?;
         if let Some(fsdp) = &self.fsdp {
             within("train.fsdp.world_size", fsdp.world_size, MAX_RANK)?;
@@ -66,10 +68,7 @@ impl Train {
         if self.mixed_precision != MixedPrecision::Fp16 {
             return Ok(());
         }
-        let held_in = match self.lora() {
-            Some(lora) if lora.autocast_adapter_dtype => FloatType::Fp32,
-            _ => self.float_type(),
-        };
+        let held_in = self.gradients_in();
         if held_in == FloatType::Fp32 {
             return Ok(());
         }

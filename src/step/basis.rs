@@ -1,7 +1,8 @@
 //! What an estimate rests on, and what a reader should know about it.
 
 use super::estimate::Basis;
-use crate::job::{AttnImplementation, Job, MixedPrecision, Workload};
+use super::count::count_parameters;
+use crate::job::{AttnImplementation, Job, MixedPrecision, Optim, Train, Workload};
 use crate::model::{Model, Origin};
 use crate::units::Bytes;
 
@@ -42,6 +43,16 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
         if train.mixed_precision == MixedPrecision::Fp16 {
             notes.push("the gradient scaler's few scalars are not counted".to_owned());
         }
+        notes.extend(embedding_states(model, train));
+        if train.optim == Optim::GaloreAdamw {
+            notes.push(
+                "the workspace that cuSOLVER takes for a singular value decomposition is not known here and not counted"
+                    .to_owned(),
+            );
+        }
+        if train.use_liger_kernel {
+            notes.push("Liger's kernels are those of liger-kernel 0.8".to_owned());
+        }
         if paged > 0 {
             notes.push(format!(
                 "{} of paged optimizer states are in managed memory, which the driver moves to the host when the card is \
@@ -62,11 +73,30 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
     }
 }
 
+/// What transformers' `Trainer` adds where bitsandbytes' optimizers are to keep 8-bit states: embeddings get 32-bit ones
+/// (`create_optimizer`, `transformers/trainer.py`). The optimizer is taken here as it is given the parameters.
+fn embedding_states(model: &Model, train: &Train) -> Option<String> {
+    let moments = match train.optim {
+        Optim::Adamw8bit | Optim::PagedAdamw8bit => 2,
+        Optim::Lion8bit | Optim::PagedLion8bit | Optim::RmsPropBnb8bit => 1,
+        Optim::AdEMAMix8bit | Optim::PagedAdEMAMix8bit => 3,
+        _ => return None,
+    };
+    if train.peft.is_some() {
+        return None;
+    }
+    let elements = count_parameters(model, None).ok()?.embedding;
+    // four bytes a state instead of one
+    let more = Bytes(elements.saturating_mul(3 * moments));
+    Some(format!("transformers' Trainer keeps 32-bit states for embeddings under {}: {more} more than here", train.optim))
+}
+
 /// What of a job no recorded measurement stands behind.
 fn unmeasured(job: &Job) -> Option<&'static str> {
     match &job.workload {
         Workload::Train(train) if !train.zero_grad_set_to_none => Some("zero_grad_set_to_none = false"),
         Workload::Train(train) if train.keep_outputs => Some("keep_outputs = true"),
+        Workload::Train(train) if train.optim == Optim::GaloreAdamw => Some("optim = \"galore_adamw\""),
         Workload::Infer(infer) if infer.logits_to_keep > 1 => Some("logits_to_keep above 1"),
         _ => None,
     }

@@ -53,6 +53,9 @@ fn training(train: &Train) -> String {
         words.push("gradient checkpointing".to_owned());
     }
     words.push(train.optim.to_string());
+    if train.use_liger_kernel {
+        words.push("Liger kernels".to_owned());
+    }
     words.push(format!("{} attention", train.attn_implementation));
     for (on, what) in [
         (!train.clips(), "no gradient clipping"),
