@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::ghost::Entry;
 use crate::job::{
-    AttnImplementation, Head, Infer, Job, Lora, MixedPrecision, Optim, Peft, Precision, TargetModules, Train,
+    AttnImplementation, Head, Infer, Job, Lora, MixedPrecision, Objective, Optim, Peft, Precision, TargetModules, Train,
     VirtualTokens, Workload,
 };
 use crate::model::{self, Model};
@@ -69,6 +69,12 @@ pub struct Case {
     pub last_logits: bool,
     /// Steps run.
     pub steps: u64,
+    /// What is learned.
+    pub objective: String,
+    /// DPO: tokens of a completion.
+    pub completion: Option<u64>,
+    /// DPO: reference log-probabilities come with the batch.
+    pub precompute_ref_log_probs: bool,
     /// Liger's kernels.
     pub liger: bool,
     /// What GaLore and APOLLO project to.
@@ -103,6 +109,9 @@ impl Default for Case {
             new_tokens: 8,
             last_logits: true,
             steps: 3,
+            objective: "sft".to_owned(),
+            completion: None,
+            precompute_ref_log_probs: false,
             liger: false,
             rank: 128,
             optim_target_modules: None,
@@ -324,6 +333,10 @@ impl Case {
             compute_dtype,
             mixed_precision: word::<MixedPrecision>(self.amp.as_deref().unwrap_or("no"))?,
             head: word::<Head>(&self.head)?,
+            num_labels: self.config["num_labels"].as_u64().unwrap_or(2),
+            objective: word::<Objective>(&self.objective)?,
+            precompute_ref_log_probs: self.precompute_ref_log_probs,
+            max_completion_length: self.completion,
             per_device_train_batch_size: self.batch,
             max_seq_length: self.seq,
             gradient_accumulation_steps: self.grad_accum,

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::attention::{Attend, Span};
 use super::cache::KvCache;
+use super::classify::pooled_logits;
 use super::families::{self, Entered, Front, Input};
 use super::forward::Forward;
 use super::layer::Layer;
@@ -65,7 +66,10 @@ impl Decoder {
         let full_rotary = rotary(model);
         // Gemma 3 turns its sliding layers by other frequencies
         let sliding_rotary = if model.model_type == ModelType::Gemma3Text { rotary(model) } else { None };
-        let mut head = builder.linear("lm_head", Part::Head, width, model.vocab_size, model.head.bias);
+        let mut head = match model.head.num_labels {
+            Some(labels) => builder.linear("score", Part::Head, model.hidden_size, labels, false),
+            None => builder.linear("lm_head", Part::Head, width, model.vocab_size, model.head.bias),
+        };
         if model.head.tied {
             head.weight = Weight::Dense(embed.weight.clone());
         }
@@ -174,13 +178,22 @@ impl Network for Decoder {
         let tensor = |name| cx.input(name, &[shape.batch, shape.length], DType::I64);
         let ids = tensor("input_ids");
         let attention_mask = shape.attention_mask.then(|| tensor("attention_mask"));
-        Batch { ids, attention_mask, labels: tensor("labels") }
+        let labels = match self.model.head.num_labels {
+            Some(_) => cx.input("labels", &[shape.batch], DType::I64),
+            None => tensor("labels"),
+        };
+        Batch { ids, attention_mask, labels }
     }
 
     fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs) {
         let cache = (!run.checkpointing).then(|| self.cache(Category::Activations));
         let run = Forward { attention_mask: batch.attention_mask.as_ref(), cache: cache.as_ref(), ..run };
         let hidden = self.hidden(cx, &batch.ids, run);
+        if self.model.head.num_labels.is_some() {
+            let logits = pooled_logits(cx, &self.head, &hidden, &batch.ids);
+            let loss = cx.within(Category::Logits, || cx.cross_entropy(&logits, &batch.labels));
+            return (loss, Outputs { logits, cache });
+        }
         if self.kernels == Kernels::Liger
             && let Weight::Dense(weight) = &self.head.weight
         {
@@ -190,6 +203,15 @@ impl Network for Decoder {
         let logits = self.logits(cx, &hidden);
         let loss = Self::causal_loss(cx, &logits, &batch.labels);
         (loss, Outputs { logits, cache })
+    }
+
+    fn backbone(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> Option<(Tensor, &Linear)> {
+        let run = Forward { attention_mask: batch.attention_mask.as_ref(), ..run };
+        Some((self.hidden(cx, &batch.ids, run), &self.head))
+    }
+
+    fn has_backbone(&self) -> bool {
+        true
     }
 
     fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor {

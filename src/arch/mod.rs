@@ -2,6 +2,7 @@
 
 mod attention;
 mod cache;
+mod classify;
 mod decoder;
 mod families;
 mod forward;
@@ -13,6 +14,7 @@ mod network;
 
 pub use attention::{Attend, Attended, SelfAttention, Span};
 pub use cache::KvCache;
+pub use classify::pooled_logits;
 pub use decoder::Decoder;
 pub use forward::Forward;
 pub use layer::{DecoderLayer, Layer};

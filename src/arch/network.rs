@@ -6,7 +6,7 @@ use super::forward::Forward;
 use crate::ghost::{Context, Tensor};
 use crate::job::AttnImplementation;
 use crate::model::Model;
-use crate::nn::{Builder, Module};
+use crate::nn::{Builder, Linear, Module};
 
 /// A model that can be trained and prompted.
 pub trait Network: Module {
@@ -15,6 +15,17 @@ pub trait Network: Module {
 
     /// Forward of a batch with its labels: the loss, and what the model returns beside it.
     fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs);
+
+    /// The base model's last hidden states of a batch, and the head on them, for objectives that compute more than the
+    /// model's own loss; `None` where the model has no such parts.
+    fn backbone(&self, _cx: &Context, _batch: &Batch, _run: Forward<'_>) -> Option<(Tensor, &Linear)> {
+        None
+    }
+
+    /// Whether [`Network::backbone`] gives any.
+    fn has_backbone(&self) -> bool {
+        false
+    }
 
     /// What a prompt brings to the GPU.
     fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor;

@@ -61,7 +61,7 @@ impl JobError {
         Self::Invalid { field, value: value.to_string(), fix: fix.into() }
     }
 
-    pub(super) fn unsupported(field: &'static str, value: impl ToString, fix: impl Into<String>) -> Self {
+    pub(crate) fn unsupported(field: &'static str, value: impl ToString, fix: impl Into<String>) -> Self {
         Self::Unsupported { field, value: value.to_string(), fix: fix.into() }
     }
 }

@@ -277,6 +277,29 @@ named_enum! {
 }
 
 named_enum! {
+    /// What is learned, by the TRL trainer that does it.
+    pub enum Objective {
+        /// The model's own loss (`SFTTrainer`, `Trainer`).
+        #[default]
+        Sft = "sft",
+        /// Direct preference optimisation (`DPOTrainer`).
+        Dpo = "dpo",
+        /// A reward model from preferences (`RewardTrainer`).
+        Reward = "reward",
+        /// Odds-ratio preference optimisation.
+        Orpo = "orpo",
+        /// Kahneman-Tversky optimisation.
+        Kto = "kto",
+        /// Group relative policy optimisation.
+        Grpo = "grpo",
+        /// Proximal policy optimisation.
+        Ppo = "ppo",
+        /// Sentence embeddings by a contrastive loss.
+        Embedding = "embedding",
+    }
+}
+
+named_enum! {
     /// How keys and values are stored.
     pub enum KvCacheDtype {
         /// The type the model computes in.

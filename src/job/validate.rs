@@ -55,6 +55,7 @@ impl Train {
             return Err(JobError::invalid("train.precision", quoted(self.precision), fix));
         }
         within("train.optim_rank", self.optim_rank, MAX_RANK)?;
+        self.check_objective()?;
         self.check_optim()?;
         self.check_mixed_precision()?;
         if let Some(fsdp) = &self.fsdp {
@@ -90,8 +91,9 @@ impl Train {
                 "use \"lora\" or full fine-tuning",
             ));
         }
-        if self.head != Head::CausalLm {
-            return Err(JobError::unsupported("train.head", quoted(self.head), "use \"causal-lm\""));
+        if self.head == Head::Seq2seqLm {
+            let fix = "use \"causal-lm\" or \"seq-cls\"";
+            return Err(JobError::unsupported("train.head", quoted(self.head), fix));
         }
         flash_attention("train.attn_implementation", self.attn_implementation)?;
         if self.tensor_parallel_size > 1 {
@@ -161,7 +163,7 @@ impl Infer {
     }
 }
 
-fn within(field: &'static str, value: u64, most: u64) -> Result<(), JobError> {
+pub(super) fn within(field: &'static str, value: u64, most: u64) -> Result<(), JobError> {
     if (1..=most).contains(&value) {
         return Ok(());
     }

@@ -244,7 +244,7 @@ pub enum LayerType {
 }
 
 /// Language-model head.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Head {
     /// Shares its weight with the token embedding.
     pub tied: bool,
@@ -254,4 +254,6 @@ pub struct Head {
     pub logit_softcap: bool,
     /// Logits are divided or multiplied by a constant (Granite's `logits_scaling`).
     pub scaled: bool,
+    /// Sequence classification in place of language modelling: the classes.
+    pub num_labels: Option<u64>,
 }

@@ -74,6 +74,7 @@ impl Linear {
     pub fn forward(&self, cx: &Context, x: impl Borrow<Tensor>) -> Tensor {
         match &self.lora {
             None => self.base(cx, x.borrow()),
+            Some(_) if cx.adapters_disabled() => self.base(cx, x.borrow()),
             Some(lora) => lora.forward(cx, self, x.borrow()),
         }
     }

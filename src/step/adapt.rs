@@ -31,7 +31,8 @@ pub(super) fn add_lora(
         }
         _ => {}
     });
-    let saved = save_modules(cx, network, &lora.modules_to_save);
+    // PEFT trains the head of a classifier whole (`PeftModelForSequenceClassification`)
+    let saved = save_modules(cx, network, &[lora.modules_to_save.clone(), vec!["score".to_owned()]].concat());
     if lora.autocast_adapter_dtype {
         network.leaves(&mut |leaf| {
             if let Leaf::Linear(linear) = leaf

@@ -9,6 +9,7 @@ mod estimate;
 mod foreach;
 mod infer;
 mod load;
+mod objective;
 mod optimizer;
 mod record;
 mod run;

@@ -52,11 +52,21 @@ pub fn record(model: &Model, job: &Job) -> Result<Vec<Entry>, EstimateError> {
 
 fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
     job.validate()?;
+    let model = &headed(model, job);
     let recorded = match &job.workload {
         Workload::Train(train) => record::training(model, train)?,
         Workload::Infer(infer) => record::inference(model, infer),
     };
     if recorded.overflowed { Err(EstimateError::TooLarge) } else { Ok(recorded) }
+}
+
+/// The model with the head that the job puts on it.
+fn headed(model: &Model, job: &Job) -> Model {
+    match &job.workload {
+        Workload::Train(train) => train.labels().map(|labels| model.clone().classifying(labels)),
+        Workload::Infer(_) => None,
+    }
+    .unwrap_or_else(|| model.clone())
 }
 
 fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, EstimateError> {
@@ -93,7 +103,7 @@ fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, Estima
         Workload::Train(train) => train.lora(),
         Workload::Infer(_) => None,
     };
-    let mut parameters = count_parameters(model, lora)?;
+    let mut parameters = count_parameters(&headed(model, job), lora)?;
     if let Workload::Infer(_) = job.workload {
         parameters.trainable = 0;
     }

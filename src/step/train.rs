@@ -4,8 +4,9 @@ use super::adapt;
 use super::clip::clip_grad_norm;
 use super::error::EstimateError;
 use super::load;
+use super::objective::Learned;
 use super::optimizer::{Optimizer, own_matrices};
-use crate::arch::{Batch, BatchShape, Forward, Network, Outputs};
+use crate::arch::{Batch, Forward, Network, Outputs};
 use crate::ghost::{Category, Context, Phase, Tensor};
 use crate::job::Train;
 use crate::model::{Model, ModelType};
@@ -22,6 +23,7 @@ pub(super) struct Training<'a> {
     _saved: Option<adapt::Saved>,
     optimizer: Optimizer,
     trainable: Vec<Tensor>,
+    learned: Learned,
     batch: Batch,
     loss: Option<Tensor>,
     /// The last outputs, where the loop keeps a name for them: they go when the next forward has returned.
@@ -52,21 +54,16 @@ impl<'a> Training<'a> {
         };
         let trainable: Vec<Tensor> =
             adapt::parameters(network.as_mut()).into_iter().filter(Tensor::requires_grad).collect();
+        let dtype = job.float_type().dtype();
+        let learned = Learned::new(cx, network.as_ref(), job, || load::load(cx, model, dtype, quantization, kernels))?;
         let is_own = own_matrices(job, network.as_mut(), &trainable);
         if is_own.iter().all(|own| !own) && job.optim.is_low_rank() {
             return Err(EstimateError::NoOptimTarget { optim: job.optim });
         }
         let optimizer = Optimizer::new(cx, job.optim, job.optim_rank, trainable.clone(), &is_own);
         cx.ledger().empty_cache();
-        let batch = network.batch(
-            cx,
-            BatchShape {
-                batch: job.per_device_train_batch_size,
-                length: job.max_seq_length,
-                attention_mask: job.attention_mask,
-            },
-        );
-        Ok(Self { cx, job, network, _saved: saved, optimizer, trainable, batch, loss: None, outputs: None })
+        let batch = learned.batch(cx, network.as_ref(), job);
+        Ok(Self { cx, job, network, _saved: saved, optimizer, trainable, learned, batch, loss: None, outputs: None })
     }
 
     /// Forward and backward of as many micro-batches as are accumulated (from the fourth on they repeat the third).
@@ -75,7 +72,7 @@ impl<'a> Training<'a> {
             // the last micro-batch's graph goes with its loss, when the next loss takes its name
             let last = self.cx.take_graph();
             let (loss, outputs) = self.forward();
-            self.outputs = self.job.keep_outputs.then_some(outputs);
+            self.outputs = outputs.filter(|_| self.job.keep_outputs);
             self.loss = Some(loss);
             drop(last);
             self.backward();
@@ -118,7 +115,7 @@ impl<'a> Training<'a> {
         }
     }
 
-    fn forward(&self) -> (Tensor, Outputs) {
+    fn forward(&self) -> (Tensor, Option<Outputs>) {
         let cx = self.cx;
         cx.set_phase(Phase::Forward);
         let autocast = self.job.mixed_precision.float().map(crate::job::FloatType::dtype);
@@ -129,7 +126,7 @@ impl<'a> Training<'a> {
                 input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
                 ..Forward::default()
             };
-            self.network.loss(cx, &self.batch, run)
+            self.learned.loss(cx, self.network.as_ref(), &self.batch, run)
         })
     }
 }

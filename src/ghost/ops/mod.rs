@@ -9,6 +9,8 @@ mod dropout;
 mod elementwise;
 mod embedding;
 mod fused;
+mod gather;
+mod log_probabilities;
 mod loss;
 mod matmul;
 mod norm;

@@ -145,6 +145,7 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Deco
             bias: false,
             logit_softcap: false,
             scaled: false,
+            num_labels: None,
         },
     })
 }

@@ -45,6 +45,23 @@ impl Context {
         out
     }
 
+    /// `a.sum(-1)` of two dimensions
+    pub fn sum_rows(&self, a: impl Borrow<Tensor>) -> Tensor {
+        let a = a.borrow();
+        let node = self.record(&[a], &[]);
+        let kept = a.layout().narrow(-1, 1);
+        let mut out = self.launch(Kernel::Sum, &[a], Layout::contiguous(&a.dims()[..1]), a.dtype());
+        self.reduction_scratch(a, &self.alias(Kernel::View, &out, Layout::contiguous(kept.dims())));
+        if let Some(node) = node {
+            let whole = *a.layout();
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let column = incoming.grad.layout().unsqueeze(1).expand(whole.dims());
+                smallvec![Some(cx.alias(Kernel::Expand, incoming.grad, column))]
+            });
+        }
+        out
+    }
+
     /// `a.sum()`
     pub fn sum_all(&self, a: impl Borrow<Tensor>) -> Tensor {
         let a = a.borrow();
