@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::ghost::Entry;
 use crate::job::{
-    AttnImplementation, Head, Infer, Job, Lora, MixedPrecision, Objective, Optim, Peft, Precision, TargetModules, Train,
-    VirtualTokens, Workload,
+    AttnImplementation, Head, Infer, Job, Lora, MixedPrecision, Objective, Optim, Peft, Precision, TargetModules,
+    Train, VirtualTokens, Workload,
 };
 use crate::model::{self, Model};
 use crate::step::{self, Estimate};

@@ -73,7 +73,18 @@ impl Decoder {
         if model.head.tied {
             head.weight = Weight::Dense(embed.weight.clone());
         }
-        Self { model: model.clone(), embed, embed_scale, front, layers, norm, full_rotary, sliding_rotary, head, kernels: builder.kernels }
+        Self {
+            model: model.clone(),
+            embed,
+            embed_scale,
+            front,
+            layers,
+            norm,
+            full_rotary,
+            sliding_rotary,
+            head,
+            kernels: builder.kernels,
+        }
     }
 
     /// The last hidden states of `ids`, `[batch, length]`.

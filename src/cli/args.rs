@@ -6,7 +6,9 @@ use std::str::FromStr;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::job::{AttnImplementation, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Optim, Precision};
+use crate::job::{
+    AttnImplementation, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective, Optim, Precision,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,6 +47,9 @@ const ESTIMATE_EXAMPLES: &str = "\
 Examples:
   vramplan estimate llama-2-7b                    full fine-tuning in bf16, 1 x 2048 tokens
   vramplan estimate llama-2-7b --qlora --r 16     LoRA on 4-bit weights
+  vramplan estimate llama-3-8b --use-liger-kernel --optim muon
+  vramplan estimate llama-3-8b --objective dpo --lora --batch 2 --seq 1024
+  vramplan estimate llama-3-8b --objective reward --lora
   vramplan estimate 7b --infer --prompt-length 4096
   vramplan estimate --job job.toml --timeline     a job file (TOML or JSON)
   vramplan estimate --job job.toml --batch 8      ... with one of its fields changed
@@ -130,6 +135,18 @@ pub(super) struct CommonFlags {
 #[derive(Clone, Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = "Training")]
 pub(super) struct TrainFlags {
+    /// What is learned; sft, dpo or reward yet [default: sft]
+    #[arg(long, value_parser = words::<Objective>(Objective::NAMES, Objective::ALIASES))]
+    pub(super) objective: Option<Objective>,
+    /// DPO: reference log-probabilities were computed before training
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(super) precompute_ref_log_probs: Option<bool>,
+    /// DPO: tokens at a sequence's end that are the completion [default: all]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) max_completion_length: Option<u64>,
+    /// Classes of a seq-cls head [default: 2]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) num_labels: Option<u64>,
     /// Tokens in a sequence [default: 2048]
     #[arg(long, visible_aliases = ["seq", "seq-length"], value_name = "N", value_parser = whole)]
     pub(super) max_seq_length: Option<u64>,
@@ -166,7 +183,7 @@ pub(super) struct TrainFlags {
     /// The loop holds the model's outputs during backward
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(super) keep_outputs: Option<bool>,
-    /// What is put on top of the model; only causal-lm yet [default: causal-lm]
+    /// What is put on top of the model; seq2seq-lm not yet [default: causal-lm]
     #[arg(long, value_parser = words::<Head>(Head::NAMES, Head::ALIASES))]
     pub(super) head: Option<Head>,
     /// GPUs that share each layer; only 1 yet [default: 1]

@@ -26,6 +26,10 @@ pub(super) fn job(args: &EstimateArgs, file: Option<JobFile>) -> Result<Job, Cli
 
 fn train_job(args: &EstimateArgs, mut train: Train) -> Result<Train, CliError> {
     let TrainFlags {
+        objective,
+        precompute_ref_log_probs,
+        max_completion_length,
+        num_labels,
         max_seq_length,
         gradient_accumulation_steps,
         gradient_checkpointing,
@@ -53,6 +57,10 @@ fn train_job(args: &EstimateArgs, mut train: Train) -> Result<Train, CliError> {
     set(&mut train.compute_dtype, compute_dtype);
     set(&mut train.attn_implementation, attn_implementation);
     set(&mut train.per_device_train_batch_size, batch);
+    set(&mut train.objective, objective);
+    set(&mut train.precompute_ref_log_probs, precompute_ref_log_probs);
+    set(&mut train.max_completion_length, max_completion_length.map(Some));
+    set(&mut train.num_labels, num_labels);
     set(&mut train.max_seq_length, max_seq_length);
     set(&mut train.gradient_accumulation_steps, gradient_accumulation_steps);
     set(&mut train.gradient_checkpointing, gradient_checkpointing);
@@ -139,6 +147,10 @@ impl LoraFlags {
 impl TrainFlags {
     fn first(&self) -> Option<&'static str> {
         first(&[
+            (self.objective.is_some(), "--objective"),
+            (self.precompute_ref_log_probs.is_some(), "--precompute-ref-log-probs"),
+            (self.max_completion_length.is_some(), "--max-completion-length"),
+            (self.num_labels.is_some(), "--num-labels"),
             (self.max_seq_length.is_some(), "--max-seq-length"),
             (self.gradient_accumulation_steps.is_some(), "--gradient-accumulation-steps"),
             (self.gradient_checkpointing.is_some(), "--gradient-checkpointing"),

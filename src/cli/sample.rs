@@ -109,6 +109,6 @@ pub(super) fn llama_2_7b() -> Model {
         residual_dropout: 0.0,
         residual_multiplier: None,
         final_norm: true,
-        head: Head { tied: false, bias: false, logit_softcap: false, scaled: false },
+        head: Head::default(),
     })
 }

@@ -30,7 +30,9 @@ mod validate_optim;
 
 pub use error::JobError;
 pub use infer::Infer;
-pub use names::{AttnImplementation, FloatType, Head, KvCacheDtype, MixedPrecision, Objective, Optim, Precision, Runtime};
+pub use names::{
+    AttnImplementation, FloatType, Head, KvCacheDtype, MixedPrecision, Objective, Optim, Precision, Runtime,
+};
 pub use parse::{InlineModel, JobFile, ModelRef};
 pub use peft::{Lora, Peft, TargetModules, VirtualTokens};
 use serde::{Deserialize, Serialize};

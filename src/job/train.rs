@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttnImplementation, FloatType, Head, Lora, MixedPrecision, Objective, Optim, Peft, Precision, TargetModules};
+use super::{
+    AttnImplementation, FloatType, Head, Lora, MixedPrecision, Objective, Optim, Peft, Precision, TargetModules,
+};
 
 /// A training job; names and defaults are those of transformers' `TrainingArguments` where it has them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

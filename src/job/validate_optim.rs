@@ -10,7 +10,8 @@ impl Train {
         let optim = || format!("\"{}\"", self.optim);
         match &self.optim_target_modules {
             None if self.optim.is_low_rank() => {
-                let fix = "name the modules it projects: optim_target_modules = \"all-linear\", or [\"self_attn\", \"mlp\"]";
+                let fix =
+                    "name the modules it projects: optim_target_modules = \"all-linear\", or [\"self_attn\", \"mlp\"]";
                 return Err(JobError::invalid("train.optim", optim(), fix));
             }
             Some(TargetModules::Names(names)) if names.is_empty() || names.iter().any(String::is_empty) => {

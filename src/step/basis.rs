@@ -1,9 +1,9 @@
 //! What an estimate rests on, and what a reader should know about it.
 
-use super::estimate::Basis;
 use super::count::count_parameters;
-use crate::job::{AttnImplementation, Job, MixedPrecision, Optim, Train, Workload};
-use crate::model::{Model, Origin};
+use super::estimate::Basis;
+use crate::job::{AttnImplementation, Job, MixedPrecision, Objective, Optim, Train, Workload};
+use crate::model::{Model, ModelType, Origin};
 use crate::units::Bytes;
 
 /// The versions whose behaviour is modelled and whose measurements the tests hold it against.
@@ -50,6 +50,15 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
                     .to_owned(),
             );
         }
+        match train.objective {
+            Objective::Dpo => notes.push(
+                "as TRL 1.16 computes it, without holding logits; older versions hold those of both forwards and need more. \
+                 Its collator pads to the longest pair of the batch: max_seq_length is taken for that"
+                    .to_owned(),
+            ),
+            Objective::Reward => notes.push("as TRL 1.16 computes it".to_owned()),
+            _ => {}
+        }
         if train.use_liger_kernel {
             notes.push("Liger's kernels are those of liger-kernel 0.8".to_owned());
         }
@@ -61,7 +70,7 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
             ));
         }
     }
-    let unmeasured = unmeasured(job);
+    let unmeasured = unmeasured(model, job);
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
     );
@@ -88,15 +97,27 @@ fn embedding_states(model: &Model, train: &Train) -> Option<String> {
     let elements = count_parameters(model, None).ok()?.embedding;
     // four bytes a state instead of one
     let more = Bytes(elements.saturating_mul(3 * moments));
-    Some(format!("transformers' Trainer keeps 32-bit states for embeddings under {}: {more} more than here", train.optim))
+    Some(format!(
+        "transformers' Trainer keeps 32-bit states for embeddings under {}: {more} more than here",
+        train.optim
+    ))
 }
 
 /// What of a job no recorded measurement stands behind.
-fn unmeasured(job: &Job) -> Option<&'static str> {
+fn unmeasured(model: &Model, job: &Job) -> Option<&'static str> {
     match &job.workload {
         Workload::Train(train) if !train.zero_grad_set_to_none => Some("zero_grad_set_to_none = false"),
         Workload::Train(train) if train.keep_outputs => Some("keep_outputs = true"),
         Workload::Train(train) if train.optim == Optim::GaloreAdamw => Some("optim = \"galore_adamw\""),
+        Workload::Train(train) if train.use_liger_kernel && model.model_type() == ModelType::Qwen3 => {
+            Some("use_liger_kernel with qwen3")
+        }
+        Workload::Train(train) if train.objective != Objective::Sft && train.mixed_precision != MixedPrecision::No => {
+            Some("this objective under autocast")
+        }
+        Workload::Train(train) if train.objective != Objective::Sft && train.precision.is_quantized() => {
+            Some("this objective on quantised weights")
+        }
         Workload::Infer(infer) if infer.logits_to_keep > 1 => Some("logits_to_keep above 1"),
         _ => None,
     }

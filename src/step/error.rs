@@ -21,13 +21,17 @@ pub enum EstimateError {
         known: String,
     },
     /// No module that the optimizer would project the gradients of.
-    #[error("train.optim_target_modules: no linear layer that {optim} could project has such a name; name some, such as \"mlp\", or use \"all-linear\"")]
+    #[error(
+        "train.optim_target_modules: no linear layer that {optim} could project has such a name; name some, such as \"mlp\", or use \"all-linear\""
+    )]
     NoOptimTarget {
         /// The optimizer.
         optim: Optim,
     },
     /// Liger's kernels for the model are not modelled.
-    #[error("train.use_liger_kernel = true: not supported yet for {model_type}, only for llama, mistral, qwen2 and qwen3; leave it out")]
+    #[error(
+        "train.use_liger_kernel = true: not supported yet for {model_type}, only for llama, mistral, qwen2 and qwen3; leave it out"
+    )]
     NoLiger {
         /// The model's type.
         model_type: ModelType,

@@ -1,7 +1,7 @@
 //! A job in words.
 
 use super::super::text::{bold, grouped, plain, warning, wrap};
-use crate::job::{Infer, Job, Lora, MixedPrecision, Peft, Precision, TargetModules, Train, Workload};
+use crate::job::{Infer, Job, Lora, MixedPrecision, Objective, Peft, Precision, TargetModules, Train, Workload};
 use crate::model::{Model, Origin};
 
 /// The model and the job, and what was taken for granted.
@@ -41,6 +41,9 @@ fn training(train: &Train) -> String {
         Some(Peft::Lora(lora)) => adapters(lora),
         Some(other) => other.type_name().to_owned(),
     }];
+    if train.objective != Objective::Sft {
+        words.insert(0, train.objective.to_string());
+    }
     words.push(weights(train.precision, train.double_quant, train.compute_dtype.name()));
     if train.mixed_precision != MixedPrecision::No {
         words.push(format!("autocast {}", train.mixed_precision));

@@ -87,9 +87,8 @@ impl Context {
     pub fn fused_linear_cross_entropy(&self, hidden: &Tensor, weight: &Tensor) -> Tensor {
         let node = self.record(&[hidden, weight], &[]);
         let (rows, width, vocabulary) = (hidden.dim(0), hidden.dim(1), weight.dim(0));
-        let [zeros_like, temporary] = [Kernel::Zeros, FUSED].map(|kernel| {
-            move |layout: Layout, dtype: DType| self.launch(kernel.clone(), &[], layout, dtype)
-        });
+        let [zeros_like, temporary] = [Kernel::Zeros, FUSED]
+            .map(|kernel| move |layout: Layout, dtype: DType| self.launch(kernel.clone(), &[], layout, dtype));
         let chunk = chunk_size(rows, width, vocabulary);
         let grad_hidden = zeros_like(Layout::contiguous(&[rows, width]), hidden.dtype());
         let wanted = node.is_some();

@@ -20,7 +20,12 @@ impl Context {
         if let Some(node) = node {
             let layout = Layout::contiguous(source.dims());
             node.finish(self, &mut [&mut out], move |cx, incoming| {
-                smallvec![Some(cx.launch(Kernel::Scratch("masked_select"), &[incoming.grad], layout, incoming.grad.dtype()))]
+                smallvec![Some(cx.launch(
+                    Kernel::Scratch("masked_select"),
+                    &[incoming.grad],
+                    layout,
+                    incoming.grad.dtype()
+                ))]
             });
         }
         out

@@ -104,7 +104,12 @@ impl Dpo {
                 cx.chunked_log_probabilities(&kept, weight, &targets, metrics)
             };
             let placed = |x: &Tensor| {
-                let zeros = cx.launch(crate::ghost::Kernel::Zeros, &[], crate::ghost::Layout::contiguous(&positions), x.dtype());
+                let zeros = cx.launch(
+                    crate::ghost::Kernel::Zeros,
+                    &[],
+                    crate::ghost::Layout::contiguous(&positions),
+                    x.dtype(),
+                );
                 let placed = cx.masked_scatter(&zeros, &mask, x);
                 drop(zeros);
                 placed

@@ -64,7 +64,13 @@ impl Learned {
     }
 
     /// The loss of a batch, and what the loop may keep of the forward.
-    pub(super) fn loss(&self, cx: &Context, network: &dyn Network, batch: &Batch, run: Forward<'_>) -> (Tensor, Option<Outputs>) {
+    pub(super) fn loss(
+        &self,
+        cx: &Context,
+        network: &dyn Network,
+        batch: &Batch,
+        run: Forward<'_>,
+    ) -> (Tensor, Option<Outputs>) {
         match self {
             Self::Own => {
                 let (loss, outputs) = network.loss(cx, batch, run);

@@ -30,7 +30,8 @@ pub(crate) fn own_matrices(job: &Train, model: &mut (impl Module + ?Sized), para
         }
     });
     let is_found = |parameter: &Tensor| found.iter().any(|other| other.same_storage(parameter));
-    let is_tied_head = |parameter: &Tensor| !is_muon && parameters.first().is_some_and(|first| first.same_storage(parameter));
+    let is_tied_head =
+        |parameter: &Tensor| !is_muon && parameters.first().is_some_and(|first| first.same_storage(parameter));
     // of a tied pair `named_parameters()` has the embedding's name
     parameters
         .iter()

@@ -51,11 +51,13 @@ impl Optimizer {
         use bitsandbytes::{Bitsandbytes, Kind};
         let count = parameters.len();
         let bnb = |kind, bits, paged| -> Box<dyn Algorithm> { Box::new(Bitsandbytes::new(kind, bits, paged, count)) };
-        let adamw = |implementation, count| -> Box<dyn Algorithm> {
-            Box::new(adamw::AdamW::new(implementation, count))
-        };
-        let (own, rest): (Vec<_>, Vec<_>) =
-            parameters.iter().cloned().zip(is_own.iter().copied().chain(std::iter::repeat(false))).partition(|(_, own)| *own);
+        let adamw =
+            |implementation, count| -> Box<dyn Algorithm> { Box::new(adamw::AdamW::new(implementation, count)) };
+        let (own, rest): (Vec<_>, Vec<_>) = parameters
+            .iter()
+            .cloned()
+            .zip(is_own.iter().copied().chain(std::iter::repeat(false)))
+            .partition(|(_, own)| *own);
         let [own, rest] = [own, rest].map(|list| list.into_iter().map(|(parameter, _)| parameter).collect::<Vec<_>>());
         let low_rank = |projection| {
             let algorithm = low_rank::LowRank::new(projection, rank, rest.len(), count);
@@ -89,10 +91,8 @@ impl Optimizer {
             Optim::Muon => {
                 let muon = Box::new(muon::Muon::new(own.len()));
                 let others = adamw(adamw::Implementation::Foreach, rest.len());
-                let groups = vec![
-                    Group { parameters: own, algorithm: muon },
-                    Group { parameters: rest, algorithm: others },
-                ];
+                let groups =
+                    vec![Group { parameters: own, algorithm: muon }, Group { parameters: rest, algorithm: others }];
                 return Self { parameters, groups };
             }
             Optim::GaloreAdamw => return Self { groups: low_rank(low_rank::Projection::Svd), parameters },
