@@ -184,6 +184,7 @@ impl Numbers {
                     panic!("parts as long as the whole")
                 })
             }
+            Kernel::Sub => each(&|i| inputs[0].at(i) - inputs[1].at(i)),
             Kernel::Add => each(&|i| inputs[0].at(i) + inputs[1].at(i)),
             Kernel::Mul => each(&|i| inputs[0].at(i) * inputs[1].at(i)),
             Kernel::MulScalar(factor) => each(&|i| inputs[0].at(i) * factor),
@@ -430,7 +431,13 @@ fn every_norm() {
             given.insert("bias", numbers(&[4], 9));
         }
         agrees(&given, &[], &move |cx, leaf| {
-            let norm = NormLayer { name: "norm", kind, weight: Some(leaf("weight")), bias: bias.then(|| leaf("bias")), kernels: Kernels::default() };
+            let norm = NormLayer {
+                name: "norm",
+                kind,
+                weight: Some(leaf("weight")),
+                bias: bias.then(|| leaf("bias")),
+                kernels: Kernels::default(),
+            };
             cx.sum_all(cx.mul(norm.forward(cx, leaf("x")), leaf("target")))
         });
     }

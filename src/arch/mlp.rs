@@ -3,7 +3,7 @@
 use super::names::Names;
 use crate::ghost::{Context, Tensor};
 use crate::model::{DecoderConfig, Mlp, MlpLayout};
-use crate::nn::{Builder, Kernels, Leaf, Linear, Module, Part, activate};
+use crate::nn::{Builder, Kernels, Leaf, Linear, Module, NormLayer, Part, activate};
 
 /// The feed-forward block of a decoder layer.
 pub struct FeedForward {
@@ -12,6 +12,7 @@ pub struct FeedForward {
     up: Option<Linear>,
     down: Linear,
     kernels: Kernels,
+    inner_norm: Option<NormLayer>,
 }
 
 impl FeedForward {
@@ -30,7 +31,9 @@ impl FeedForward {
             MlpLayout::GatedFused => None,
             _ => Some(linear(names[1], width, inner)),
         };
-        Self { spec: model.mlp, gate, up, down: linear(names[2], inner, width), kernels: builder.kernels }
+        let inner_norm = model.mlp.inner_norm.then(|| builder.norm("ffn_sub_norm", model.norm, inner));
+        let kernels = builder.kernels;
+        Self { spec: model.mlp, gate, up, down: linear(names[2], inner, width), kernels, inner_norm }
     }
 
     /// Applies it.
@@ -57,6 +60,10 @@ impl FeedForward {
             (None, Some(up)) => activate(cx, activation, up.forward(cx, x)),
             (None, None) => unreachable!("a feed-forward block has a first matrix"),
         };
+        let inner = match &self.inner_norm {
+            Some(norm) => norm.forward(cx, inner),
+            None => inner,
+        };
         self.down.forward(cx, inner)
     }
 }
@@ -66,5 +73,6 @@ impl Module for FeedForward {
         self.gate.leaves(visit);
         self.up.leaves(visit);
         self.down.leaves(visit);
+        self.inner_norm.leaves(visit);
     }
 }

@@ -15,4 +15,4 @@ pub use card::{Card, CardSummary, card, cards};
 pub use config::from_config;
 pub use description::*;
 pub use error::{ModelError, Nearest};
-pub use resolve::resolve;
+pub use resolve::{resolve, resolve_with};
