@@ -276,7 +276,8 @@ fn contradictions_in_training_are_told_with_their_fix() {
 #[test]
 fn what_is_not_supported_yet_is_said_so() {
     for (fields, line) in [
-        ("head = \"seq-cls\"", "train.head = \"seq-cls\": not supported yet; use \"causal-lm\""),
+        ("head = \"seq2seq-lm\"", "train.head = \"seq2seq-lm\": not supported yet; use \"causal-lm\" or \"seq-cls\""),
+        ("objective = \"grpo\"", "train.objective = \"grpo\": not supported yet; use \"sft\", \"dpo\" or \"reward\""),
         (
             "attn_implementation = \"flash_attention_2\"",
             "train.attn_implementation = \"flash_attention_2\": not supported yet; use \"sdpa\", which runs flash kernels where it \
@@ -345,5 +346,38 @@ proptest::proptest! {
                 proptest::prop_assert!(!error.to_string().contains('\n'), "{error}");
             }
         }
+    }
+}
+
+#[test]
+fn what_an_optimizer_or_an_objective_does_not_go_with_is_told() {
+    for (fields, line) in [
+        (
+            "optim = \"apollo_adamw\"",
+            "train.optim = \"apollo_adamw\": name the modules it projects: optim_target_modules = \"all-linear\", or \
+             [\"self_attn\", \"mlp\"]",
+        ),
+        (
+            "optim_target_modules = \"all-linear\"",
+            "train.optim_target_modules = [...]: adamw_torch projects nothing; remove it, or use galore_adamw or apollo_adamw",
+        ),
+        (
+            "optim = \"rmsprop_bnb\"",
+            "train.optim = \"rmsprop_bnb\": bitsandbytes' RMSprop has no kernel for bf16 gradients; use rmsprop, or fp32 weights",
+        ),
+        (
+            "precompute_ref_log_probs = true",
+            "train.precompute_ref_log_probs = true: only objective = \"dpo\" has a reference; remove it",
+        ),
+        (
+            "objective = \"dpo\"\nhead = \"seq-cls\"",
+            "train.objective = \"dpo\": it compares log-probabilities of tokens; use head = \"causal-lm\"",
+        ),
+        (
+            "objective = \"dpo\"\nmax_completion_length = 4096",
+            "train.max_completion_length = 4096: give a number from 1 to 2048",
+        ),
+    ] {
+        check(&[(&format!("model = \"7b\"\n[train]\n{fields}"), line)]);
     }
 }

@@ -120,10 +120,16 @@ fn train() -> impl Strategy<Value = Train> {
     let sizes = (1_u64..=3, 1_u64..=96, 1_u64..=4);
     (method(), sizes, named::<Optim>(Optim::NAMES), implementation, any::<[bool; 5]>()).prop_map(
         |(method, (batch, length, accumulation), optim, attn_implementation, switch)| Train {
+            optim_target_modules: (optim.is_low_rank() && method.peft.is_none()).then_some(TargetModules::AllLinear),
             per_device_train_batch_size: batch,
             max_seq_length: length,
             gradient_accumulation_steps: accumulation,
-            optim,
+            // what a job with these would be refused for
+            optim: match optim {
+                Optim::RmsPropBnb | Optim::RmsPropBnb8bit => Optim::RmsProp,
+                optim if optim.is_low_rank() && method.peft.is_some() => Optim::AdamwTorch,
+                optim => optim,
+            },
             attn_implementation,
             gradient_checkpointing: switch[0],
             attention_mask: switch[1],

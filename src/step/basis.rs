@@ -3,7 +3,7 @@
 use super::count::count_parameters;
 use super::estimate::Basis;
 use crate::job::{AttnImplementation, Job, MixedPrecision, Objective, Optim, Train, Workload};
-use crate::model::{Model, ModelType, Origin};
+use crate::model::{Model, Origin};
 use crate::units::Bytes;
 
 /// The versions whose behaviour is modelled and whose measurements the tests hold it against.
@@ -70,7 +70,7 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
             ));
         }
     }
-    let unmeasured = unmeasured(model, job);
+    let unmeasured = unmeasured(job);
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
     );
@@ -104,14 +104,11 @@ fn embedding_states(model: &Model, train: &Train) -> Option<String> {
 }
 
 /// What of a job no recorded measurement stands behind.
-fn unmeasured(model: &Model, job: &Job) -> Option<&'static str> {
+fn unmeasured(job: &Job) -> Option<&'static str> {
     match &job.workload {
         Workload::Train(train) if !train.zero_grad_set_to_none => Some("zero_grad_set_to_none = false"),
         Workload::Train(train) if train.keep_outputs => Some("keep_outputs = true"),
         Workload::Train(train) if train.optim == Optim::GaloreAdamw => Some("optim = \"galore_adamw\""),
-        Workload::Train(train) if train.use_liger_kernel && model.model_type() == ModelType::Qwen3 => {
-            Some("use_liger_kernel with qwen3")
-        }
         Workload::Train(train) if train.objective != Objective::Sft && train.mixed_precision != MixedPrecision::No => {
             Some("this objective under autocast")
         }

@@ -120,7 +120,8 @@ impl Context {
                 continue;
             }
             if !in_place {
-                let _weight = cast(weight, weight.dims());
+                // the weight itself, not its transpose: autocast keeps the cast of a trainable one
+                let _weight = self.no_grad(|| self.autocast_to(weight, computes_in));
                 drop(temporary(Layout::contiguous(&[here, width]), computes_in));
             }
             if let Some(grad_weight) = &grad_weight {
