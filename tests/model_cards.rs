@@ -11,9 +11,9 @@ fn every_card_resolves_by_its_name_and_by_each_alias() {
     assert!(cards.len() >= 60, "{}", cards.len());
     for summary in &cards {
         let by_name = model::resolve(&summary.name).expect(&summary.name);
-        assert_eq!(by_name.name, summary.name);
-        assert_eq!(by_name.model_type, summary.model_type);
-        assert_eq!(by_name.origin, Origin::Config);
+        assert_eq!(by_name.name(), summary.name);
+        assert_eq!(by_name.model_type(), summary.model_type);
+        assert_eq!(by_name.origin(), Origin::Config);
         for alias in &summary.aliases {
             for spelling in [alias.clone(), alias.to_uppercase(), alias.to_lowercase()] {
                 assert_eq!(model::resolve(&spelling).as_ref(), Ok(&by_name), "{spelling}");
@@ -68,6 +68,7 @@ fn a_card_writes_null_as_config_json_does() {
     let card = model::card("mistral-7b").expect("a card");
     assert_eq!(card.config["sliding_window"], serde_json::Value::Null);
     let model = card.model().expect("a model");
+    let model = model.decoder().expect("a decoder");
     assert_eq!(model.sliding_window, None);
     assert!(model.layer_types.iter().all(|layer| *layer == LayerType::FullAttention));
 }

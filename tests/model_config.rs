@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use vramplan::model::{
-    Activation, Block, LayerType, MlpLayout, Model, ModelType, Norm, Projections, QkNorm, from_config,
+    Activation, Block, DecoderConfig, LayerType, MlpLayout, ModelType, Norm, Projections, QkNorm, from_config,
 };
 
 /// The dimensions only, in the names each class uses.
@@ -27,13 +27,14 @@ fn least(model_type: &str) -> Map<String, Value> {
 
 /// The model of [`least`] and the fields of `more`.
 #[track_caller]
-fn model(model_type: &str, more: Value) -> Model {
+fn model(model_type: &str, more: Value) -> DecoderConfig {
     let mut map = least(model_type);
     map.extend(more.as_object().cloned().unwrap_or_default());
-    from_config("test", &Value::Object(map)).expect(model_type)
+    let model = from_config("test", &Value::Object(map)).expect(model_type);
+    model.decoder().expect(model_type).clone()
 }
 
-fn sliding(model: &Model) -> Vec<usize> {
+fn sliding(model: &DecoderConfig) -> Vec<usize> {
     let layers = model.layer_types.iter().enumerate();
     layers.filter(|(_, layer)| **layer == LayerType::SlidingAttention).map(|(index, _)| index).collect()
 }
@@ -107,7 +108,7 @@ fn activations_by_class() {
 
 #[test]
 fn dropouts_by_class() {
-    let dropouts = |model: &Model| (model.embedding.dropout, model.attention.dropout, model.residual_dropout);
+    let dropouts = |model: &DecoderConfig| (model.embedding.dropout, model.attention.dropout, model.residual_dropout);
     assert_eq!(dropouts(&model("llama", json!({}))), (0.0, 0.0, 0.0));
     // configuration_gpt2.py
     assert_eq!(dropouts(&model("gpt2", json!({}))), (0.1, 0.1, 0.1));
@@ -128,7 +129,7 @@ fn dropouts_by_class() {
 
 #[test]
 fn biases_by_class() {
-    let biases = |model: &Model| (model.attention.qkv_bias, model.attention.output_bias, model.mlp.bias);
+    let biases = |model: &DecoderConfig| (model.attention.qkv_bias, model.attention.output_bias, model.mlp.bias);
     for (name, expected) in [
         ("llama", (false, false, false)),
         ("qwen2", (true, false, false)),
@@ -155,7 +156,8 @@ fn biases_by_class() {
 
 #[test]
 fn heads_by_class() {
-    let heads = |model: &Model| (model.attention.num_heads, model.attention.num_kv_heads, model.attention.head_dim);
+    let heads =
+        |model: &DecoderConfig| (model.attention.num_heads, model.attention.num_kv_heads, model.attention.head_dim);
     assert_eq!(heads(&model("llama", json!({}))), (32, 32, 64));
     assert_eq!(heads(&model("llama", json!({"num_key_value_heads": 4, "head_dim": 128}))), (32, 4, 128));
     assert_eq!(heads(&model("mistral", json!({}))), (32, 8, 64));

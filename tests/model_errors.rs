@@ -237,6 +237,7 @@ proptest! {
         }
         match from_config("test", &config) {
             Ok(model) => {
+                let model = model.decoder().expect("a decoder");
                 prop_assert_eq!(u64::try_from(model.layer_types.len()), Ok(model.num_hidden_layers));
                 prop_assert!(model.attention.num_heads.is_multiple_of(model.attention.num_kv_heads));
                 prop_assert!(model.attention.rotary_dim.is_none_or(|turned| turned <= model.attention.head_dim));

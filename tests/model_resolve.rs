@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use vramplan::model::{self, ModelType, Origin};
+use vramplan::model::{self, DecoderConfig, ModelType, Origin};
 
 const LLAMA: &str = r#"{"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
     "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000}"#;
@@ -28,12 +28,14 @@ fn folder() -> tempfile::TempDir {
 fn a_bare_size_is_a_guess_of_llama_s_shape() {
     let guess = model::resolve("7b").expect("a guess");
     let card = model::resolve("llama-2-7b").expect("a card");
-    assert_eq!(guess.origin, Origin::Guess);
-    assert_eq!(guess.name, "7b");
-    assert_eq!(model::Model { name: card.name.clone(), origin: Origin::Config, ..guess }, card);
+    assert_eq!(guess.origin(), Origin::Guess);
+    assert_eq!(guess.name(), "7b");
+    let guessed = guess.decoder().expect("a decoder").clone();
+    let known = card.decoder().expect("a decoder");
+    assert_eq!(DecoderConfig { name: known.name.clone(), origin: Origin::Config, ..guessed }, *known);
     for size in ["350m", "1.5b", "13B", "70b", "671b"] {
         let guess = model::resolve(size).expect(size);
-        assert_eq!((guess.origin, guess.model_type), (Origin::Guess, ModelType::Llama));
+        assert_eq!((guess.origin(), guess.model_type()), (Origin::Guess, ModelType::Llama));
     }
 }
 
@@ -51,7 +53,7 @@ fn a_file_and_a_folder_are_read() {
     let by_file = model::resolve(&file).expect("a model");
     let by_folder = model::resolve(&folder.path().to_string_lossy()).expect("a model");
     assert_eq!(by_file, by_folder);
-    assert_eq!(Some(by_file.name.as_str()), folder.path().file_name().and_then(|name| name.to_str()));
+    assert_eq!(Some(by_file.name()), folder.path().file_name().and_then(|name| name.to_str()));
 
     let mine = written(
         &folder,
@@ -59,7 +61,8 @@ fn a_file_and_a_folder_are_read() {
         b"model_type = \"gpt2\"\nn_embd = 768\nn_layer = 12\nn_head = 12\nvocab_size = 50257\n",
     );
     let model = model::resolve(&mine).expect("a model");
-    assert_eq!((model.name.as_str(), model.mlp.intermediate_size), ("mine", 3072));
+    let intermediate_size = model.decoder().map(|decoder| decoder.mlp.intermediate_size);
+    assert_eq!((model.name(), intermediate_size), ("mine", Some(3072)));
 }
 
 #[test]

@@ -246,7 +246,7 @@ proptest! {
         }
         let max_seq_length = train.max_seq_length + 16;
         // a region keeps its mask as it came, without regions it is kept as the kernel read it
-        let mask = 4 * train.per_device_train_batch_size * model.attention.num_heads * max_seq_length.pow(2);
+        let mask = 4 * train.per_device_train_batch_size * model.decoder().map_or(0, |decoder| decoder.attention.num_heads) * max_seq_length.pow(2);
         let kept = |gradient_checkpointing| {
             let job = training(Train { gradient_checkpointing, max_seq_length, ..train.clone() });
             let totals = Totals::of(&model, &job);
@@ -351,7 +351,7 @@ proptest! {
         let fields: Vec<String> = config.as_object().expect("an object").keys().cloned().collect();
         config[field.get(&fields)] = value;
         if let Ok(model) = model::from_config("odd", &config)
-            && model.num_hidden_layers <= 8
+            && model.num_hidden_layers() <= 8
         {
             // whatever it says, it does not panic
             if let Ok(estimate) = step::estimate(&model, &training(train)) {

@@ -5,8 +5,11 @@ use super::names::Names;
 use crate::dtype::DType;
 use crate::ghost::{AttentionOptions, Context, Tensor};
 use crate::job::AttnImplementation;
-use crate::model::{Attention, LayerType, Model, ModelType, Norm, Projections, QkNorm};
+use crate::model::{Attention, DecoderConfig, LayerType, ModelType, Norm, Projections, QkNorm};
 use crate::nn::{Builder, Leaf, Linear, Module, NormLayer, Part, RotaryStyle, apply_rotary};
+
+/// What attention returns, and its probabilities where they are whole tensors: a layer has a name for them until it returns.
+pub type Attended = (Tensor, Option<Tensor>);
 
 /// What a forward pass gives every attention.
 #[derive(Clone, Default)]
@@ -91,7 +94,7 @@ pub struct SelfAttention {
 
 impl SelfAttention {
     /// The block of layer `index` of `model`.
-    pub fn new(builder: &Builder<'_>, model: &Model, index: usize) -> Self {
+    pub fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
         let spec = model.attention.clone();
         let names = Names::of(model.model_type);
         let width = model.hidden_size;
@@ -133,8 +136,8 @@ impl SelfAttention {
         Self { spec, layer_type, rotary_style, norm_before_transpose, projects_first, qkv, output, qk_norms }
     }
 
-    /// Applies it to `x`, `[batch, length, hidden_size]`.
-    pub fn forward(&self, cx: &Context, x: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
+    /// Applies it to `x`, `[batch, length, hidden_size]`; with the probabilities where they are whole tensors.
+    pub fn forward(&self, cx: &Context, x: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
         let (batch, length) = (x.dim(0), x.dim(1));
         let span = attend.span(self.layer_type);
         // names are bound again rather than shadowed, so that what they stood for goes when it does in Python
@@ -148,12 +151,12 @@ impl SelfAttention {
             (key, value) = cache.update(cx, layer, key, value);
         }
         let mask = span.mask.as_ref();
-        let out = match attend.implementation {
+        let (out, weights) = match attend.implementation {
             AttnImplementation::Eager => self.eager(cx, &query, &key, &value, mask),
-            _ => self.sdpa(cx, &query, &key, &value, mask),
+            _ => (self.sdpa(cx, &query, &key, &value, mask), None),
         };
         let out = cx.reshape(out, &[batch, length, self.spec.num_heads * self.spec.head_dim]);
-        self.output.forward(cx, out)
+        (self.output.forward(cx, out), weights)
     }
 
     /// Query, key and value as `[batch, heads, length, head_dim]`.
@@ -233,7 +236,7 @@ impl SelfAttention {
     }
 
     /// `eager_attention_forward`
-    fn eager(&self, cx: &Context, query: &Tensor, key: &Tensor, value: &Tensor, mask: Option<&Tensor>) -> Tensor {
+    fn eager(&self, cx: &Context, query: &Tensor, key: &Tensor, value: &Tensor, mask: Option<&Tensor>) -> Attended {
         let groups = self.spec.num_heads / self.spec.num_kv_heads;
         let key = repeat_kv(cx, key, groups);
         let value = repeat_kv(cx, value, groups);
@@ -248,8 +251,9 @@ impl SelfAttention {
         }
         weights = cx.cast(cx.softmax(&weights, DType::F32), query.dtype());
         weights = cx.dropout(&weights, self.spec.dropout);
-        let out = cx.matmul(&weights, &value);
-        cx.contiguous(cx.transpose(out, 1, 2))
+        let mut out = cx.matmul(&weights, &value);
+        out = cx.contiguous(cx.transpose(&out, 1, 2));
+        (out, Some(weights))
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Tensor};
-use crate::model::{LayerType, Model};
+use crate::model::{DecoderConfig, LayerType};
 
 /// transformers' `DynamicCache`: keys and values of each layer, grown by concatenation.
 pub struct KvCache {
@@ -23,7 +23,7 @@ struct CacheLayer {
 
 impl KvCache {
     /// An empty one for `model`, charged to `category`.
-    pub fn new(model: &Model, category: Category) -> Self {
+    pub fn new(model: &DecoderConfig, category: Category) -> Self {
         let layer = |layer_type: &LayerType| CacheLayer {
             window: model.sliding_window.filter(|_| *layer_type == LayerType::SlidingAttention),
             ..CacheLayer::default()

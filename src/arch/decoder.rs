@@ -7,15 +7,16 @@ use super::cache::KvCache;
 use super::families::{self, Entered, Front, Input};
 use super::forward::Forward;
 use super::layer::Layer;
-use super::names::Names;
+use super::names::{Names, default_targets};
+use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use crate::dtype::DType;
-use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
-use crate::model::{LayerType, Model, ModelType};
+use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor, trainable_copy};
+use crate::model::{DecoderConfig, LayerType, ModelType};
 use crate::nn::{Builder, Device, Embedding, Leaf, Linear, Module, NormLayer, Part, Rotary, Weight};
 
 /// A decoder-only language model.
 pub struct Decoder {
-    model: Model,
+    model: DecoderConfig,
     embed: Embedding,
     embed_scale: EmbedScale,
     front: Box<dyn Front>,
@@ -35,15 +36,16 @@ enum EmbedScale {
 
 impl Decoder {
     /// The model with its parameters, frozen.
-    pub fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    pub fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let [embed_name, norm_name] = Names::ends(model.model_type);
         let width = model.embedding.projection_dim.unwrap_or(model.hidden_size);
         let embed = builder.embedding(embed_name, model.vocab_size, width);
         let on_gpu = builder.device == Device::Cuda;
         // Falcon makes cosines and sines with ALiBi too
         let falcon_dim = (model.model_type == ModelType::Falcon).then_some(model.attention.head_dim);
-        let rotary =
-            |model: &Model| model.attention.rotary_dim.or(falcon_dim).map(|dim| Rotary::new(builder.cx, dim, on_gpu));
+        let rotary = |model: &DecoderConfig| {
+            model.attention.rotary_dim.or(falcon_dim).map(|dim| Rotary::new(builder.cx, dim, on_gpu))
+        };
         let embed_scale = match model.model_type {
             ModelType::Gemma | ModelType::Gemma2 | ModelType::Gemma3Text => {
                 EmbedScale::Buffer(builder.buffer("embed_scale", &[], builder.dtype))
@@ -102,9 +104,9 @@ impl Decoder {
             (hidden, _weights) = if run.checkpointing {
                 let layer_type = self.model.layer_types.get(i).copied().unwrap_or(LayerType::FullAttention);
                 let (layer, attend) = (Rc::clone(layer), attend.only(layer_type));
-                cx.checkpoint(&hidden, move |cx, hidden| layer.forward_with_weights(cx, hidden, &attend, None))
+                cx.checkpoint(&hidden, move |cx, hidden| layer.forward(cx, hidden, &attend, None))
             } else {
-                layer.forward_with_weights(cx, &hidden, &attend, run.cache.map(|cache| (cache, i)))
+                layer.forward(cx, &hidden, &attend, run.cache.map(|cache| (cache, i)))
             };
         }
         if let Some(norm) = &self.norm {
@@ -145,14 +147,58 @@ impl Decoder {
         })
     }
 
-    /// What it is.
-    pub fn model(&self) -> &Model {
-        &self.model
+    /// An empty cache of its keys and values.
+    pub fn cache(&self, category: Category) -> KvCache {
+        KvCache::new(&self.model, category)
+    }
+}
+
+impl Network for Decoder {
+    fn batch(&self, cx: &Context, shape: BatchShape) -> Batch {
+        let tensor = |name| cx.input(name, &[shape.batch, shape.length], DType::I64);
+        let ids = tensor("input_ids");
+        let attention_mask = shape.attention_mask.then(|| tensor("attention_mask"));
+        Batch { ids, attention_mask, labels: tensor("labels") }
     }
 
-    /// Whether the head's weight is the embedding's.
-    pub fn is_tied(&self) -> bool {
+    fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs) {
+        let cache = (!run.checkpointing).then(|| self.cache(Category::Activations));
+        let run = Forward { attention_mask: batch.attention_mask.as_ref(), cache: cache.as_ref(), ..run };
+        let hidden = self.hidden(cx, &batch.ids, run);
+        let logits = self.logits(cx, &hidden);
+        let loss = Self::causal_loss(cx, &logits, &batch.labels);
+        (loss, Outputs { logits, cache })
+    }
+
+    fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor {
+        cx.input("input_ids", &[batch, length], DType::I64)
+    }
+
+    fn generate(&self, cx: &Context, prompt: &Tensor, how: Generate) {
+        let cache = self.cache(Category::KvCache);
+        let forward = |ids: &Tensor, logits_to_keep: u64| {
+            let run = Forward { implementation: how.implementation, cache: Some(&cache), ..Forward::default() };
+            let hidden = self.hidden(cx, ids, run);
+            let length = hidden.dim(1);
+            let keep = if logits_to_keep == 0 { length } else { logits_to_keep.min(length) };
+            let kept = cx.narrow(&hidden, 1, length - keep, keep);
+            let _logits = self.logits(cx, &kept);
+        };
+        cx.set_phase(Phase::Prefill);
+        forward(prompt, how.logits_to_keep);
+        cx.set_phase(Phase::Decode);
+        let next = cx.narrow(prompt, -1, prompt.dim(-1) - 1, 1);
+        for _ in 0..how.max_new_tokens {
+            forward(&next, 0);
+        }
+    }
+
+    fn is_tied(&self) -> bool {
         self.model.head.tied
+    }
+
+    fn default_targets(&self) -> &'static [&'static str] {
+        default_targets(&self.model)
     }
 }
 

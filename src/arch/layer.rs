@@ -1,28 +1,19 @@
 //! Decoder layers: how attention, MLP, norms and residuals are arranged.
 
-use super::attention::{Attend, SelfAttention};
+use super::attention::{Attend, Attended, SelfAttention};
 use super::cache::KvCache;
 use super::mlp::FeedForward;
 use crate::ghost::{Context, Tensor};
-use crate::model::{Block, Model, ModelType};
+use crate::model::{Block, DecoderConfig, ModelType};
 use crate::nn::{Builder, Leaf, Module, NormLayer};
 
 /// One layer of a decoder.
 pub trait Layer: Module {
     /// Applies it to `hidden`, `[batch, length, hidden_size]`; `cache` is where its keys and values go, and its place there.
-    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor;
-
-    /// As [`Layer::forward`], with the attention probabilities where the layer returns them too: the model's loop has a name
+    ///
+    /// Beside the hidden states it returns the attention probabilities where its class does: the model's loop has a name
     /// for them until the next layer's come.
-    fn forward_with_weights(
-        &self,
-        cx: &Context,
-        hidden: &Tensor,
-        attend: &Attend,
-        cache: Option<(&KvCache, usize)>,
-    ) -> (Tensor, Option<Tensor>) {
-        (self.forward(cx, hidden, attend, cache), None)
-    }
+    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended;
 }
 
 /// A layer of the Llama-like families.
@@ -40,7 +31,7 @@ pub struct DecoderLayer {
 
 impl DecoderLayer {
     /// Layer `index` of `model`.
-    pub fn new(builder: &Builder<'_>, model: &Model, index: usize) -> Self {
+    pub fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
         let attention = SelfAttention::new(builder, model, index);
         let mlp = FeedForward::new(builder, model);
         let names: &[&'static str] = match model.block {
@@ -72,9 +63,15 @@ impl DecoderLayer {
 }
 
 impl Layer for DecoderLayer {
-    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
+    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
         let norm = |i: usize, x: &Tensor| self.norms[i].forward(cx, x);
-        let attention = |x: &Tensor| cx.dropout(self.attention.forward(cx, x, attend, cache), self.attention_dropout);
+        // `hidden_states, _ = self.self_attn(...)`: the probabilities stay until the layer returns
+        let mut _weights = None;
+        let mut attention = |x: &Tensor| {
+            let (out, weights) = self.attention.forward(cx, x, attend, cache);
+            _weights = weights;
+            cx.dropout(out, self.attention_dropout)
+        };
         let mlp = |x: &Tensor| cx.dropout(self.mlp.forward(cx, x), self.mlp_dropout);
         let add = |residual: &Tensor, branch: &Tensor| match self.residual_multiplier {
             Some(factor) => cx.add(residual, cx.mul_scalar(branch, factor)),
@@ -82,7 +79,7 @@ impl Layer for DecoderLayer {
         };
         // a name bound again lets go of what it stood for after the new value is there, as in Python
         let mut states;
-        match self.block {
+        let out = match self.block {
             Block::Sandwich => {
                 states = norm(0, hidden);
                 states = attention(&states);
@@ -127,7 +124,8 @@ impl Layer for DecoderLayer {
                 states = mlp(&states);
                 add(&residual, &states)
             }
-        }
+        };
+        (out, None)
     }
 }
 

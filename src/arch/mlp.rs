@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use crate::ghost::{Context, Tensor};
-use crate::model::{Mlp, MlpLayout, Model};
+use crate::model::{DecoderConfig, Mlp, MlpLayout};
 use crate::nn::{Builder, Leaf, Linear, Module, Part, activate};
 
 /// The feed-forward block of a decoder layer.
@@ -15,7 +15,7 @@ pub struct FeedForward {
 
 impl FeedForward {
     /// The block of `model`.
-    pub fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    pub fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let names = Names::of(model.model_type).mlp;
         let Mlp { intermediate_size: inner, layout, bias, .. } = model.mlp;
         let width = model.hidden_size;

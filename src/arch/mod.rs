@@ -1,4 +1,4 @@
-//! Model families put together from [`crate::nn`].
+//! DecoderConfig families put together from [`crate::nn`].
 
 mod attention;
 mod cache;
@@ -9,11 +9,12 @@ mod layer;
 mod masks;
 mod mlp;
 mod names;
+mod network;
 
-pub use attention::{Attend, SelfAttention, Span};
+pub use attention::{Attend, Attended, SelfAttention, Span};
 pub use cache::KvCache;
 pub use decoder::Decoder;
 pub use forward::Forward;
 pub use layer::{DecoderLayer, Layer};
 pub use mlp::FeedForward;
-pub(crate) use names::default_targets;
+pub use network::{Batch, BatchShape, Generate, Network, Outputs, network};

@@ -1,6 +1,6 @@
 //! What each family calls its linear layers, as PEFT's `target_modules` does.
 
-use crate::model::{Model, ModelType, Projections};
+use crate::model::{DecoderConfig, ModelType, Projections};
 
 /// Names of a decoder layer's linear layers.
 pub(super) struct Names {
@@ -18,7 +18,7 @@ const GATED: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];
 const FOUR_H: [&str; 3] = ["", "dense_h_to_4h", "dense_4h_to_h"];
 
 /// PEFT's default `target_modules` for a model.
-pub(crate) fn default_targets(model: &Model) -> &'static [&'static str] {
+pub(super) fn default_targets(model: &DecoderConfig) -> &'static [&'static str] {
     Names::default_targets(model.model_type, model.attention.projections)
 }
 

@@ -52,7 +52,7 @@ pub(super) fn run(args: &EstimateArgs) -> Result<String, CliError> {
     let width = text::width();
     let formula = || -> Result<Formula, CliError> {
         let parameters = backend::count_parameters(&model, None)?.total;
-        Ok(Formula::of(&job.workload, parameters, model.hidden_size))
+        Ok(Formula::of(&job.workload, parameters, model.hidden_size()))
     };
     if args.method == Method::Formula {
         return formula_alone(args, &job, &model, formula()?, width);

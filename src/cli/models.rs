@@ -9,7 +9,7 @@ use super::backend;
 use super::error::CliError;
 use super::text::{bold, grouped, lines, plain, table, width, wrap};
 use crate::job::ModelRef;
-use crate::model::{self, LayerType, Model, Norm, Origin};
+use crate::model::{self, DecoderConfig, LayerType, Model, Norm, Origin};
 
 #[derive(Serialize)]
 struct List {
@@ -25,13 +25,20 @@ struct Known {
     aliases: Vec<String>,
     source: String,
     hidden_size: u64,
-    intermediate_size: u64,
     num_hidden_layers: u64,
+    vocab_size: u64,
+    max_position_embeddings: u64,
+    #[serde(flatten)]
+    decoder: Option<DecoderFields>,
+}
+
+/// What decoders have beside.
+#[derive(Serialize)]
+struct DecoderFields {
+    intermediate_size: u64,
     num_attention_heads: u64,
     num_key_value_heads: u64,
     head_dim: u64,
-    vocab_size: u64,
-    max_position_embeddings: u64,
     tie_word_embeddings: bool,
 }
 
@@ -96,7 +103,7 @@ fn show(name: &str, json: bool) -> Result<String, CliError> {
         fields.add_row([field.to_owned(), value]);
     }
     let mut out =
-        format!("{} ({}, {} parameters)\n", bold(plain(&model.name)), model.model_type, grouped(known.parameters));
+        format!("{} ({}, {} parameters)\n", bold(plain(model.name())), model.model_type(), grouped(known.parameters));
     let mut say = |text: &str| out.push_str(&(wrap(text, width, "  ") + "\n"));
     say(&format!("From: {}", plain(&known.source)));
     if !known.aliases.is_empty() {
@@ -110,53 +117,70 @@ impl Known {
     fn new(spec: &str, model: &Model, parameters: u64) -> Self {
         // A folder may have a card's name, and then it is the folder that was meant.
         let card = model::card(spec).filter(|card| card.model().is_ok_and(|known| known == *model));
-        let (aliases, source) = match (card, model.origin) {
+        let (aliases, source) = match (card, model.origin()) {
             (Some(card), _) => (card.aliases, card.source),
             (None, Origin::Guess) => (Vec::new(), "a Llama-shaped guess from the size alone".to_owned()),
             (None, Origin::Config) => (Vec::new(), spec.to_owned()),
         };
         Self {
-            name: model.name.clone(),
-            model_type: model.model_type.as_str(),
+            name: model.name().to_owned(),
+            model_type: model.model_type().as_str(),
             parameters,
             aliases,
             source,
-            hidden_size: model.hidden_size,
-            intermediate_size: model.mlp.intermediate_size,
-            num_hidden_layers: model.num_hidden_layers,
-            num_attention_heads: model.attention.num_heads,
-            num_key_value_heads: model.attention.num_kv_heads,
-            head_dim: model.attention.head_dim,
-            vocab_size: model.vocab_size,
-            max_position_embeddings: model.max_position_embeddings,
-            tie_word_embeddings: model.head.tied,
+            hidden_size: model.hidden_size(),
+            num_hidden_layers: model.num_hidden_layers(),
+            vocab_size: model.vocab_size(),
+            max_position_embeddings: model.max_position_embeddings(),
+            decoder: model.decoder().map(DecoderFields::of),
+        }
+    }
+}
+
+impl DecoderFields {
+    fn of(config: &DecoderConfig) -> Self {
+        Self {
+            intermediate_size: config.mlp.intermediate_size,
+            num_attention_heads: config.attention.num_heads,
+            num_key_value_heads: config.attention.num_kv_heads,
+            head_dim: config.attention.head_dim,
+            tie_word_embeddings: config.head.tied,
         }
     }
 }
 
 fn describe(known: &Known, model: &Model) -> Vec<(&'static str, String)> {
-    let sliding = model.layer_types.iter().filter(|&&kind| kind == LayerType::SlidingAttention).count();
-    let norm = match model.norm {
+    let mut fields = vec![
+        ("hidden_size", known.hidden_size.to_string()),
+        ("num_hidden_layers", known.num_hidden_layers.to_string()),
+        ("vocab_size", known.vocab_size.to_string()),
+        ("max_position_embeddings", known.max_position_embeddings.to_string()),
+    ];
+    if let (Some(decoder), Some(config)) = (&known.decoder, model.decoder()) {
+        fields.extend(describe_decoder(decoder, config));
+    }
+    fields
+}
+
+fn describe_decoder(known: &DecoderFields, config: &DecoderConfig) -> Vec<(&'static str, String)> {
+    let sliding = config.layer_types.iter().filter(|&&kind| kind == LayerType::SlidingAttention).count();
+    let norm = match config.norm {
         Norm::Layer { bias: true } => "layer".to_owned(),
         Norm::Layer { bias: false } => "layer_without_bias".to_owned(),
         other => snake(other),
     };
     let mut fields = vec![
-        ("hidden_size", known.hidden_size.to_string()),
         ("intermediate_size", known.intermediate_size.to_string()),
-        ("num_hidden_layers", known.num_hidden_layers.to_string()),
         ("num_attention_heads", known.num_attention_heads.to_string()),
         ("num_key_value_heads", known.num_key_value_heads.to_string()),
         ("head_dim", known.head_dim.to_string()),
-        ("vocab_size", known.vocab_size.to_string()),
-        ("max_position_embeddings", known.max_position_embeddings.to_string()),
         ("tie_word_embeddings", known.tie_word_embeddings.to_string()),
-        ("mlp", format!("{}, {}", snake(model.mlp.layout), snake(model.mlp.activation))),
+        ("mlp", format!("{}, {}", snake(config.mlp.layout), snake(config.mlp.activation))),
         ("norm", norm),
-        ("block", snake(model.block)),
+        ("block", snake(config.block)),
     ];
-    if let (Some(window), true) = (model.sliding_window, sliding > 0) {
-        fields.push(("sliding_window", format!("{window} in {sliding} of {} layers", model.num_hidden_layers)));
+    if let (Some(window), true) = (config.sliding_window, sliding > 0) {
+        fields.push(("sliding_window", format!("{window} in {sliding} of {} layers", config.num_hidden_layers)));
     }
     fields
 }

@@ -24,13 +24,17 @@ struct Parts {
     mlp: u64,
     norms: u64,
     head: u64,
+    experts: u64,
+    mixer: u64,
+    tower: u64,
+    other: u64,
     adapters: u64,
 }
 
 impl From<Parameters> for Parts {
     fn from(count: Parameters) -> Self {
-        let Parameters { embedding, attention, mlp, norms, head, adapters, .. } = count;
-        Self { embedding, attention, mlp, norms, head, adapters }
+        let Parameters { embedding, attention, mlp, norms, head, experts, mixer, tower, other, adapters, .. } = count;
+        Self { embedding, attention, mlp, norms, head, experts, mixer, tower, other, adapters }
     }
 }
 
@@ -51,8 +55,8 @@ pub(super) fn run(args: &ParamsArgs) -> Result<String, CliError> {
     parts.add_row(["total".to_owned(), grouped(count.total), "100.0".to_owned()]);
     Ok(format!(
         "{} ({})\n{}\n{}",
-        bold(plain(&model.name)),
-        model.model_type,
+        bold(plain(model.name())),
+        model.model_type(),
         trainable(count.trainable, count.total),
         lines(&parts)
     ))

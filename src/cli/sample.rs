@@ -1,8 +1,8 @@
 //! A hand-made model and estimate for tests of what is printed.
 
 use crate::model::{
-    Activation, Attention, Block, Embedding, Head, LayerType, Mlp, MlpLayout, Model, ModelType, Norm, Origin,
-    Projections, QkNorm,
+    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mlp, MlpLayout, Model, ModelType, Norm,
+    Origin, Projections, QkNorm,
 };
 use crate::step::{Basis, Estimate, Held, ModelSummary, Parts, Peak, Phase, TimelinePoint};
 use crate::units::{Bytes, MIB};
@@ -72,7 +72,7 @@ fn timeline() -> Vec<TimelinePoint> {
 
 /// Llama 2 7B.
 pub(super) fn llama_2_7b() -> Model {
-    Model {
+    Model::Decoder(DecoderConfig {
         name: "llama-2-7b".to_owned(),
         model_type: ModelType::Llama,
         origin: Origin::Config,
@@ -110,5 +110,5 @@ pub(super) fn llama_2_7b() -> Model {
         residual_multiplier: None,
         final_norm: true,
         head: Head { tied: false, bias: false, logit_softcap: false, scaled: false },
-    }
+    })
 }

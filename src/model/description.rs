@@ -1,10 +1,10 @@
-//! The one normalised description of a model that everything else reads.
+//! The normalised description of a decoder that everything else reads.
 
-/// What a model is, as far as memory is concerned.
+/// What a decoder is, as far as memory is concerned.
 ///
 /// Read from a config.json, a model card or a guess; names follow Hugging Face `transformers`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Model {
+pub struct DecoderConfig {
     /// The name it was asked for by, or the card's.
     pub name: String,
     /// The `model_type` of its config.json.
@@ -24,7 +24,7 @@ pub struct Model {
     pub pad_token_id: Option<i64>,
     /// Token and position embedding.
     pub embedding: Embedding,
-    /// Self-attention, the same in every layer but for [`Model::layer_types`].
+    /// Self-attention, the same in every layer but for [`DecoderConfig::layer_types`].
     pub attention: Attention,
     /// Feed-forward block.
     pub mlp: Mlp,

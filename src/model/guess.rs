@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Model, ModelError, Origin, from_config};
+use super::{Model, ModelError, from_config};
 
 /// The shape of a model.
 struct Shape {
@@ -143,7 +143,7 @@ pub(super) fn guess(text: &str) -> Option<Result<Model, ModelError>> {
         Err(error) => return Some(Err(error)),
     };
     let model = from_config(text, &nearest(size).config());
-    Some(model.map(|model| Model { origin: Origin::Guess, ..model }))
+    Some(model.map(|model| model.guessed()))
 }
 
 fn nearest(size: u64) -> Shape {

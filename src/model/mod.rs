@@ -1,5 +1,6 @@
 //! What a model is: one normalised description, read from config.json files, model cards or a bare size.
 
+mod architecture;
 mod card;
 mod config;
 mod description;
@@ -9,6 +10,7 @@ mod guess;
 mod model_type;
 mod resolve;
 
+pub use architecture::Model;
 pub use card::{Card, CardSummary, card, cards};
 pub use config::from_config;
 pub use description::*;

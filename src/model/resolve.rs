@@ -16,7 +16,7 @@ use super::{Model, ModelError, Nearest, card, file, from_config, guess};
 /// # Example
 /// ```
 /// let model = vramplan::model::resolve("Llama-2-7B")?;
-/// assert_eq!((model.hidden_size, model.num_hidden_layers), (4096, 32));
+/// assert_eq!((model.hidden_size(), model.num_hidden_layers()), (4096, 32));
 /// # Ok::<(), vramplan::model::ModelError>(())
 /// ```
 pub fn resolve(spec: &str) -> Result<Model, ModelError> {

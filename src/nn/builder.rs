@@ -1,7 +1,7 @@
 //! How a model's parameters come into being.
 
 use super::module::Part;
-use super::{Embedding, Linear, NormLayer, Weight};
+use super::{Embedding, FreeParameters, Linear, NormLayer, Weight};
 use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 use crate::model;
@@ -85,6 +85,11 @@ impl Builder<'_> {
     /// `nn.Embedding`
     pub fn embedding(&self, name: &'static str, rows: u64, width: u64) -> Embedding {
         Embedding { name, weight: self.parameter(name, &[rows, width]) }
+    }
+
+    /// Parameters of these shapes that belong to no other kind of leaf.
+    pub fn free(&self, name: &'static str, part: Part, shapes: &[&[u64]]) -> FreeParameters {
+        FreeParameters { name, part, tensors: shapes.iter().map(|dims| self.parameter(name, dims)).collect() }
     }
 
     /// The model's norm, of `width`.

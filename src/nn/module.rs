@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::embedding::Embedding;
+use super::free::FreeParameters;
 use super::linear::Linear;
 use super::norm::NormLayer;
 use crate::ghost::Tensor;
@@ -21,6 +22,14 @@ pub enum Part {
     Norm,
     /// Language-model head, where it is not tied.
     Head,
+    /// Experts of a mixture, and the router that chooses among them.
+    Experts,
+    /// What mixes tokens in place of attention: state-space and linear-attention layers, convolutions.
+    Mixer,
+    /// A vision or audio tower and what projects from it.
+    Tower,
+    /// Poolers, relative position tables and the like.
+    Other,
 }
 
 /// A module that holds parameters itself.
@@ -32,6 +41,8 @@ pub enum Leaf<'a> {
     Embedding(&'a mut Embedding),
     /// A norm.
     Norm(&'a mut NormLayer),
+    /// Parameters of none of these.
+    Free(&'a mut FreeParameters),
 }
 
 impl Leaf<'_> {
@@ -41,6 +52,7 @@ impl Leaf<'_> {
             Self::Linear(linear) => linear.name,
             Self::Embedding(embedding) => embedding.name,
             Self::Norm(norm) => norm.name,
+            Self::Free(free) => free.name,
         }
     }
 
@@ -50,6 +62,7 @@ impl Leaf<'_> {
             Self::Linear(linear) => linear.part,
             Self::Embedding(_) => Part::Embedding,
             Self::Norm(_) => Part::Norm,
+            Self::Free(free) => free.part,
         }
     }
 
@@ -59,6 +72,7 @@ impl Leaf<'_> {
             Self::Linear(linear) => linear.dense_parameters(),
             Self::Embedding(embedding) => SmallVec::from_iter([&mut embedding.weight]),
             Self::Norm(norm) => norm.parameters(),
+            Self::Free(free) => free.tensors.iter_mut().collect(),
         }
     }
 }
@@ -89,6 +103,12 @@ impl Module for Linear {
 impl Module for Embedding {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
         visit(Leaf::Embedding(self));
+    }
+}
+
+impl Module for FreeParameters {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        visit(Leaf::Free(self));
     }
 }
 

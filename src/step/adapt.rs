@@ -1,34 +1,39 @@
 //! What a training method makes of a loaded model: which parameters train, and which adapters it gets.
 
 use super::error::EstimateError;
-use crate::arch::{Decoder, default_targets};
+use crate::arch::Network;
 use crate::dtype::DType;
 use crate::ghost::{Context, Tensor, trainable_copy};
 use crate::job;
 use crate::job::TargetModules;
-use crate::nn::{Leaf, Lora, LoraSpec, Module, Part};
+use crate::nn::{Leaf, Lora, LoraSpec, Part};
 
 /// Every parameter trains. A tied head's weight becomes the embedding's.
-pub(super) fn train_everything(cx: &Context, decoder: &mut Decoder) {
-    replace_parameters(cx, decoder, |_, parameter| Some(trainable_copy(parameter)));
+pub(super) fn train_everything(cx: &Context, network: &mut dyn Network) {
+    replace_parameters(cx, network, |_, parameter| Some(trainable_copy(parameter)));
 }
 
 /// Freezes the base model and gives it the adapters, as `get_peft_model` does.
 ///
 /// # Errors
 /// None of the `target_modules` is a linear layer's name.
-pub(super) fn add_lora(cx: &Context, decoder: &mut Decoder, lora: &job::Lora) -> Result<Saved, EstimateError> {
-    let targets = targets(decoder, lora)?;
+pub(super) fn add_lora(
+    cx: &Context,
+    network: &mut dyn Network,
+    model: &str,
+    lora: &job::Lora,
+) -> Result<Saved, EstimateError> {
+    let targets = targets(network, model, lora)?;
     let spec = LoraSpec { r: lora.r, dropout: lora.lora_dropout, use_dora: lora.use_dora };
-    decoder.leaves(&mut |leaf| match leaf {
+    network.leaves(&mut |leaf| match leaf {
         Leaf::Linear(linear) if targets.contains(&(linear.name, linear.part == Part::Head)) => {
             linear.lora = Some(Lora::new(cx, linear, spec));
         }
         _ => {}
     });
-    let saved = save_modules(cx, decoder, &lora.modules_to_save);
+    let saved = save_modules(cx, network, &lora.modules_to_save);
     if lora.autocast_adapter_dtype {
-        decoder.leaves(&mut |leaf| {
+        network.leaves(&mut |leaf| {
             if let Leaf::Linear(linear) = leaf
                 && let Some(lora) = &mut linear.lora
             {
@@ -40,10 +45,13 @@ pub(super) fn add_lora(cx: &Context, decoder: &mut Decoder, lora: &job::Lora) ->
 }
 
 /// The linear layers that get adapters: their names, and whether they are the head.
-fn targets(decoder: &mut Decoder, lora: &job::Lora) -> Result<Vec<(&'static str, bool)>, EstimateError> {
-    let model = decoder.model().clone();
+fn targets(
+    network: &mut dyn Network,
+    model: &str,
+    lora: &job::Lora,
+) -> Result<Vec<(&'static str, bool)>, EstimateError> {
     let mut known: Vec<(&'static str, bool)> = Vec::new();
-    decoder.leaves(&mut |leaf| {
+    network.leaves(&mut |leaf| {
         if let Leaf::Linear(linear) = leaf {
             let layer = (linear.name, linear.part == Part::Head);
             if !known.contains(&layer) {
@@ -54,7 +62,7 @@ fn targets(decoder: &mut Decoder, lora: &job::Lora) -> Result<Vec<(&'static str,
     let asked: Vec<String> = match &lora.target_modules {
         Some(TargetModules::AllLinear) => return Ok(known.into_iter().filter(|(_, head)| !head).collect()),
         Some(TargetModules::Names(names)) => names.clone(),
-        None => default_targets(&model).iter().map(|&name| name.to_owned()).collect(),
+        None => network.default_targets().iter().map(|&name| name.to_owned()).collect(),
     };
     // a name may be the end of a path, such as "self_attn.q_proj"
     let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
@@ -62,7 +70,7 @@ fn targets(decoder: &mut Decoder, lora: &job::Lora) -> Result<Vec<(&'static str,
         known.iter().copied().filter(|(name, _)| asked.iter().any(|asked| last(asked) == *name)).collect();
     if found.is_empty() {
         let known: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-        return Err(EstimateError::NoTarget { targets: asked, model: model.name, known: known.join(", ") });
+        return Err(EstimateError::NoTarget { targets: asked, model: model.to_owned(), known: known.join(", ") });
     }
     Ok(found)
 }
@@ -71,9 +79,9 @@ fn targets(decoder: &mut Decoder, lora: &job::Lora) -> Result<Vec<(&'static str,
 pub(super) struct Saved(#[allow(dead_code)] Vec<Tensor>);
 
 /// `modules_to_save`: a trainable copy of each, in the type it has; the original stays.
-fn save_modules(cx: &Context, decoder: &mut Decoder, names: &[String]) -> Saved {
+fn save_modules(cx: &Context, network: &mut dyn Network, names: &[String]) -> Saved {
     let mut originals = Vec::new();
-    decoder.leaves(&mut |mut leaf| {
+    network.leaves(&mut |mut leaf| {
         let name = leaf.name();
         if !names.iter().any(|asked| asked.rsplit('.').next() == Some(name)) {
             return;
@@ -87,8 +95,8 @@ fn save_modules(cx: &Context, decoder: &mut Decoder, names: &[String]) -> Saved 
 }
 
 /// `prepare_model_for_kbit_training`: half-precision parameters that are not quantised become fp32, one after another.
-pub(super) fn prepare_for_kbit_training(cx: &Context, decoder: &mut Decoder) {
-    replace_parameters(cx, decoder, |name, parameter| {
+pub(super) fn prepare_for_kbit_training(cx: &Context, network: &mut dyn Network) {
+    replace_parameters(cx, network, |name, parameter| {
         let half = matches!(parameter.dtype(), DType::F16 | DType::BF16);
         half.then(|| cx.parameter(name, parameter.dims(), DType::F32, false))
     });
@@ -96,11 +104,15 @@ pub(super) fn prepare_for_kbit_training(cx: &Context, decoder: &mut Decoder) {
 }
 
 /// Replaces parameters in order; a tied head follows its embedding.
-fn replace_parameters(cx: &Context, decoder: &mut Decoder, replace: impl Fn(&'static str, &Tensor) -> Option<Tensor>) {
-    let tied = decoder.is_tied();
+fn replace_parameters(
+    cx: &Context,
+    network: &mut dyn Network,
+    replace: impl Fn(&'static str, &Tensor) -> Option<Tensor>,
+) {
+    let tied = network.is_tied();
     if tied {
         // the head's name for the shared weight goes first, so that the old weight goes when its embedding's does
-        decoder.leaves(&mut |mut leaf| {
+        network.leaves(&mut |mut leaf| {
             if leaf.part() == Part::Head
                 && let Some(weight) = leaf.dense_parameters().into_iter().next()
             {
@@ -109,7 +121,7 @@ fn replace_parameters(cx: &Context, decoder: &mut Decoder, replace: impl Fn(&'st
         });
     }
     let mut embedding: Option<Tensor> = None;
-    decoder.leaves(&mut |mut leaf| {
+    network.leaves(&mut |mut leaf| {
         let name = leaf.name();
         let is_head = leaf.part() == Part::Head;
         for (i, parameter) in leaf.dense_parameters().into_iter().enumerate() {
@@ -128,9 +140,9 @@ fn replace_parameters(cx: &Context, decoder: &mut Decoder, replace: impl Fn(&'st
 }
 
 /// Every parameter that is not quantised, in the order `model.parameters()` lists them, tied ones once.
-pub(super) fn parameters(decoder: &mut Decoder) -> Vec<Tensor> {
+pub(super) fn parameters(network: &mut dyn Network) -> Vec<Tensor> {
     let mut all: Vec<Tensor> = Vec::new();
-    decoder.leaves(&mut |mut leaf| {
+    network.leaves(&mut |mut leaf| {
         for parameter in leaf.dense_parameters() {
             if !all.iter().take(1).any(|first| first.same_storage(parameter)) {
                 all.push(parameter.clone());

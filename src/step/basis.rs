@@ -14,17 +14,18 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
          cuBLAS' workspaces are larger: 47.75 MiB more in training, 23.9 MiB in inference"
             .to_owned(),
     ];
-    if model.origin == Origin::Guess {
-        notes.push(format!("{}: a Llama-shaped guess from a size, not a model that is known", model.name));
+    if model.origin() == Origin::Guess {
+        notes.push(format!("{}: a Llama-shaped guess from a size, not a model that is known", model.name()));
     }
     let length = match &job.workload {
         Workload::Train(train) => train.max_seq_length,
         Workload::Infer(infer) => infer.prompt_length.saturating_add(infer.max_new_tokens),
     };
-    if length > model.max_position_embeddings {
+    if length > model.max_position_embeddings() {
         notes.push(format!(
             "{length} tokens are more than the {} positions of {}",
-            model.max_position_embeddings, model.name
+            model.max_position_embeddings(),
+            model.name()
         ));
     }
     if let Workload::Train(train) = &job.workload {
@@ -56,7 +57,7 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
     Basis {
         runtime: "pytorch".to_owned(),
         versions: VERSIONS.to_owned(),
-        validated: model.origin == Origin::Config && unmeasured.is_none(),
+        validated: model.origin() == Origin::Config && unmeasured.is_none(),
         notes,
     }
 }

@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use super::adapt;
 use super::error::EstimateError;
-use crate::arch::Decoder;
+use crate::arch::network;
 use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 use crate::job::Lora;
 use crate::model::Model;
-use crate::nn::{Builder, Device, Leaf, Module, Part};
+use crate::nn::{Builder, Device, Leaf, Part};
 
 /// How many parameters a model has, and where; the parts sum to `total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -29,19 +29,31 @@ pub struct Parameters {
     pub norms: u64,
     /// Language-model head, where it is not tied.
     pub head: u64,
+    /// Experts of a mixture and their routers.
+    pub experts: u64,
+    /// What mixes tokens in place of attention: state-space and linear-attention layers, convolutions.
+    pub mixer: u64,
+    /// Vision and audio towers and what projects from them.
+    pub tower: u64,
+    /// Poolers, relative position tables and the like.
+    pub other: u64,
     /// Adapters, and copies of modules that are trained whole.
     pub adapters: u64,
 }
 
 impl Parameters {
     /// Every part with its name, in the order people are shown them.
-    pub fn named(&self) -> [(&'static str, u64); 6] {
+    pub fn named(&self) -> [(&'static str, u64); 10] {
         [
             ("embedding", self.embedding),
             ("attention", self.attention),
             ("mlp", self.mlp),
             ("norms", self.norms),
             ("head", self.head),
+            ("experts", self.experts),
+            ("mixer", self.mixer),
+            ("tower", self.tower),
+            ("other", self.other),
             ("adapters", self.adapters),
         ]
     }
@@ -63,11 +75,11 @@ impl Parameters {
 pub fn count_parameters(model: &Model, lora: Option<&Lora>) -> Result<Parameters, EstimateError> {
     let cx = Context::new();
     let builder = Builder { cx: &cx, dtype: DType::F32, device: Device::Meta };
-    let mut decoder = Decoder::new(&builder, model);
+    let mut network = network(&builder, model);
     let mut counted = Parameters::default();
-    let tied = decoder.is_tied();
+    let tied = network.is_tied();
     let mut base = 0;
-    decoder.leaves(&mut |mut leaf| {
+    network.leaves(&mut |mut leaf| {
         let part = leaf.part();
         let skip = usize::from(tied && part == Part::Head);
         let own: u64 = leaf.dense_parameters().into_iter().skip(skip).map(|t| t.layout().numel()).sum();
@@ -78,14 +90,18 @@ pub fn count_parameters(model: &Model, lora: Option<&Lora>) -> Result<Parameters
             Part::Mlp => &mut counted.mlp,
             Part::Norm => &mut counted.norms,
             Part::Head => &mut counted.head,
+            Part::Experts => &mut counted.experts,
+            Part::Mixer => &mut counted.mixer,
+            Part::Tower => &mut counted.tower,
+            Part::Other => &mut counted.other,
         };
         *place += own;
     });
     counted.trainable = base;
     if let Some(lora) = lora {
-        let _originals = adapt::add_lora(&cx, &mut decoder, lora)?;
+        let _originals = adapt::add_lora(&cx, network.as_mut(), model.name(), lora)?;
         counted.trainable = 0;
-        decoder.leaves(&mut |mut leaf| {
+        network.leaves(&mut |mut leaf| {
             let mut trained = |t: &Tensor| counted.trainable += if t.requires_grad() { t.layout().numel() } else { 0 };
             leaf.dense_parameters().into_iter().for_each(|t| trained(t));
             if let Leaf::Linear(linear) = &leaf

@@ -47,8 +47,8 @@ impl ModelSummary {
     /// The summary of `model` with these counts.
     pub fn new(model: &Model, count: Parameters) -> Self {
         Self {
-            name: model.name.clone(),
-            model_type: model.model_type.to_string(),
+            name: model.name().to_owned(),
+            model_type: model.model_type().to_string(),
             parameters: count.total,
             trainable_parameters: count.trainable,
         }

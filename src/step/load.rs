@@ -1,11 +1,11 @@
 //! Loading: the model's parameters as `from_pretrained` leaves them.
 
-use crate::arch::Decoder;
+use crate::arch::{Network, network};
 use crate::dtype::DType;
 use crate::ghost::{Context, Phase, Tensor};
 use crate::job::Precision;
 use crate::model::{Model, ModelType};
-use crate::nn::{Builder, Device, Leaf, Linear, Module, Part, Quantization, Quantizer, Weight};
+use crate::nn::{Builder, Device, Leaf, Linear, Part, Quantization, Quantizer, Weight};
 
 /// How the linear layers of a job's base model are quantised; `None`: they are not.
 pub(super) fn quantization(precision: Precision, double_quant: bool) -> Option<Quantization> {
@@ -17,20 +17,20 @@ pub(super) fn quantization(precision: Precision, double_quant: bool) -> Option<Q
 }
 
 /// The model on the GPU, frozen; what is not quantised of it in `dtype`.
-pub(super) fn load(cx: &Context, model: &Model, dtype: DType, quantization: Option<Quantization>) -> Decoder {
+pub(super) fn load(cx: &Context, model: &Model, dtype: DType, quantization: Option<Quantization>) -> Box<dyn Network> {
     cx.set_phase(Phase::Load);
     let Some(quantization) = quantization else {
-        return Decoder::new(&Builder { cx, dtype, device: Device::Cuda }, model);
+        return network(&Builder { cx, dtype, device: Device::Cuda }, model);
     };
-    let mut decoder = Decoder::new(&Builder { cx, dtype, device: Device::Meta }, model);
+    let mut network = network(&Builder { cx, dtype, device: Device::Meta }, model);
     let mut quantizer = Quantizer::new(cx, quantization, dtype);
-    decoder.leaves(&mut |leaf| match leaf {
-        Leaf::Linear(linear) if is_quantized(model.model_type, linear) => quantizer.quantize(linear),
+    network.leaves(&mut |leaf| match leaf {
+        Leaf::Linear(linear) if is_quantized(model.model_type(), linear) => quantizer.quantize(linear),
         _ => {}
     });
-    materialise(cx, &mut decoder);
+    materialise(cx, network.as_mut());
     cx.ledger().empty_cache();
-    decoder
+    network
 }
 
 /// Every `nn.Linear` but the head. `Conv1D` is another class, and so is Falcon's linear layer, which transformers 5.17
@@ -41,9 +41,9 @@ fn is_quantized(model_type: ModelType, linear: &Linear) -> bool {
 
 /// What was not quantised comes to the GPU, the head last. A tied head gets a weight of its own, which goes when it is
 /// tied again.
-fn materialise(cx: &Context, decoder: &mut Decoder) {
+fn materialise(cx: &Context, network: &mut dyn Network) {
     let mut embedding: Option<Tensor> = None;
-    decoder.leaves(&mut |mut leaf| {
+    network.leaves(&mut |mut leaf| {
         if leaf.part() == Part::Head || is_held_quantized(&leaf) {
             return;
         }
@@ -54,9 +54,9 @@ fn materialise(cx: &Context, decoder: &mut Decoder) {
             embedding.get_or_insert_with(|| parameter.clone());
         }
     });
-    decoder.buffers(&mut |buffer| *buffer = cx.buffer("buffer", buffer.dims(), buffer.dtype()));
-    let tied = decoder.is_tied();
-    decoder.leaves(&mut |mut leaf| {
+    network.buffers(&mut |buffer| *buffer = cx.buffer("buffer", buffer.dims(), buffer.dtype()));
+    let tied = network.is_tied();
+    network.leaves(&mut |mut leaf| {
         if leaf.part() != Part::Head {
             return;
         }

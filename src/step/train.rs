@@ -5,8 +5,7 @@ use super::clip::clip_grad_norm;
 use super::error::EstimateError;
 use super::load;
 use super::optimizer::Optimizer;
-use crate::arch::{Decoder, Forward, KvCache};
-use crate::dtype::DType;
+use crate::arch::{Batch, BatchShape, Forward, Network, Outputs};
 use crate::ghost::{Category, Context, Phase, Tensor};
 use crate::job::Train;
 use crate::model::Model;
@@ -18,22 +17,14 @@ pub(super) const RECORDED_MICRO_BATCHES: u64 = 3;
 pub(super) struct Training<'a> {
     cx: &'a Context,
     job: &'a Train,
-    decoder: Decoder,
+    network: Box<dyn Network>,
     _saved: Option<adapt::Saved>,
     optimizer: Optimizer,
     trainable: Vec<Tensor>,
-    ids: Tensor,
-    labels: Tensor,
-    attention_mask: Option<Tensor>,
+    batch: Batch,
     loss: Option<Tensor>,
     /// The last outputs, where the loop keeps a name for them: they go when the next forward has returned.
     outputs: Option<Outputs>,
-}
-
-/// What a forward returns beside the loss.
-struct Outputs {
-    _logits: Tensor,
-    _cache: Option<KvCache>,
 }
 
 impl<'a> Training<'a> {
@@ -43,38 +34,30 @@ impl<'a> Training<'a> {
     /// No layer has a name that an adapter is asked for.
     pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Train) -> Result<Self, EstimateError> {
         let quantization = load::quantization(job.precision, job.double_quant);
-        let mut decoder = load::load(cx, model, job.float_type().dtype(), quantization);
+        let mut network = load::load(cx, model, job.float_type().dtype(), quantization);
         if quantization.is_some() {
-            adapt::prepare_for_kbit_training(cx, &mut decoder);
+            adapt::prepare_for_kbit_training(cx, network.as_mut());
         }
         let saved = match job.lora() {
-            Some(lora) => Some(adapt::add_lora(cx, &mut decoder, lora)?),
+            Some(lora) => Some(adapt::add_lora(cx, network.as_mut(), model.name(), lora)?),
             None => {
-                adapt::train_everything(cx, &mut decoder);
+                adapt::train_everything(cx, network.as_mut());
                 None
             }
         };
         let trainable: Vec<Tensor> =
-            adapt::parameters(&mut decoder).into_iter().filter(Tensor::requires_grad).collect();
+            adapt::parameters(network.as_mut()).into_iter().filter(Tensor::requires_grad).collect();
         cx.ledger().empty_cache();
-        let shape = [job.per_device_train_batch_size, job.max_seq_length];
-        let ids = cx.input("input_ids", &shape, DType::I64);
-        let attention_mask = job.attention_mask.then(|| cx.input("attention_mask", &shape, DType::I64));
-        let labels = cx.input("labels", &shape, DType::I64);
-        let optimizer = Optimizer::new(job.optim, trainable.clone());
-        Ok(Self {
+        let batch = network.batch(
             cx,
-            job,
-            decoder,
-            _saved: saved,
-            optimizer,
-            trainable,
-            ids,
-            labels,
-            attention_mask,
-            loss: None,
-            outputs: None,
-        })
+            BatchShape {
+                batch: job.per_device_train_batch_size,
+                length: job.max_seq_length,
+                attention_mask: job.attention_mask,
+            },
+        );
+        let optimizer = Optimizer::new(job.optim, trainable.clone());
+        Ok(Self { cx, job, network, _saved: saved, optimizer, trainable, batch, loss: None, outputs: None })
     }
 
     /// Forward and backward of as many micro-batches as are accumulated (from the fourth on they repeat the third).
@@ -131,19 +114,13 @@ impl<'a> Training<'a> {
         cx.set_phase(Phase::Forward);
         let autocast = self.job.mixed_precision.float().map(crate::job::FloatType::dtype);
         cx.with_autocast(autocast, || {
-            let cache =
-                (!self.job.gradient_checkpointing).then(|| KvCache::new(self.decoder.model(), Category::Activations));
             let run = Forward {
                 implementation: self.job.attn_implementation,
                 checkpointing: self.job.gradient_checkpointing,
                 input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
-                attention_mask: self.attention_mask.as_ref(),
-                cache: cache.as_ref(),
+                ..Forward::default()
             };
-            let hidden = self.decoder.hidden(cx, &self.ids, run);
-            let logits = self.decoder.logits(cx, &hidden);
-            let loss = Decoder::causal_loss(cx, &logits, &self.labels);
-            (loss, Outputs { _logits: logits, _cache: cache })
+            self.network.loss(cx, &self.batch, run)
         })
     }
 }

@@ -1,14 +1,11 @@
 //! Attention as `ALL_ATTENTION_FUNCTIONS` has it for families with as many key as query heads.
 
+use crate::arch::attention::Attended;
 use crate::dtype::DType;
 use crate::ghost::{AttentionOptions, Context, Tensor};
 use crate::job::AttnImplementation;
 
-/// `[batch, length, heads, head_dim]`, and the probabilities where they are whole tensors: a layer has a name for them until
-/// it returns.
-pub(super) type Attended = (Tensor, Option<Tensor>);
-
-/// Attention by the implementation asked for.
+/// Attention by the implementation asked for: `[batch, length, heads, head_dim]`.
 pub(super) fn attend(
     cx: &Context,
     implementation: AttnImplementation,

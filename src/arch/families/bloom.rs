@@ -2,14 +2,14 @@
 
 use super::alibi;
 use super::front::{Entered, Front, Input};
-use crate::arch::attention::Attend;
+use crate::arch::attention::{Attend, Attended};
 use crate::arch::cache::KvCache;
 use crate::arch::forward::Forward;
 use crate::arch::layer::Layer;
 use crate::dtype::DType;
 use crate::ghost::{Context, Kernel, Layout, Tensor};
 use crate::job::AttnImplementation;
-use crate::model::{Activation, Model};
+use crate::model::{Activation, DecoderConfig};
 use crate::nn::{Builder, Leaf, Linear, Module, NormLayer, Part, activate};
 
 /// The embedding's norm and ALiBi (`BloomModel.forward`).
@@ -19,7 +19,7 @@ pub(super) struct EmbedNorm {
 }
 
 impl EmbedNorm {
-    pub(super) fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let norm = builder.norm("word_embeddings_layernorm", model.norm, model.hidden_size);
         Self { norm, num_heads: model.attention.num_heads }
     }
@@ -63,7 +63,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub(super) fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let (width, inner) = (model.hidden_size, model.mlp.intermediate_size);
         let norm = |name| builder.norm(name, model.norm, width);
         Self {
@@ -146,17 +146,7 @@ impl Block {
 }
 
 impl Layer for Block {
-    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
-        self.forward_with_weights(cx, hidden, attend, cache).0
-    }
-
-    fn forward_with_weights(
-        &self,
-        cx: &Context,
-        hidden: &Tensor,
-        attend: &Attend,
-        cache: Option<(&KvCache, usize)>,
-    ) -> (Tensor, Option<Tensor>) {
+    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
         let mut layernorm_output = self.input_layernorm.forward(cx, hidden);
         let (attention_output, weights) = self.attention(cx, &layernorm_output, hidden, attend, cache);
         layernorm_output = self.post_attention_layernorm.forward(cx, &attention_output);

@@ -1,14 +1,14 @@
 //! GPT-2 (`modeling_gpt2.py`).
 
-use super::attend::{Attended, sdpa};
+use super::attend::sdpa;
 use super::front::{Entered, Front, Input};
-use crate::arch::attention::Attend;
+use crate::arch::attention::{Attend, Attended};
 use crate::arch::cache::KvCache;
 use crate::arch::layer::Layer;
 use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 use crate::job::AttnImplementation;
-use crate::model::{Activation, Model};
+use crate::model::{Activation, DecoderConfig};
 use crate::nn::{Builder, Embedding, Leaf, Linear, Module, NormLayer, Part, activate};
 
 /// Learned positions and dropout before the first block (`GPT2Model.forward`).
@@ -18,7 +18,7 @@ pub(super) struct Positions {
 }
 
 impl Positions {
-    pub(super) fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let rows = model.embedding.learned_positions.unwrap_or(model.max_position_embeddings);
         Self { wpe: builder.embedding("wpe", rows, model.hidden_size), dropout: model.embedding.dropout }
     }
@@ -50,7 +50,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub(super) fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let norm = |name| builder.norm(name, model.norm, model.hidden_size);
         Self {
             ln_1: norm("ln_1"),
@@ -62,7 +62,7 @@ impl Block {
 }
 
 impl Layer for Block {
-    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
+    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
         let mut states = self.ln_1.forward(cx, hidden);
         let (attn_output, _weights) = self.attn.forward(cx, &states, attend, cache);
         states = cx.add(&attn_output, hidden);
@@ -70,7 +70,7 @@ impl Layer for Block {
         states = self.ln_2.forward(cx, &states);
         let feed_forward = self.mlp.forward(cx, &states);
         states = cx.add(residual, &feed_forward);
-        states
+        (states, None)
     }
 }
 
@@ -96,7 +96,7 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let width = model.hidden_size;
         Self {
             c_attn: builder.conv1d("c_attn", Part::Attention, width, 3 * width),
@@ -153,7 +153,7 @@ struct Mlp {
 }
 
 impl Mlp {
-    fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let (width, inner) = (model.hidden_size, model.mlp.intermediate_size);
         Self {
             c_fc: builder.conv1d("c_fc", Part::Mlp, width, inner),

@@ -1,12 +1,12 @@
 //! GPT-NeoX and Pythia (`modeling_gpt_neox.py`).
 
-use super::attend::{Attended, attend};
+use super::attend::attend;
 use super::front::{Entered, Front, Input};
-use crate::arch::attention::Attend;
+use crate::arch::attention::{Attend, Attended};
 use crate::arch::cache::KvCache;
 use crate::arch::layer;
 use crate::ghost::{Context, Tensor};
-use crate::model::{Activation, Block, Model};
+use crate::model::{Activation, Block, DecoderConfig};
 use crate::nn::{Builder, Leaf, Linear, Module, NormLayer, Part, RotaryStyle, activate, apply_rotary};
 
 /// Dropout on the embedding (`GPTNeoXModel.forward`).
@@ -15,7 +15,7 @@ pub(super) struct EmbedDropout {
 }
 
 impl EmbedDropout {
-    pub(super) fn new(model: &Model) -> Self {
+    pub(super) fn new(model: &DecoderConfig) -> Self {
         Self { dropout: model.embedding.dropout }
     }
 }
@@ -46,7 +46,7 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub(super) fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let (width, inner) = (model.hidden_size, model.mlp.intermediate_size);
         let norm = |name| builder.norm(name, model.norm, width);
         Self {
@@ -70,11 +70,11 @@ impl Layer {
 }
 
 impl layer::Layer for Layer {
-    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
+    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
         let (mut attn_output, _weights) =
             self.attention.forward(cx, &self.input_layernorm.forward(cx, hidden), attend, cache);
         attn_output = cx.dropout(&attn_output, self.dropout);
-        if self.parallel {
+        let out = if self.parallel {
             let mut mlp_output = self.mlp(cx, &self.post_attention_layernorm.forward(cx, hidden));
             mlp_output = cx.dropout(&mlp_output, self.dropout);
             cx.add(cx.add(&mlp_output, &attn_output), hidden)
@@ -83,7 +83,8 @@ impl layer::Layer for Layer {
             let mut mlp_output = self.mlp(cx, &self.post_attention_layernorm.forward(cx, &attn_output));
             mlp_output = cx.dropout(&mlp_output, self.dropout);
             cx.add(&mlp_output, &attn_output)
-        }
+        };
+        (out, None)
     }
 }
 
@@ -108,7 +109,7 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let (width, spec) = (model.hidden_size, &model.attention);
         let linear = |name, to, bias| builder.linear(name, Part::Attention, width, to, bias);
         Self {

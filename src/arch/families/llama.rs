@@ -2,7 +2,7 @@
 
 use super::front::{Entered, Front, Input};
 use crate::ghost::{Context, Tensor};
-use crate::model::{LayerType, Model, ModelType};
+use crate::model::{DecoderConfig, LayerType, ModelType};
 use crate::nn::{Leaf, Module};
 
 /// Masks for full and for sliding layers; embeddings multiplied or dropped out.
@@ -15,7 +15,7 @@ pub(super) struct Spans {
 }
 
 impl Spans {
-    pub(super) fn new(model: &Model) -> Self {
+    pub(super) fn new(model: &DecoderConfig) -> Self {
         use ModelType::{Gemma2, Gemma3Text, Granite, Qwen2, Qwen3};
         let has = |layer_type| model.layer_types.contains(&layer_type);
         // these make the full mask whether or not a layer takes it

@@ -15,11 +15,11 @@ use std::rc::Rc;
 pub(super) use front::{Entered, Front, Input};
 
 use super::layer::{DecoderLayer, Layer};
-use crate::model::{Model, ModelType};
+use crate::model::{DecoderConfig, ModelType};
 use crate::nn::Builder;
 
 /// What comes before the layers of `model`.
-pub(super) fn front(builder: &Builder<'_>, model: &Model) -> Box<dyn Front> {
+pub(super) fn front(builder: &Builder<'_>, model: &DecoderConfig) -> Box<dyn Front> {
     match model.model_type {
         ModelType::Gpt2 => Box::new(gpt2::Positions::new(builder, model)),
         ModelType::GptNeox => Box::new(gpt_neox::EmbedDropout::new(model)),
@@ -31,7 +31,7 @@ pub(super) fn front(builder: &Builder<'_>, model: &Model) -> Box<dyn Front> {
 }
 
 /// A layer of `model`.
-pub(super) fn layer(builder: &Builder<'_>, model: &Model, index: usize) -> Rc<dyn Layer> {
+pub(super) fn layer(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Rc<dyn Layer> {
     match model.model_type {
         ModelType::Gpt2 => Rc::new(gpt2::Block::new(builder, model)),
         ModelType::GptNeox => Rc::new(gpt_neox::Layer::new(builder, model)),

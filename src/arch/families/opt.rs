@@ -1,13 +1,13 @@
 //! OPT (`modeling_opt.py`).
 
-use super::attend::{Attended, attend};
+use super::attend::attend;
 use super::front::{Entered, Front, Input};
-use crate::arch::attention::Attend;
+use crate::arch::attention::{Attend, Attended};
 use crate::arch::cache::KvCache;
 use crate::arch::layer::Layer;
 use crate::dtype::DType;
 use crate::ghost::{Context, Kernel, Layout, Tensor};
-use crate::model::{Activation, Block, Model};
+use crate::model::{Activation, Block, DecoderConfig};
 use crate::nn::{Builder, Embedding, Leaf, Linear, Module, NormLayer, Part, activate};
 
 /// Learned positions, counted along the attention mask, and projections of narrower embeddings (`OPTDecoder.forward`).
@@ -18,7 +18,7 @@ pub(super) struct Positions {
 }
 
 impl Positions {
-    pub(super) fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let (width, narrow) = (model.hidden_size, model.embedding.projection_dim);
         let rows = model.embedding.learned_positions.unwrap_or(model.max_position_embeddings);
         let linear = |name, from, to| builder.linear(name, Part::Embedding, from, to, false);
@@ -89,7 +89,7 @@ pub(super) struct DecoderLayer {
 }
 
 impl DecoderLayer {
-    pub(super) fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let (width, inner, bias) = (model.hidden_size, model.mlp.intermediate_size, model.mlp.bias);
         let norm = |name| builder.norm(name, model.norm, width);
         Self {
@@ -106,7 +106,7 @@ impl DecoderLayer {
 }
 
 impl Layer for DecoderLayer {
-    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
+    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
         let shape = *hidden.layout();
         let mut residual = hidden.clone();
         let mut states = hidden.clone();
@@ -133,7 +133,7 @@ impl Layer for DecoderLayer {
         if !self.norm_before {
             states = self.final_layer_norm.forward(cx, &states);
         }
-        states
+        (states, None)
     }
 }
 
@@ -160,7 +160,7 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let (width, spec) = (model.hidden_size, &model.attention);
         let linear = |name, bias| builder.linear(name, Part::Attention, width, width, bias);
         Self {

@@ -6,13 +6,13 @@ use crate::model::{Model, Origin};
 
 /// The model and the job, and what was taken for granted.
 pub(super) fn heading(model: &Model, job: &Job, defaults: bool, parameters: u64, width: u16) -> String {
-    let name = format!("{} ({}, {} parameters)", bold(plain(&model.name)), model.model_type, grouped(parameters));
+    let name = format!("{} ({}, {} parameters)", bold(plain(model.name())), model.model_type(), grouped(parameters));
     let mut out = format!("{name}\n{}\n", wrap(&workload(&job.workload), width, "  "));
     if defaults {
         out.push_str(&wrap("No job was given: this is full fine-tuning with the defaults.", width, "  "));
         out.push('\n');
     }
-    if model.origin == Origin::Guess {
+    if model.origin() == Origin::Guess {
         let guess = wrap("The model is a Llama-shaped guess from its size alone.", width, "  ");
         out.push_str(&warning(guess));
         out.push('\n');

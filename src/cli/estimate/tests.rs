@@ -6,7 +6,7 @@ use super::super::sample;
 use super::{describe, report};
 use crate::formula::Formula;
 use crate::job::{FloatType, Infer, Job, Lora, MixedPrecision, Optim, Peft, Precision, TargetModules, Train, Workload};
-use crate::model::Origin;
+use crate::model::{DecoderConfig, Model, Origin};
 use crate::step::{Estimate, Held, Parts};
 use crate::units::Bytes;
 
@@ -106,13 +106,14 @@ fn jobs_in_words() {
         Job::infer("m", Infer::default()),
         Job::infer("m", Infer { precision: Precision::Int8, logits_to_keep: 0, ..Infer::default() }),
     ];
-    let mut model = sample::llama_2_7b();
+    let model = sample::llama_2_7b();
     let mut text = String::new();
     for job in &jobs {
         text += &strip_str(&describe::heading(&model, job, false, 6_738_415_616, 80)).to_string();
         text.push('\n');
     }
-    model.origin = Origin::Guess;
+    let Model::Decoder(config) = model;
+    let model = Model::Decoder(DecoderConfig { origin: Origin::Guess, ..config });
     text += &strip_str(&describe::heading(&model, &Job::train("m", Train::default()), true, 7, 80)).to_string();
     insta::assert_snapshot!(text);
 }

@@ -3,7 +3,7 @@
 use super::fields::{Fields, Nullable, wrong_type};
 use super::limits;
 use crate::model::{
-    Activation, Attention, Block, Embedding, Head, LayerType, Mlp, MlpLayout, Model, ModelError, Norm, Origin,
+    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mlp, MlpLayout, ModelError, Norm, Origin,
     Projections, QkNorm,
 };
 
@@ -81,7 +81,7 @@ impl Default for Class {
 }
 
 /// The common fields, in a model that is otherwise Llama without biases or dropout.
-pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Model, ModelError> {
+pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<DecoderConfig, ModelError> {
     let hidden_size = fields.required(HIDDEN_SIZE, limits::HIDDEN_SIZE)?;
     let num_hidden_layers = fields.required(NUM_HIDDEN_LAYERS, limits::NUM_HIDDEN_LAYERS)?;
     let num_heads = fields.required(NUM_ATTENTION_HEADS, limits::NUM_HEADS)?;
@@ -95,7 +95,7 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Mode
         }
         IntermediateSize::Fourfold => 4 * hidden_size,
     };
-    Ok(Model {
+    Ok(DecoderConfig {
         name: name.to_owned(),
         model_type: fields.model_type,
         origin: Origin::Config,
@@ -232,7 +232,7 @@ pub(super) fn layers(num_hidden_layers: u64, layer_type: impl Fn(u64) -> LayerTy
 
 /// Sets `layer_types` and `sliding_window`: what the file lists, else `pattern`; all full where there is no window.
 pub(super) fn set_layer_types(
-    model: &mut Model,
+    model: &mut DecoderConfig,
     fields: Fields<'_>,
     sliding_window: Option<u64>,
     pattern: impl Fn(u64) -> LayerType,
@@ -251,7 +251,7 @@ pub(super) fn set_layer_types(
 
 /// Sets a window that every layer has (Mistral, Phi-3, StarCoder2: one mask for all layers).
 pub(super) fn set_window_everywhere(
-    model: &mut Model,
+    model: &mut DecoderConfig,
     fields: Fields<'_>,
     class_default: Option<u64>,
 ) -> Result<(), ModelError> {

@@ -4,9 +4,9 @@ use super::base::{Class, HeadDim, IntermediateSize, KvHeads, PadToken, read};
 use super::fields::Fields;
 use super::layer_norm::{plain_with_bias, set_bias};
 use super::limits;
-use crate::model::{Activation, Block, Model, ModelError, Projections};
+use crate::model::{Activation, Block, DecoderConfig, ModelError, Projections};
 
-pub(super) fn falcon(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn falcon(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let new_decoder = fields.boolean("new_decoder_architecture", false)?;
     let multi_query = fields.boolean("multi_query", true)?;
     let class = Class {

@@ -4,7 +4,7 @@ use super::base::{Class, HeadDim, KvHeads, PadToken, read, set_layer_types};
 use super::fields::Fields;
 use super::limits;
 use super::llama::set_attention_bias;
-use crate::model::{Activation, Block, LayerType, Model, ModelError, Norm, QkNorm};
+use crate::model::{Activation, Block, DecoderConfig, LayerType, ModelError, Norm, QkNorm};
 
 fn class() -> Class {
     Class {
@@ -18,7 +18,7 @@ fn class() -> Class {
     }
 }
 
-fn read_gemma(name: &str, fields: Fields<'_>, class: &Class) -> Result<Model, ModelError> {
+fn read_gemma(name: &str, fields: Fields<'_>, class: &Class) -> Result<DecoderConfig, ModelError> {
     let mut model = read(name, fields, class)?;
     set_attention_bias(&mut model, fields)?;
     model.embedding.scaled = true;
@@ -26,7 +26,7 @@ fn read_gemma(name: &str, fields: Fields<'_>, class: &Class) -> Result<Model, Mo
     Ok(model)
 }
 
-pub(super) fn gemma(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn gemma(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let class = Class {
         kv_heads: KvHeads::Default(Some(16)),
         // Unlike its successors, which read hidden_activation.
@@ -36,7 +36,7 @@ pub(super) fn gemma(name: &str, fields: Fields<'_>) -> Result<Model, ModelError>
     read_gemma(name, fields, &class)
 }
 
-pub(super) fn gemma2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn gemma2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let mut model = read_gemma(name, fields, &class())?;
     model.block = Block::Sandwich;
     model.attention.logit_softcap = fields.softcap("attn_logit_softcapping", true)?;
@@ -46,7 +46,7 @@ pub(super) fn gemma2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError
     Ok(model)
 }
 
-pub(super) fn gemma3_text(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn gemma3_text(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let class = Class { max_position_embeddings: 131_072, ..class() };
     let mut model = read_gemma(name, fields, &class)?;
     model.block = Block::Sandwich;

@@ -4,7 +4,7 @@ use super::base::{Class, HeadDim, IntermediateSize, KvHeads, PadToken, read};
 use super::fields::Fields;
 use super::layer_norm::{plain_with_bias, set_bias};
 use super::limits;
-use crate::model::{Activation, Block, Model, ModelError, Norm, Projections};
+use crate::model::{Activation, Block, DecoderConfig, ModelError, Norm, Projections};
 
 fn class() -> Class {
     Class {
@@ -16,7 +16,7 @@ fn class() -> Class {
     }
 }
 
-pub(super) fn gpt2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn gpt2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     fields.refuse("add_cross_attention", "decoders that read an encoder's output are not modelled, so leave it out")?;
     let class = Class {
         max_position_embeddings: 1024,
@@ -35,7 +35,7 @@ pub(super) fn gpt2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
     Ok(model)
 }
 
-pub(super) fn opt(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn opt(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     /// Rows before the first position (`OPTLearnedPositionalEmbedding`).
     const POSITION_OFFSET: u64 = 2;
 
@@ -64,7 +64,7 @@ pub(super) fn opt(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
     Ok(model)
 }
 
-pub(super) fn bloom(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn bloom(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let class = Class { intermediate_size: IntermediateSize::Fourfold, ..class() };
     let mut model = read(name, fields, &class)?;
     plain_with_bias(&mut model);

@@ -2,9 +2,9 @@
 
 use super::base::{Class, HeadDim, KvHeads, PadToken, read, rotary_dim, set_window_everywhere};
 use super::fields::Fields;
-use crate::model::{Activation, Block, MlpLayout, Model, ModelError, Norm, Projections, QkNorm};
+use crate::model::{Activation, Block, DecoderConfig, MlpLayout, ModelError, Norm, Projections, QkNorm};
 
-pub(super) fn phi(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn phi(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let class = Class { activation: ("hidden_act", Activation::GeluNew), ..Class::default() };
     let mut model = read(name, fields, &class)?;
     plain_with_bias(&mut model);
@@ -20,7 +20,7 @@ pub(super) fn phi(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
     Ok(model)
 }
 
-pub(super) fn starcoder2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn starcoder2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let class = Class {
         max_position_embeddings: 4096,
         tie_word_embeddings: true,
@@ -37,7 +37,7 @@ pub(super) fn starcoder2(name: &str, fields: Fields<'_>) -> Result<Model, ModelE
     Ok(model)
 }
 
-pub(super) fn stablelm(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn stablelm(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let class = Class {
         max_position_embeddings: 4096,
         head_dim: HeadDim::Derived,
@@ -59,7 +59,7 @@ pub(super) fn stablelm(name: &str, fields: Fields<'_>) -> Result<Model, ModelErr
     Ok(model)
 }
 
-pub(super) fn gpt_neox(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn gpt_neox(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let class = Class {
         pad_token_id: PadToken::Unused,
         head_dim: HeadDim::Derived,
@@ -85,14 +85,14 @@ pub(super) fn gpt_neox(name: &str, fields: Fields<'_>) -> Result<Model, ModelErr
 }
 
 /// A plain feed-forward block, `LayerNorm`s, and a bias on every matrix.
-pub(super) fn plain_with_bias(model: &mut Model) {
+pub(super) fn plain_with_bias(model: &mut DecoderConfig) {
     model.norm = Norm::Layer { bias: true };
     model.mlp.layout = MlpLayout::Plain;
     set_bias(model, true);
 }
 
 /// The biases of the attention and feed-forward matrices.
-pub(super) fn set_bias(model: &mut Model, bias: bool) {
+pub(super) fn set_bias(model: &mut DecoderConfig, bias: bool) {
     model.attention.qkv_bias = bias;
     model.attention.output_bias = bias;
     model.mlp.bias = bias;

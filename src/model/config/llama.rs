@@ -3,23 +3,23 @@
 use super::base::{Class, HeadDim, KvHeads, PadToken, read, rotary_dim, set_layer_types, set_window_everywhere};
 use super::fields::Fields;
 use super::limits;
-use crate::model::{Block, LayerType, MlpLayout, Model, ModelError, Norm, Projections, QkNorm};
+use crate::model::{Block, DecoderConfig, LayerType, MlpLayout, ModelError, Norm, Projections, QkNorm};
 
-pub(super) fn llama(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn llama(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let mut model = read(name, fields, &Class::default())?;
     set_attention_bias(&mut model, fields)?;
     model.mlp.bias = fields.boolean("mlp_bias", false)?;
     Ok(model)
 }
 
-pub(super) fn mistral(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn mistral(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let class = Class { max_position_embeddings: 4096 * 32, kv_heads: KvHeads::Default(Some(8)), ..Class::default() };
     let mut model = read(name, fields, &class)?;
     set_window_everywhere(&mut model, fields, Some(4096))?;
     Ok(model)
 }
 
-pub(super) fn qwen2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn qwen2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let class = Class { max_position_embeddings: 32_768, kv_heads: KvHeads::Default(Some(32)), ..Class::default() };
     let mut model = read(name, fields, &class)?;
     model.attention.qkv_bias = true;
@@ -27,7 +27,7 @@ pub(super) fn qwen2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError>
     Ok(model)
 }
 
-pub(super) fn qwen3(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn qwen3(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let class = Class {
         max_position_embeddings: 32_768,
         kv_heads: KvHeads::Default(Some(32)),
@@ -41,7 +41,7 @@ pub(super) fn qwen3(name: &str, fields: Fields<'_>) -> Result<Model, ModelError>
     Ok(model)
 }
 
-pub(super) fn phi3(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn phi3(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let class =
         Class { max_position_embeddings: 4096, pad_token_id: PadToken::Default(Some(32_000)), ..Class::default() };
     let mut model = read(name, fields, &class)?;
@@ -55,7 +55,7 @@ pub(super) fn phi3(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
     Ok(model)
 }
 
-pub(super) fn olmo2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn olmo2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let class = Class { pad_token_id: PadToken::Default(Some(1)), ..Class::default() };
     let mut model = read(name, fields, &class)?;
     set_attention_bias(&mut model, fields)?;
@@ -65,7 +65,7 @@ pub(super) fn olmo2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError>
     Ok(model)
 }
 
-pub(super) fn granite(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+pub(super) fn granite(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let mut model = llama(name, fields)?;
     // Embeddings, branches and logits are multiplied also where the multiplier is 1, its class default.
     model.embedding.scaled = true;
@@ -77,7 +77,7 @@ pub(super) fn granite(name: &str, fields: Fields<'_>) -> Result<Model, ModelErro
     Ok(model)
 }
 
-pub(super) fn set_attention_bias(model: &mut Model, fields: Fields<'_>) -> Result<(), ModelError> {
+pub(super) fn set_attention_bias(model: &mut DecoderConfig, fields: Fields<'_>) -> Result<(), ModelError> {
     let bias = fields.boolean("attention_bias", false)?;
     model.attention.qkv_bias = bias;
     model.attention.output_bias = bias;
@@ -85,7 +85,7 @@ pub(super) fn set_attention_bias(model: &mut Model, fields: Fields<'_>) -> Resul
 }
 
 /// Layers from `max_window_layers` on have the window, and none has it without `use_sliding_window`.
-fn set_qwen_windows(model: &mut Model, fields: Fields<'_>) -> Result<(), ModelError> {
+fn set_qwen_windows(model: &mut DecoderConfig, fields: Fields<'_>) -> Result<(), ModelError> {
     let window = fields.nullable_integer("sliding_window", limits::SLIDING_WINDOW)?.or_class_default(Some(4096));
     let window = if fields.boolean("use_sliding_window", false)? { window } else { None };
     let max_window_layers = fields.integer("max_window_layers", limits::MAX_WINDOW_LAYERS)?.unwrap_or(28);

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use self::fields::Fields;
 use super::error::show;
-use super::{MlpLayout, Model, ModelError, ModelType, QkNorm};
+use super::{DecoderConfig, MlpLayout, Model, ModelError, ModelType, QkNorm};
 
 /// Reads a config.json of one of the [`ModelType`]s; `name` is what the model will be called.
 ///
@@ -30,8 +30,9 @@ use super::{MlpLayout, Model, ModelError, ModelType, QkNorm};
 ///     "num_attention_heads": 32, "vocab_size": 32000,
 /// });
 /// let model = vramplan::model::from_config("llama-2-7b", &config)?;
-/// assert_eq!(model.attention.head_dim, 128);
-/// assert_eq!(model.attention.num_kv_heads, 32);
+/// let decoder = model.decoder().expect("a decoder");
+/// assert_eq!(decoder.attention.head_dim, 128);
+/// assert_eq!(decoder.attention.num_kv_heads, 32);
 /// # Ok::<(), vramplan::model::ModelError>(())
 /// ```
 pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
@@ -73,11 +74,11 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Bloom => gpt::bloom(name, fields),
     }?;
     refuse_absurd_size(&model)?;
-    Ok(model)
+    Ok(Model::Decoder(model))
 }
 
 /// Refuses a model whose dimensions are each possible but whose product is not.
-fn refuse_absurd_size(model: &Model) -> Result<(), ModelError> {
+fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
     let wide = u128::from;
     let (hidden, attention) = (wide(model.hidden_size), &model.attention);
     let heads = 2 * (wide(attention.num_heads) + wide(attention.num_kv_heads));

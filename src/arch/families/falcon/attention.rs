@@ -6,7 +6,7 @@ use crate::arch::cache::KvCache;
 use crate::dtype::DType;
 use crate::ghost::{AttentionOptions, Context, Tensor};
 use crate::job::AttnImplementation;
-use crate::model::{Model, Projections};
+use crate::model::{DecoderConfig, Projections};
 use crate::nn::{Builder, Leaf, Linear, Module, Part, RotaryStyle, apply_rotary};
 
 /// How the heads lie in the fused projection.
@@ -30,7 +30,7 @@ pub(super) struct Attention {
 }
 
 impl Attention {
-    pub(super) fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let (width, spec) = (model.hidden_size, &model.attention);
         let fused = (spec.num_heads + 2 * spec.num_kv_heads) * spec.head_dim;
         let heads = match spec.projections {

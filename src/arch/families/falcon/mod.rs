@@ -5,12 +5,12 @@ mod attention;
 use self::attention::Attention;
 use super::alibi;
 use super::front::{Entered, Front, Input};
-use crate::arch::attention::Attend;
+use crate::arch::attention::{Attend, Attended};
 use crate::arch::cache::KvCache;
 use crate::arch::layer::Layer;
 use crate::dtype::DType;
 use crate::ghost::{Context, Kernel, Layout, Tensor};
-use crate::model::{Activation, Block, Model};
+use crate::model::{Activation, Block, DecoderConfig};
 use crate::nn::{Builder, Leaf, Linear, Module, NormLayer, Part, activate};
 
 /// The mask, which is always made, and ALiBi in it (`FalconModel.forward`).
@@ -19,7 +19,7 @@ pub(super) struct Masks {
 }
 
 impl Masks {
-    pub(super) fn new(model: &Model) -> Self {
+    pub(super) fn new(model: &DecoderConfig) -> Self {
         Self { alibi_heads: model.attention.alibi.then_some(model.attention.num_heads) }
     }
 
@@ -93,7 +93,7 @@ fn linear(builder: &Builder<'_>, name: &'static str, part: Part, from: u64, to: 
 }
 
 impl DecoderLayer {
-    pub(super) fn new(builder: &Builder<'_>, model: &Model) -> Self {
+    pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
         let (width, inner, bias) = (model.hidden_size, model.mlp.intermediate_size, model.mlp.bias);
         let attention = Attention::new(builder, model);
         let dense_h_to_4h = linear(builder, "dense_h_to_4h", Part::Mlp, width, inner, bias);
@@ -123,17 +123,7 @@ impl DecoderLayer {
 }
 
 impl Layer for DecoderLayer {
-    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Tensor {
-        self.forward_with_weights(cx, hidden, attend, cache).0
-    }
-
-    fn forward_with_weights(
-        &self,
-        cx: &Context,
-        hidden: &Tensor,
-        attend: &Attend,
-        cache: Option<(&KvCache, usize)>,
-    ) -> (Tensor, Option<Tensor>) {
+    fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
         let mut residual = hidden.clone();
         let (attention_norm, mlp_norm) = match &self.norms {
             Norms::Shared(norm) => (norm.forward(cx, hidden), None),

@@ -1,0 +1,77 @@
+//! What the step needs of a model, whatever kind of architecture it is.
+
+use super::cache::KvCache;
+use super::decoder::Decoder;
+use super::forward::Forward;
+use crate::ghost::{Context, Tensor};
+use crate::job::AttnImplementation;
+use crate::model::Model;
+use crate::nn::{Builder, Module};
+
+/// A model that can be trained and prompted.
+pub trait Network: Module {
+    /// What a training batch brings to the GPU, in the order it comes.
+    fn batch(&self, cx: &Context, shape: BatchShape) -> Batch;
+
+    /// Forward of a batch with its labels: the loss, and what the model returns beside it.
+    fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs);
+
+    /// What a prompt brings to the GPU.
+    fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor;
+
+    /// A prefill of `prompt`, then every token, as `generate()` runs them.
+    fn generate(&self, cx: &Context, prompt: &Tensor, how: Generate);
+
+    /// Whether the head's weight is the token embedding's.
+    fn is_tied(&self) -> bool;
+
+    /// PEFT's default `target_modules` for it.
+    fn default_targets(&self) -> &'static [&'static str];
+}
+
+/// The size of a training batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchShape {
+    /// Sequences.
+    pub batch: u64,
+    /// Tokens of each.
+    pub length: u64,
+    /// A padding mask comes with it.
+    pub attention_mask: bool,
+}
+
+/// A training batch on the GPU.
+pub struct Batch {
+    /// `input_ids`, `[batch, length]`
+    pub ids: Tensor,
+    /// `attention_mask`, `[batch, length]`
+    pub attention_mask: Option<Tensor>,
+    /// `labels`
+    pub labels: Tensor,
+}
+
+/// What a forward returns beside the loss: alive as long as the loop has a name for it.
+pub struct Outputs {
+    /// Logits.
+    pub logits: Tensor,
+    /// The cache it filled.
+    pub cache: Option<KvCache>,
+}
+
+/// How tokens are generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generate {
+    /// `attn_implementation`
+    pub implementation: AttnImplementation,
+    /// Positions of the prompt whose logits are computed; 0: all.
+    pub logits_to_keep: u64,
+    /// Tokens after the prompt.
+    pub max_new_tokens: u64,
+}
+
+/// `model` with its parameters, frozen.
+pub fn network(builder: &Builder<'_>, model: &Model) -> Box<dyn Network> {
+    match model {
+        Model::Decoder(config) => Box::new(Decoder::new(builder, config)),
+    }
+}
