@@ -9,7 +9,7 @@ mod unique;
 
 use std::collections::BTreeMap;
 
-pub use gguf::Gguf;
+pub use gguf::{Gguf, GgufValue};
 pub use stored::StoredType;
 
 /// The tensors of a checkpoint, as its headers list them.
