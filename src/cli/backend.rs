@@ -2,7 +2,7 @@
 
 use super::error::CliError;
 use crate::job::{Job, Lora, ModelRef};
-use crate::model::{self, Model};
+use crate::model::{Model, Source};
 use crate::step::{self, Estimate, ModelSummary, Parameters};
 
 /// Where the allowance between reserved and device memory comes from.
@@ -10,11 +10,16 @@ pub(super) use crate::hardware::CUDA_CONTEXT_SOURCE as CONTEXT_SOURCE;
 
 /// The model a job means.
 pub(super) fn resolve(model: &ModelRef) -> Result<Model, CliError> {
+    find(model).map(|source| source.model)
+}
+
+/// The model a job means, with what its files say.
+pub(super) fn find(model: &ModelRef) -> Result<Source, CliError> {
     Ok(match model {
-        ModelRef::Named(name) => model::resolve(name)?,
+        ModelRef::Named(name) => Source::find(name)?,
         ModelRef::Inline(inline) => {
             let name = inline.name.as_deref().unwrap_or("inline model");
-            model::from_config(name, &serde_json::Value::Object(inline.config.clone()))?
+            Source::from_config(name, &serde_json::Value::Object(inline.config.clone()))?
         }
     })
 }

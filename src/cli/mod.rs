@@ -9,6 +9,7 @@ mod models;
 mod params;
 #[cfg(test)]
 mod sample;
+mod source;
 mod text;
 mod timeline;
 
