@@ -95,6 +95,9 @@ pub(super) struct EstimateArgs {
     pub(super) train: TrainFlags,
     #[command(flatten)]
     pub(super) lora: LoraFlags,
+    /// Train the adapter an adapter_config.json describes: the file or its folder
+    #[arg(long, visible_alias = "peft", value_name = "PATH", help_heading = "LoRA")]
+    pub(super) adapter: Option<PathBuf>,
     #[command(flatten)]
     pub(super) infer: InferFlags,
 }

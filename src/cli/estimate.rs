@@ -102,6 +102,7 @@ fn defaults_only(args: &EstimateArgs) -> bool {
         && args.common == Default::default()
         && args.train == Default::default()
         && args.lora == Default::default()
+        && args.adapter.is_none()
         && args.infer == Default::default()
 }
 

@@ -1,5 +1,6 @@
 //! The command line: arguments in, tables or JSON out.
 
+mod adapter;
 mod args;
 mod backend;
 mod error;

@@ -10,15 +10,15 @@ use super::ModelError;
 use super::error::one_line;
 
 /// The largest configuration read; the largest on the Hub are some hundred kilobytes.
-pub(super) const LIMIT: u64 = 4 << 20;
+pub(crate) const LIMIT: u64 = 4 << 20;
 
 /// The text of a regular file of at most [`LIMIT`] bytes.
-pub(super) fn read_text(path: &Path) -> Result<String, ModelError> {
+pub(crate) fn read_text(path: &Path) -> Result<String, ModelError> {
     read_text_up_to(path, LIMIT)
 }
 
 /// The text of a regular file of at most `limit` bytes.
-pub(super) fn read_text_up_to(path: &Path, limit: u64) -> Result<String, ModelError> {
+pub(crate) fn read_text_up_to(path: &Path, limit: u64) -> Result<String, ModelError> {
     let shown = || one_line(&path.display().to_string());
     let unreadable =
         |error: std::io::Error| ModelError::Unreadable { path: shown(), reason: one_line(&error.to_string()) };
@@ -44,7 +44,7 @@ pub(super) fn read_text_up_to(path: &Path, limit: u64) -> Result<String, ModelEr
 }
 
 /// JSON text as a value; `path` is for the message.
-pub(super) fn parse_json(path: &str, text: &str) -> Result<Value, ModelError> {
+pub(crate) fn parse_json(path: &str, text: &str) -> Result<Value, ModelError> {
     serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
         let mut reason = one_line(&error.to_string());
         if let Some(name) = non_finite_near(text, error.line(), error.column()) {
@@ -68,7 +68,7 @@ fn non_finite_near(text: &str, line: usize, column: usize) -> Option<&'static st
 }
 
 /// TOML text as a JSON value; `path` is for the message.
-pub(super) fn parse_toml(path: &str, text: &str) -> Result<Value, ModelError> {
+pub(crate) fn parse_toml(path: &str, text: &str) -> Result<Value, ModelError> {
     let syntax = |reason: String| ModelError::Syntax { path: one_line(path), format: "TOML", reason };
     let table: toml::Table = toml::from_str(text).map_err(|error| {
         let line =

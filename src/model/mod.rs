@@ -6,7 +6,7 @@ mod checkpoint;
 mod config;
 mod description;
 mod error;
-mod file;
+pub(crate) mod file;
 mod guess;
 mod model_type;
 mod quantization;
