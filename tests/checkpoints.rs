@@ -92,7 +92,10 @@ fn a_config_of_another_model_is_noted_with_both_counts() {
     let described = estimate["model"]["parameters"].as_u64().expect("a count");
     assert_ne!(described, found);
     let notes = estimate["basis"]["notes"].to_string();
-    assert!(notes.contains(&format!("holds {found} parameters and the configuration describes {described}")), "{notes}");
+    assert!(
+        notes.contains(&format!("holds {found} parameters and the configuration describes {described}")),
+        "{notes}"
+    );
     assert_eq!(estimate["basis"]["validated"], false);
 }
 
@@ -392,10 +395,19 @@ fn hostile_ggufs_are_refused() {
         (start(3, 1 << 63, 0), "tensors"),
         (start(3, 0, u64::MAX), "metadata entries"),
         ([start(3, 0, 1), (1_u64 << 63).to_le_bytes().to_vec()].concat(), "a name of"),
-        ([start(3, 0, 1), key.clone(), 8_u32.to_le_bytes().to_vec(), (1_u64 << 63).to_le_bytes().to_vec()].concat(), "cut short"),
         (
-            [start(3, 0, 1), key.clone(), 9_u32.to_le_bytes().to_vec(), 8_u32.to_le_bytes().to_vec(), u64::MAX.to_le_bytes().to_vec()]
-                .concat(),
+            [start(3, 0, 1), key.clone(), 8_u32.to_le_bytes().to_vec(), (1_u64 << 63).to_le_bytes().to_vec()].concat(),
+            "cut short",
+        ),
+        (
+            [
+                start(3, 0, 1),
+                key.clone(),
+                9_u32.to_le_bytes().to_vec(),
+                8_u32.to_le_bytes().to_vec(),
+                u64::MAX.to_le_bytes().to_vec(),
+            ]
+            .concat(),
             "cut short",
         ),
         ([nested, deeper].concat(), "nested deeper"),

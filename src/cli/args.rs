@@ -71,11 +71,13 @@ const PARAMS_EXAMPLES: &str = "\
 Examples:
   vramplan params llama-2-7b
   vramplan params llama-2-7b --r 8 --target-modules q_proj,v_proj
-  vramplan params ./config.json --json";
+  vramplan params ./config.json --json
+  vramplan params ./model.safetensors
+  vramplan params ./llama-2-7b.Q4_K_M.gguf";
 
 #[derive(Debug, Args)]
 pub(super) struct EstimateArgs {
-    /// A known model's name or Hub id, a config.json or its folder, or a size such as 7b
+    /// A known model's name or Hub id, a config.json, .safetensors or .gguf file or its folder, or a size such as 7b
     pub(super) model: Option<String>,
     /// Job file, TOML or JSON; - reads standard input
     #[arg(long, value_name = "FILE|-")]
@@ -234,7 +236,7 @@ pub(super) enum ModelsCommand {
     /// Show what is known of one model, and where that comes from
     #[command(after_help = SHOW_EXAMPLES)]
     Show {
-        /// A known model's name or Hub id, a config.json or its folder, or a size such as 7b
+        /// A known model's name or Hub id, a config.json, .safetensors or .gguf file or its folder, or a size such as 7b
         model: String,
         /// Print one JSON object
         #[arg(long)]
@@ -244,7 +246,7 @@ pub(super) enum ModelsCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct ParamsArgs {
-    /// A known model's name or Hub id, a config.json or its folder, or a size such as 7b
+    /// A known model's name or Hub id, a config.json, .safetensors or .gguf file or its folder, or a size such as 7b
     pub(super) model: String,
     /// Print one JSON object
     #[arg(long)]

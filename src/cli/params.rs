@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::ParamsArgs;
-use super::{backend, source};
 use super::error::CliError;
 use super::text::{bold, grouped, lines, percent, plain, table, trainable, width, wrap};
+use super::{backend, source};
 use crate::job::{Job, Lora, ModelRef, Peft, Train};
 use crate::model::Checkpoint;
 use crate::step::Parameters;
@@ -115,7 +115,8 @@ fn header_alone(args: &ParamsArgs, error: CliError) -> Result<String, CliError> 
             notes,
         });
     }
-    let mut out = format!("{}\n{} parameters\n{}", bold(plain(&checkpoint.name)), grouped(parameters), stored(&checkpoint));
+    let mut out =
+        format!("{}\n{} parameters\n{}", bold(plain(&checkpoint.name)), grouped(parameters), stored(&checkpoint));
     out.extend(notes.iter().map(|note| wrap(&format!("- {}", plain(note)), width(), "  ") + "\n"));
     Ok(out)
 }
@@ -129,13 +130,7 @@ fn stored(checkpoint: &Checkpoint) -> String {
         types.add_row([name.to_owned()].into_iter().chain(row));
     }
     let tensors = grouped(checkpoint.tensors.len() as u64);
-    types.add_row([
-        "total".to_owned(),
-        tensors,
-        grouped(checkpoint.parameters()),
-        grouped(total),
-        "100.0".to_owned(),
-    ]);
+    types.add_row(["total".to_owned(), tensors, grouped(checkpoint.parameters()), grouped(total), "100.0".to_owned()]);
     format!("\n{} ({})\n{}", plain(&checkpoint.name), checkpoint.format, lines(&types))
 }
 

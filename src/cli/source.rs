@@ -80,9 +80,8 @@ pub(super) fn disagreement(source: &Source) -> Result<Option<String>, CliError> 
     // a tied head may be stored all the same
     let head = source.model.vocab_size().saturating_mul(source.model.hidden_size());
     let agrees = found == described || described.checked_add(head) == Some(found);
-    Ok((!agrees).then(|| {
-        format!("{} holds {found} parameters and the configuration describes {described}", checkpoint.name)
-    }))
+    Ok((!agrees)
+        .then(|| format!("{} holds {found} parameters and the configuration describes {described}", checkpoint.name)))
 }
 
 /// What a reader of an estimate must be told of the model's files; `doubtful`: the figures may be wrong for it.
@@ -121,7 +120,9 @@ impl Remarks {
             && !precision_given
         {
             let largest = checkpoint.by_dtype().into_iter().max_by_key(|(_, total)| total.bytes);
-            if let Some((name, _)) = largest.filter(|(name, _)| name.to_lowercase() != precision.to_string().replace("fp", "f")) {
+            if let Some((name, _)) =
+                largest.filter(|(name, _)| name.to_lowercase() != precision.to_string().replace("fp", "f"))
+            {
                 remarks.notes.push(format!(
                     "the checkpoint is mostly {name}, and weights are taken to be {precision}; --precision says otherwise"
                 ));

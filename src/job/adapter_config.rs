@@ -71,7 +71,9 @@ impl Peft {
         };
         let mut table = Map::new();
         table.insert("type".to_owned(), json!(kind));
-        table.extend(config.get(ALWAYS).filter(|value| !value.is_null()).map(|value| (ALWAYS.to_owned(), value.clone())));
+        table.extend(
+            config.get(ALWAYS).filter(|value| !value.is_null()).map(|value| (ALWAYS.to_owned(), value.clone())),
+        );
         let base = table.clone();
         Self::deserialize(Value::Object(base.clone()))
             .map_err(|error| refuse("peft_type", &json!(kind), &error.to_string()))?;

@@ -87,9 +87,10 @@ impl Source {
         if !config.exists() {
             return Err(ModelError::NoModel {
                 path: shown,
-                reason: "a safetensors header has tensors and no architecture, so put the model's config.json beside it \
+                reason:
+                    "a safetensors header has tensors and no architecture, so put the model's config.json beside it \
                          (`vramplan params` counts it without)"
-                    .to_owned(),
+                        .to_owned(),
             });
         }
         let (name, value) = config_of(&config)?;

@@ -65,7 +65,8 @@ pub fn stored_weights(model: &Model, quantization: &Quantization) -> Result<Stor
         let matrices = matrices(&leaf, quantization);
         let converted = if matrices.is_empty() { Some(false) } else { quantization.converts(&place) };
         if converted.is_none() {
-            trouble.get_or_insert_with(|| format!("whether it leaves `{place}` alone cannot be told from its patterns"));
+            trouble
+                .get_or_insert_with(|| format!("whether it leaves `{place}` alone cannot be told from its patterns"));
         }
         if converted == Some(true) {
             for &(count, rows, columns) in &matrices {
@@ -103,10 +104,8 @@ fn is_free(leaf: &Leaf<'_>) -> bool {
 
 /// How many matrices of which outputs and inputs a leaf has that the method takes.
 fn matrices(leaf: &Leaf<'_>, quantization: &Quantization) -> Vec<(u64, u64, u64)> {
-    let stacked = matches!(
-        quantization.method,
-        QuantMethod::Fp8 { .. } | QuantMethod::Mxfp4 | QuantMethod::CompressedTensors(_)
-    );
+    let stacked =
+        matches!(quantization.method, QuantMethod::Fp8 { .. } | QuantMethod::Mxfp4 | QuantMethod::CompressedTensors(_));
     match leaf {
         // GPT-2's and Falcon's layers are of classes of their own, which only GPTQ looks for
         Leaf::Linear(Linear { conv1d, written_out, .. })

@@ -72,7 +72,10 @@ impl Checkpoint {
             return Err(format!("the tensor `{}` is listed twice", super::error::one_line(&twice.name)));
         }
         let sum = |of: fn(&StoredTensor) -> u64| {
-            tensors.iter().try_fold(0_u64, |sum, tensor| sum.checked_add(of(tensor))).filter(|&sum| sum < Self::MOST_BYTES)
+            tensors
+                .iter()
+                .try_fold(0_u64, |sum, tensor| sum.checked_add(of(tensor)))
+                .filter(|&sum| sum < Self::MOST_BYTES)
         };
         if sum(|tensor| tensor.bytes).is_none() || sum(|tensor| tensor.elements).is_none() {
             return Err("its tensors together are larger than any model's".to_owned());

@@ -59,7 +59,8 @@ impl Checkpoint {
             listed.push((key, info));
         }
         listed.sort_by_key(|(_, info)| info.data_offsets);
-        let tensors = listed.iter().map(|(name, info)| stored(name, info)).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+        let tensors =
+            listed.iter().map(|(name, info)| stored(name, info)).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         // checks that the offsets leave no hole and that each tensor has the bytes of its shape and type
         let metadata = Metadata::new(None, listed).map_err(|error| wrong(one_line(&error.to_string())))?;
         let described = metadata.data_len() as u64;

@@ -27,7 +27,9 @@ impl StoredType {
 
     /// Whether it is a floating-point type of eight bits or more, one value at a time.
     pub fn is_float(self) -> bool {
-        matches!(self.name, "F64" | "F32" | "F16" | "BF16") || self.name.starts_with("F8_E4") || self.name.starts_with("F8_E5")
+        matches!(self.name, "F64" | "F32" | "F16" | "BF16")
+            || self.name.starts_with("F8_E4")
+            || self.name.starts_with("F8_E5")
     }
 }
 

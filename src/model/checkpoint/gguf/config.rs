@@ -185,7 +185,8 @@ impl Gguf {
                 config.insert((*field).to_owned(), value);
             }
         }
-        let heads = self.plain(&key("attention.head_count"))?.and_then(|heads| heads.as_u64()).filter(|&heads| heads > 0);
+        let heads =
+            self.plain(&key("attention.head_count"))?.and_then(|heads| heads.as_u64()).filter(|&heads| heads > 0);
         let kv_heads = self.plain(&key("attention.head_count_kv"))?.and_then(|heads| heads.as_u64()).or(heads);
         if let Some(kv_heads) = kv_heads {
             config.insert("num_key_value_heads".to_owned(), json!(kv_heads));
@@ -206,7 +207,8 @@ impl Gguf {
         {
             config.insert("model_type".to_owned(), json!(model_type));
             config.insert(field.to_owned(), json!(experts));
-            config.insert("num_experts_per_tok".to_owned(), json!(self.integer(&key("expert_used_count")).unwrap_or(1)));
+            config
+                .insert("num_experts_per_tok".to_owned(), json!(self.integer(&key("expert_used_count")).unwrap_or(1)));
         }
         for (tensor, field) in architecture.by_tensor {
             config.insert((*field).to_owned(), json!(self.first_layer_has(tensor)));
@@ -256,7 +258,11 @@ impl Gguf {
                 Some((GgufValue::Integer(first), rest)) if rest.iter().all(|v| *v == GgufValue::Integer(*first)) => {
                     Some(json!(first))
                 }
-                _ => return Err(self.unusable(&format!("`{key}` differs from layer to layer: give the model's config.json"))),
+                _ => {
+                    return Err(
+                        self.unusable(&format!("`{key}` differs from layer to layer: give the model's config.json"))
+                    );
+                }
             },
             Some(GgufValue::Text(_)) => return Err(self.unusable(&format!("`{key}` is a text and not a number"))),
         })

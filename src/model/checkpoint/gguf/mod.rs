@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use reader::Reader;
 pub use reader::GgufValue;
+use reader::Reader;
 
 use super::open::open_file;
 use super::{Checkpoint, StoredTensor};
@@ -86,7 +86,9 @@ fn header<R: Read>(name: &str, mut from: Reader<R>, size: u64) -> Result<Gguf, S
     }
     match from.u32()? {
         2 | 3 => {}
-        1 => return Err("it is of version 1, which llama.cpp no longer reads either: convert the model again".to_owned()),
+        1 => {
+            return Err("it is of version 1, which llama.cpp no longer reads either: convert the model again".to_owned());
+        }
         version if version.swap_bytes() <= 0xffff => {
             return Err("it is written big-endian; only little-endian files are read: convert it with \
                         gguf-py's gguf_convert_endian.py"

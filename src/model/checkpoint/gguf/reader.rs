@@ -77,7 +77,8 @@ impl<R: Read> Reader<R> {
 
     fn skip(&mut self, bytes: u64) -> Result<(), String> {
         self.advance(bytes)?;
-        let skipped = io::copy(&mut (&mut self.from).take(bytes), &mut io::sink()).map_err(|error| error.to_string())?;
+        let skipped =
+            io::copy(&mut (&mut self.from).take(bytes), &mut io::sink()).map_err(|error| error.to_string())?;
         if skipped < bytes { Err("it is cut short".to_owned()) } else { Ok(()) }
     }
 
