@@ -76,11 +76,13 @@ const PARAMS_EXAMPLES: &str = "\
 Examples:
   vramplan params llama-2-7b
   vramplan params llama-2-7b --r 8 --target-modules q_proj,v_proj
-  vramplan params ./config.json --json";
+  vramplan params ./config.json --json
+  vramplan params ./model.safetensors
+  vramplan params ./llama-2-7b.Q4_K_M.gguf";
 
 #[derive(Debug, Args)]
 pub(super) struct EstimateArgs {
-    /// A known model's name, a config.json or its folder, a size such as 7b, or a Hub id (org/name)
+    /// A known model's name or Hub id (org/name), a config.json, .safetensors or .gguf file or its folder, or a size such as 7b
     pub(super) model: Option<String>,
     /// Job file, TOML or JSON; - reads standard input
     #[arg(long, value_name = "FILE|-")]
@@ -102,6 +104,9 @@ pub(super) struct EstimateArgs {
     pub(super) train: TrainFlags,
     #[command(flatten)]
     pub(super) lora: LoraFlags,
+    /// Train the adapter an adapter_config.json describes: the file or its folder
+    #[arg(long, visible_alias = "peft", value_name = "PATH", help_heading = "LoRA")]
+    pub(super) adapter: Option<PathBuf>,
     #[command(flatten)]
     pub(super) infer: InferFlags,
 }
@@ -250,7 +255,7 @@ pub(super) enum ModelsCommand {
     /// Show what is known of one model, and where that comes from
     #[command(after_help = SHOW_EXAMPLES)]
     Show {
-        /// A known model's name, a config.json or its folder, a size such as 7b, or a Hub id (org/name)
+        /// A known model's name or Hub id (org/name), a config.json, .safetensors or .gguf file or its folder, or a size such as 7b
         model: String,
         /// Print one JSON object
         #[arg(long)]
@@ -262,7 +267,7 @@ pub(super) enum ModelsCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct ParamsArgs {
-    /// A known model's name, a config.json or its folder, a size such as 7b, or a Hub id (org/name)
+    /// A known model's name or Hub id (org/name), a config.json, .safetensors or .gguf file or its folder, or a size such as 7b
     pub(super) model: String,
     /// Print one JSON object
     #[arg(long)]

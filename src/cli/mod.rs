@@ -1,5 +1,6 @@
 //! The command line: arguments in, tables or JSON out.
 
+mod adapter;
 mod args;
 mod backend;
 mod error;
@@ -10,6 +11,7 @@ mod models;
 mod params;
 #[cfg(test)]
 mod sample;
+mod source;
 mod text;
 mod timeline;
 
