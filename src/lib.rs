@@ -9,6 +9,7 @@ pub mod hardware;
 pub mod job;
 pub mod model;
 pub mod nn;
+pub mod plan;
 pub mod step;
 pub mod truth;
 pub mod units;

@@ -1,7 +1,7 @@
 //! What the commands ask of the rest of the library.
 
 use super::error::CliError;
-use crate::job::{Job, Lora, ModelRef};
+use crate::job::{Job, ModelRef, Peft};
 use crate::model::{self, Model};
 use crate::step::{self, Estimate, ModelSummary, Parameters};
 
@@ -25,8 +25,8 @@ pub(super) fn summary(model: &Model, count: Parameters) -> ModelSummary {
 }
 
 /// Parameters of a model, with adapters where there are any.
-pub(super) fn count_parameters(model: &Model, lora: Option<&Lora>) -> Result<Parameters, CliError> {
-    Ok(step::count_parameters(model, lora)?)
+pub(super) fn count_parameters(model: &Model, peft: Option<&Peft>) -> Result<Parameters, CliError> {
+    Ok(step::count_parameters(model, peft)?)
 }
 
 /// What a job takes; `timeline`: with the curve.

@@ -6,7 +6,7 @@ use super::args::ParamsArgs;
 use super::backend;
 use super::error::CliError;
 use super::text::{bold, grouped, lines, percent, plain, table, trainable, width};
-use crate::job::{Job, Lora, ModelRef, Peft, Train};
+use crate::job::{Job, ModelRef, Train};
 use crate::step::Parameters;
 
 #[derive(Serialize)]
@@ -39,11 +39,11 @@ impl From<Parameters> for Parts {
 }
 
 pub(super) fn run(args: &ParamsArgs) -> Result<String, CliError> {
-    let lora = args.lora.first().is_some().then(|| args.lora.over(Lora::default()));
-    let train = Train { peft: lora.clone().map(Peft::Lora), ..Train::default() };
+    let peft = args.peft.first().map(|_| args.peft.over(None, false)).transpose()?;
+    let train = Train { peft: peft.clone(), ..Train::default() };
     Job::train(args.model.as_str(), train).validate()?;
     let model = backend::resolve(&ModelRef::Named(args.model.clone()))?;
-    let count = backend::count_parameters(&model, lora.as_ref())?;
+    let count = backend::count_parameters(&model, peft.as_ref())?;
     if args.json {
         let output = Output { parameters: count.total, trainable_parameters: count.trainable, parts: count.into() };
         return Ok(serde_json::to_string_pretty(&output)? + "\n");

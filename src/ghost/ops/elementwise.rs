@@ -86,6 +86,48 @@ impl Context {
         out
     }
 
+    /// `a += factor * b`: the gradient of `b` is scaled.
+    pub fn add_scaled_in_place(&self, a: Tensor, b: &Tensor, factor: f64) -> Tensor {
+        let node = self.record(&[&a, b], &[]);
+        let mut out = self.written_over(Kernel::Add, &a, &[b]);
+        if let Some(mut node) = node {
+            node.expecting(&[&a, b], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let scaled = |grad: &Tensor| cx.like(Kernel::MulScalar(factor), grad);
+                let own = incoming.needs(0).then(|| incoming.grad.clone());
+                smallvec![own, incoming.needs(1).then(|| scaled(incoming.grad))]
+            });
+        }
+        out
+    }
+
+    /// `a *= b`, where `b` wants no gradient.
+    pub fn mul_in_place(&self, a: Tensor, b: &Tensor) -> Tensor {
+        let node = self.record(&[&a], &[Some(b)]);
+        let mut out = self.written_over(Kernel::Mul, &a, &[b]);
+        if let Some(mut node) = node {
+            node.expecting(&[&a], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                smallvec![Some(cx.binary(Kernel::Mul, incoming.grad, incoming.saved(0)))]
+            });
+        }
+        out
+    }
+
+    /// `a / b`, where `b` wants no gradient: it is saved.
+    pub fn div(&self, a: impl Borrow<Tensor>, b: &Tensor) -> Tensor {
+        let a = a.borrow();
+        let node = self.record(&[a], &[Some(b)]);
+        let mut out = self.binary(Kernel::Unary("div"), a, b);
+        if let Some(mut node) = node {
+            node.expecting(&[a], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                smallvec![Some(cx.binary(Kernel::Unary("div"), incoming.grad, incoming.saved(0)))]
+            });
+        }
+        out
+    }
+
     /// `a *= factor`
     pub fn scaled_in_place(&self, a: Tensor, factor: f64) -> Tensor {
         let node = self.record(&[&a], &[]);

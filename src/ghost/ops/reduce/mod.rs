@@ -60,6 +60,28 @@ impl Context {
         out
     }
 
+    /// `linalg.vector_norm(a)`: saves its input and the norm; autocast has it in fp32.
+    pub fn vector_norm(&self, a: impl Borrow<Tensor>) -> Tensor {
+        let a = match self.autocast_dtype() {
+            Some(_) => self.cast(a.borrow(), DType::F32),
+            None => a.borrow().clone(),
+        };
+        let node = self.record(&[&a], &[Some(&a)]);
+        let mut out = self.launch(Kernel::Unary("norm"), &[&a], Layout::contiguous(&[]), a.dtype());
+        self.reduction_scratch(&a, &out);
+        if let Some(mut node) = node {
+            node.save_output(self, &out);
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                let (a, norm) = (incoming.saved(0), incoming.saved(1));
+                // grad * (a / norm), with zeros where the norm is
+                let direction = cx.launch(Kernel::Unary("div"), &[a, norm], *a.layout(), a.dtype());
+                drop(cx.launch(Kernel::Unary("eq"), &[norm], Layout::contiguous(&[]), DType::Bool));
+                smallvec![Some(cx.binary(Kernel::Mul, &direction, incoming.grad))]
+            });
+        }
+        out
+    }
+
     /// `a.sum()` of booleans, outside the tape: they are summed as int64.
     pub fn cast_sum(&self, a: &Tensor) -> Tensor {
         let out = self.launch(Kernel::Sum, &[a], Layout::contiguous(&[]), DType::I64);
