@@ -15,7 +15,7 @@ pub struct AdaLora {
     b: Tensor,
     /// `[r, 1]`
     e: Tensor,
-    /// `[1]`: the rank, as a parameter.
+    /// `[1]`: the rank, which is a trained parameter since PEFT wraps it again when it moves it to the GPU.
     ranknum: Tensor,
     dropout: f64,
 }
@@ -27,7 +27,7 @@ impl AdaLora {
             a: parameter(cx, base, "lora_A", &[r, base.in_features]),
             b: parameter(cx, base, "lora_B", &[base.out_features, r]),
             e: parameter(cx, base, "lora_E", &[r, 1]),
-            ranknum: cx.parameter("ranknum", &[1], base.adapter_dtype(), false),
+            ranknum: parameter(cx, base, "ranknum", &[1]),
             dropout,
         }
     }
@@ -38,7 +38,8 @@ impl AdaLora {
         let scaled = cx.mul(&self.a, &self.e);
         let low = cx.linear(&x, &scaled, None);
         drop((x, scaled));
-        cx.linear(low, &self.b, None)
+        // a view of the parameter: autocast's cache takes none
+        cx.linear(low, &cx.reshape(&self.b, self.b.dims()), None)
     }
 
     /// `update * scaling / ranknum`
@@ -84,19 +85,20 @@ impl Adapter for AdaLora {
 /// `AdaLoraModel.forward`: the distance of every adapter's singular vectors from orthogonal ones, added to the loss.
 pub fn orthogonal_regularization(cx: &Context, loss: Tensor, factors: &[(Tensor, bool)]) -> Tensor {
     let mut sum: Option<Tensor> = None;
-    let mut _locals = None;
+    let (mut _covariance, mut _identity) = (None, None);
     for (factor, of_columns) in factors {
         let turned = cx.transpose(factor, 0, 1);
         let covariance = if *of_columns { cx.mm(&turned, factor) } else { cx.mm(factor, &turned) };
         drop(turned);
+        _covariance = Some(covariance.clone());
         let identity =
             cx.launch(Kernel::Scratch("eye"), &[], Layout::contiguous(covariance.dims()), covariance.dtype());
+        _identity = Some(identity.clone());
         let distance = cx.vector_norm(cx.add(&covariance, &identity));
         sum = Some(match sum {
             None => cx.add_scalar(&distance, 0.0),
             Some(sum) => cx.add_in_place(sum, &distance),
         });
-        _locals = Some((covariance, identity));
     }
     let Some(sum) = sum else { return loss };
     let mean = cx.mul_scalar(sum, 1.0);

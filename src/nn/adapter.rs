@@ -17,15 +17,20 @@ pub trait Adapter {
     /// The same, to be replaced.
     fn parameters_mut(&mut self) -> SmallVec<[&mut Tensor; 4]>;
 
+    /// `cast_adapter_dtype`: half-precision adapters become fp32.
+    fn cast_to_fp32(&mut self, cx: &Context) {
+        to_fp32(cx, self.parameters_mut());
+    }
+
     /// Those whose rows, or whose columns where it is true, are to be orthogonal.
     fn orthogonal(&self) -> SmallVec<[(&Tensor, bool); 2]> {
         SmallVec::new()
     }
 }
 
-/// `cast_adapter_dtype`: half-precision adapters become fp32.
-pub fn cast_to_fp32(cx: &Context, adapter: &mut dyn Adapter) {
-    for parameter in adapter.parameters_mut() {
+/// Half-precision parameters become fp32 ones.
+pub(super) fn to_fp32<'a>(cx: &Context, parameters: impl IntoIterator<Item = &'a mut Tensor>) {
+    for parameter in parameters {
         if parameter.dtype() != DType::F32 {
             *parameter = cx.parameter("adapter", parameter.dims(), DType::F32, true);
         }

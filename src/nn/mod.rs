@@ -24,7 +24,7 @@ mod virtual_tokens;
 
 pub use activation::activate;
 pub use adalora::{AdaLora, orthogonal_regularization};
-pub use adapter::{Adapter, cast_to_fp32};
+pub use adapter::Adapter;
 pub use bottleneck::Bottleneck;
 pub use builder::{Builder, Device};
 pub use embedding::Embedding;

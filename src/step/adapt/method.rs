@@ -1,15 +1,16 @@
 //! What each method puts into or around a model.
 
+use std::rc::Rc;
+
 use super::super::error::EstimateError;
 use super::targets::{self, Targets};
 use crate::arch::Network;
-use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 use crate::job::{self, Peft};
 use crate::model::{Activation, Model};
 use crate::nn::{
     AdaLora, Adapter, Bottleneck, Ia3, Leaf, Linear, LoHa, LoKr, LoKrSpec, Lora, LoraSpec, Oft, OftSpec, Part,
-    PrefixEncoder, PromptEmbedding, Vera, VeraProjections, VirtualTokens, Weight, cast_to_fp32,
+    PrefixEncoder, PromptEmbedding, Vera, VeraProjections, VirtualTokens, Weight,
 };
 
 /// What a method leaves beside the model's own modules.
@@ -44,7 +45,7 @@ pub(super) fn adapt(
             if let Leaf::Linear(linear) = leaf
                 && let Some(adapter) = &mut linear.adapter
             {
-                cast_to_fp32(cx, adapter.as_mut());
+                adapter.cast_to_fp32(cx);
             }
         });
     }
@@ -95,8 +96,14 @@ fn add_adapters(cx: &Context, network: &mut dyn Network, model: &Model, peft: &P
             Box::new(move |linear| Box::new(Oft::new(cx, linear, spec)))
         }
         Peft::Vera(method) => {
-            let projections = vera_projections(cx, network, &targets, method);
-            Box::new(move |linear| Box::new(Vera::new(cx, linear, &projections, method.vera_dropout)))
+            let widths = widest(network, &targets);
+            let mut shared: Option<Rc<VeraProjections>> = None;
+            Box::new(move |linear| {
+                let (r, dtype) = (method.r, linear.adapter_dtype());
+                let make = || Rc::new(VeraProjections::new(cx, r, widths.0, widths.1, dtype));
+                let projections = || Rc::clone(shared.get_or_insert_with(make));
+                Box::new(Vera::new(cx, linear, r, projections, method.vera_dropout))
+            })
         }
         Peft::Ia3(method) => {
             let scales_input = feed_forward(model, method)?;
@@ -126,18 +133,14 @@ fn why_not(peft: &Peft, linear: &Linear) -> Option<&'static str> {
     None
 }
 
-/// `_init_vera_A_vera_B`: as wide as the widest of the layers.
-fn vera_projections(cx: &Context, network: &mut dyn Network, targets: &Targets, method: &job::Vera) -> VeraProjections {
-    let (mut widest_in, mut widest_out, mut dtype) = (0, 0, DType::F32);
+/// `_find_dim`: the widest input and the widest output of the layers.
+fn widest(network: &mut dyn Network, targets: &Targets) -> (u64, u64) {
+    let (mut widest_in, mut widest_out) = (0, 0);
     targets.visit(network, |linear| {
-        if widest_in == 0 {
-            dtype = linear.adapter_dtype();
-        }
         widest_in = widest_in.max(linear.in_features);
         widest_out = widest_out.max(linear.out_features);
     });
-    let dtype = if method.autocast_adapter_dtype { DType::F32 } else { dtype };
-    VeraProjections::new(cx, method.r, widest_in, widest_out, dtype)
+    (widest_in, widest_out)
 }
 
 /// Which of IA³'s layers have their input scaled.
