@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::text::{bold, gib, grouped, lines, percent, plain, table, width, wrap};
 use super::{backend, layer};
 use crate::job::ModelRef;
-use crate::plan::{self, Choice, Comparison};
+use crate::plan::{self, Choice, Comparison, Fitting};
 
 pub(super) fn run(args: &CompareArgs) -> Result<String, CliError> {
     let train = layer::train_job(&args.common, &args.train, &args.peft, Default::default())?;
@@ -17,22 +17,21 @@ pub(super) fn run(args: &CompareArgs) -> Result<String, CliError> {
     Ok(text(&comparison, width()))
 }
 
+/// Narrower than this the table keeps its numbers and the words go below it.
+const NARROW: u16 = 72;
+
 fn text(comparison: &Comparison, width: u16) -> String {
     let name = bold(plain(&comparison.model));
     let mut out = format!("{name} ({} parameters)\n\n", grouped(comparison.parameters));
-    let mut rows = table(&["method", "trainable", "%", "GiB", "most of it", "smallest GPU"], width);
-    for Choice { name, takes, .. } in &comparison.methods {
-        rows.add_row(match takes {
-            Some(takes) => [
-                format!("{name}{}", if takes.validated { "" } else { "*" }),
-                grouped(takes.trainable_parameters),
-                percent(takes.trainable_parameters, takes.parameters, 3),
-                gib(takes.device_bytes),
-                format!("{} {}%", takes.dominated_by, percent(takes.dominated_by_bytes.0, takes.allocated_bytes.0, 0)),
-                takes.smallest_gpu.map_or("none".to_owned(), |card| card.name.to_owned()),
-            ],
-            None => [name.to_string(), "-".into(), "-".into(), "-".into(), "-".into(), "see below".into()],
-        });
+    let narrow = width < NARROW;
+    let header: &[&str] = if narrow {
+        &["method", "trainable", "%", "GiB"]
+    } else {
+        &["method", "trainable", "%", "GiB", "most of it", "smallest GPU"]
+    };
+    let mut rows = table(header, width);
+    for choice in &comparison.methods {
+        rows.add_row(cells(choice).into_iter().take(header.len()));
     }
     out.push_str(&lines(&rows));
     out.push('\n');
@@ -43,12 +42,48 @@ fn text(comparison: &Comparison, width: u16) -> String {
         out.push_str(&(wrap("* no recorded measurement stands behind it.", width, "") + "\n"));
     }
     out.push('\n');
-    for Choice { name, when, error, .. } in &comparison.methods {
-        let line = match error {
-            None => format!("{name}: {when}"),
-            Some(error) => format!("{name}: not estimated: {}", plain(error)),
+    for choice in &comparison.methods {
+        let Choice { name, when, takes, error, .. } = choice;
+        let line = match (error, takes) {
+            (Some(error), _) => format!("{name}: not estimated: {}", plain(error)),
+            (None, Some(takes)) if narrow => format!("{name}: {}; {}; {when}", dominated(takes), gpu(takes)),
+            (None, _) => format!("{name}: {when}"),
         };
         out.push_str(&(wrap(&line, width, "  ") + "\n"));
     }
     out
+}
+
+fn cells(Choice { name, takes, .. }: &Choice) -> [String; 6] {
+    let Some(takes) = takes else {
+        return [*name, "-", "-", "-", "-", "see below"].map(str::to_owned);
+    };
+    [
+        format!("{name}{}", if takes.validated { "" } else { "*" }),
+        short(takes.trainable_parameters),
+        percent(takes.trainable_parameters, takes.parameters, 3),
+        gib(takes.device_bytes),
+        dominated(takes),
+        gpu(takes),
+    ]
+}
+
+fn dominated(takes: &Fitting) -> String {
+    format!("{} {}%", takes.dominated_by, percent(takes.dominated_by_bytes.0, takes.allocated_bytes.0, 0))
+}
+
+fn gpu(takes: &Fitting) -> String {
+    takes.smallest_gpu.map_or("none", |card| card.name).to_owned()
+}
+
+/// `4194304` as `4.19 M`.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+fn short(count: u64) -> String {
+    let (unit, name) = match count {
+        0..1_000 => return count.to_string(),
+        1_000..1_000_000 => (1e3, "K"),
+        1_000_000..1_000_000_000 => (1e6, "M"),
+        _ => (1e9, "B"),
+    };
+    format!("{:.2} {name}", count as f64 / unit)
 }

@@ -17,15 +17,15 @@ pub(super) fn beside(cx: &Context, base: &Linear, x: &Tensor, delta: impl FnOnce
     cx.cast(&sum, x.dtype())
 }
 
-/// Rows of `weight` dropped out in place; the mask comes from the host, in fp32 or the weight's own type.
-pub(super) fn row_dropout(cx: &Context, weight: Tensor, p: f64, scaled: bool) -> Tensor {
+/// Rows of `weight` dropped out in place; the mask comes from the host in `dtype`.
+pub(super) fn row_dropout(cx: &Context, weight: Tensor, p: f64, dtype: DType, scaled: bool) -> Tensor {
     if p <= 0.0 || !cx.training() {
         return weight;
     }
     let column = Layout::contiguous(&[weight.dim(0), 1]);
-    let mask = cx.launch(Kernel::Input("drop"), &[], column, DType::F32);
+    let mask = cx.launch(Kernel::Input("drop"), &[], column, dtype);
     if scaled {
-        drop(cx.launch(Kernel::Mean, &[&mask], Layout::contiguous(&[]), DType::F32));
+        drop(cx.launch(Kernel::Mean, &[&mask], Layout::contiguous(&[]), dtype));
     }
     cx.mul_in_place(weight, &mask)
 }

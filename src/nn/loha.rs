@@ -56,7 +56,11 @@ impl LoHa {
 
 impl Adapter for LoHa {
     fn forward(&self, cx: &Context, base: &Linear, x: &Tensor) -> Tensor {
-        delta::beside(cx, base, x, || delta::row_dropout(cx, self.weight(cx), self.rank_dropout, true))
+        delta::beside(cx, base, x, || {
+            let weight = self.weight(cx);
+            let dtype = weight.dtype();
+            delta::row_dropout(cx, weight, self.rank_dropout, dtype, true)
+        })
     }
 
     adapter_parameters!(w1_a, w1_b, w2_a, w2_b);

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::adapter::{Adapter, parameter};
 use super::delta;
 use super::linear::Linear;
+use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 
 /// What adapters are made.
@@ -72,7 +73,7 @@ impl LoKr {
         let weight = cx.mul_scalar(&product, 1.0);
         drop((product, left, right));
         debug_assert_eq!(weight.dims(), [base.out_features, base.in_features]);
-        delta::row_dropout(cx, weight, self.spec.rank_dropout, self.spec.rank_dropout_scale)
+        delta::row_dropout(cx, weight, self.spec.rank_dropout, DType::F32, self.spec.rank_dropout_scale)
     }
 }
 

@@ -84,9 +84,7 @@ fn unmeasured(job: &Job) -> Option<&'static str> {
 fn unmeasured_method(peft: &Peft) -> Option<&'static str> {
     match peft {
         Peft::Adapter(_) => Some("bottleneck adapters, which PEFT has not"),
-        Peft::LoHa(method) if method.rank_dropout > 0.0 => Some("LoHa with rank_dropout"),
-        Peft::LoKr(method) if method.rank_dropout > 0.0 => Some("LoKr with rank_dropout"),
-        Peft::Oft(method) if method.num_cayley_neumann_terms != 5 => Some("OFT with other than 5 terms"),
+        Peft::Oft(method) if method.num_cayley_neumann_terms > 5 => Some("OFT with more than 5 terms"),
         _ => None,
     }
 }

@@ -110,23 +110,6 @@ impl Peft {
         }
     }
 
-    /// Sets which modules it adapts; whether it adapts modules by name.
-    pub fn set_target_modules(&mut self, targets: TargetModules) -> bool {
-        match self {
-            Self::Lora(Lora { target_modules, .. })
-            | Self::AdaLora(AdaLora { target_modules, .. })
-            | Self::LoHa(LoHa { target_modules, .. })
-            | Self::LoKr(LoKr { target_modules, .. })
-            | Self::Oft(Oft { target_modules, .. })
-            | Self::Vera(Vera { target_modules, .. })
-            | Self::Ia3(Ia3 { target_modules, .. }) => {
-                *target_modules = Some(targets);
-                true
-            }
-            Self::PrefixTuning(_) | Self::PromptTuning(_) | Self::Adapter(_) => false,
-        }
-    }
-
     /// Modules trained whole beside it.
     pub fn modules_to_save(&self) -> &[String] {
         match self {
