@@ -60,6 +60,9 @@ pub(super) fn adapt(
     Ok(Adapted { originals, orthogonal, virtual_tokens: None })
 }
 
+/// Makes a layer's adapter.
+type Make<'a> = Box<dyn FnMut(&Linear) -> Box<dyn Adapter> + 'a>;
+
 fn add_adapters(cx: &Context, network: &mut dyn Network, model: &Model, peft: &Peft) -> Result<(), EstimateError> {
     let targets = Targets::of(network, model, peft)?;
     let mut refused = None;
@@ -67,7 +70,7 @@ fn add_adapters(cx: &Context, network: &mut dyn Network, model: &Model, peft: &P
     if let Some(why) = refused {
         return Err(EstimateError::Method { method: peft.type_name(), why: why.to_owned() });
     }
-    let mut make: Box<dyn FnMut(&Linear) -> Box<dyn Adapter> + '_> = match peft {
+    let mut make: Make<'_> = match peft {
         Peft::Lora(lora) => {
             let spec = LoraSpec { r: lora.r, dropout: lora.lora_dropout, use_dora: lora.use_dora };
             Box::new(move |linear| Box::new(Lora::new(cx, linear, spec)))
