@@ -31,6 +31,27 @@ impl KvCache {
         Self { layers: model.layer_types.iter().map(layer).collect(), category }
     }
 
+    /// One that begins with keys and values, `[2, batch, heads, length, head_dim]` a layer, without windows unless
+    /// `windowed`.
+    pub fn beginning_with(
+        cx: &Context,
+        model: &DecoderConfig,
+        category: Category,
+        layers: Vec<Tensor>,
+        windowed: bool,
+    ) -> Self {
+        let mut cache = Self::new(model, category);
+        for (layer, both) in layers.into_iter().enumerate() {
+            if !windowed {
+                cache.layers[layer].window = None;
+            }
+            let [keys, values] = cx.unbind_pair(&both);
+            drop(both);
+            cache.update(cx, layer, keys, values);
+        }
+        cache
+    }
+
     /// Tokens it has seen.
     pub fn length(&self) -> u64 {
         self.layers.first().map_or(0, |layer| layer.seen.get())

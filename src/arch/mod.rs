@@ -10,6 +10,7 @@ mod masks;
 mod mlp;
 mod names;
 mod network;
+mod virtual_tokens;
 
 pub use attention::{Attend, Attended, SelfAttention, Span};
 pub use cache::KvCache;

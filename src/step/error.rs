@@ -19,6 +19,24 @@ pub enum EstimateError {
         /// The names it has.
         known: String,
     },
+    /// PEFT has no default for a model type.
+    #[error("train.peft.{field}: PEFT has no default for {method} on {model_type}; name modules, such as [\"q_proj\"]")]
+    NoDefaultTargets {
+        /// The field.
+        field: &'static str,
+        /// The method.
+        method: &'static str,
+        /// The model's type.
+        model_type: String,
+    },
+    /// A method that a model cannot be trained by.
+    #[error("train.peft.type = \"{method}\": {why}")]
+    Method {
+        /// The method.
+        method: &'static str,
+        /// Why not.
+        why: String,
+    },
     /// More than any device will have.
     #[error("the job is too large: it would take more than 4 PiB; lower max_seq_length or the batch size")]
     TooLarge,

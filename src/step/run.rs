@@ -89,11 +89,11 @@ fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, Estima
     }
     let timeline = with_timeline.then(|| thin(playback.timeline()));
     let reserved = Bytes(playback.peak_reserved());
-    let lora = match &job.workload {
-        Workload::Train(train) => train.lora(),
+    let peft = match &job.workload {
+        Workload::Train(train) => train.peft.as_ref(),
         Workload::Infer(_) => None,
     };
-    let mut parameters = count_parameters(model, lora)?;
+    let mut parameters = count_parameters(model, peft)?;
     if let Workload::Infer(_) = job.workload {
         parameters.trainable = 0;
     }

@@ -101,6 +101,58 @@ impl Context {
         out
     }
 
+    /// `a += factor * b`: the gradient of `b` is scaled.
+    pub fn add_scaled_in_place(&self, a: Tensor, b: &Tensor, factor: f64) -> Tensor {
+        let node = self.record(&[&a, b], &[]);
+        let mut out = self.written_over(Kernel::Add, &a, &[b]);
+        if let Some(mut node) = node {
+            node.expecting(&[&a, b], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let scaled = |grad: &Tensor| cx.like(Kernel::MulScalar(factor), grad);
+                let own = incoming.needs(0).then(|| incoming.grad.clone());
+                smallvec![own, incoming.needs(1).then(|| scaled(incoming.grad))]
+            });
+        }
+        out
+    }
+
+    /// `a *= b`, where `b` wants no gradient.
+    pub fn mul_in_place(&self, a: Tensor, b: &Tensor) -> Tensor {
+        let node = self.record(&[&a], &[Some(b)]);
+        let mut out = self.written_over(Kernel::Mul, &a, &[b]);
+        if let Some(mut node) = node {
+            node.expecting(&[&a], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                smallvec![Some(cx.binary(Kernel::Mul, incoming.grad, incoming.saved(0)))]
+            });
+        }
+        out
+    }
+
+    /// `a / b`: saves the divisor, and `a` where the divisor wants a gradient.
+    pub fn div(&self, a: impl Borrow<Tensor>, b: &Tensor) -> Tensor {
+        let a = a.borrow();
+        let node = self.record(&[a, b], &[b.requires_grad().then_some(a), Some(b)]);
+        let mut out = self.binary(Kernel::Unary("div"), a, b);
+        if let Some(mut node) = node {
+            node.expecting(&[a, b], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                let divided = |by: &Tensor, of: &Tensor| cx.binary(Kernel::Unary("div"), of, by);
+                // -grad * ((a / b) / b), whose parts live as long as the expression
+                let of_b = incoming.needs(1).then(|| {
+                    let (a, b) = (incoming.saved(0), incoming.saved(1));
+                    let once = divided(b, a);
+                    let twice = divided(b, &once);
+                    let negated = cx.like(Kernel::Neg, incoming.grad);
+                    cx.binary(Kernel::Mul, &negated, &twice)
+                });
+                let of_a = incoming.needs(0).then(|| divided(incoming.saved(1), incoming.grad));
+                smallvec![of_a, of_b]
+            });
+        }
+        out
+    }
+
     /// `a *= factor`
     pub fn scaled_in_place(&self, a: Tensor, factor: f64) -> Tensor {
         let node = self.record(&[&a], &[]);

@@ -60,6 +60,27 @@ impl Context {
         out
     }
 
+    /// `linalg.vector_norm(a)`: saves its input and the norm, which autocast asks for in fp32.
+    pub fn vector_norm(&self, a: impl Borrow<Tensor>) -> Tensor {
+        let a = a.borrow();
+        let dtype = if self.autocast_dtype().is_some() { DType::F32 } else { a.dtype() };
+        let node = self.record(&[a], &[Some(a)]);
+        let mut out = self.launch(Kernel::Unary("norm"), &[a], Layout::contiguous(&[]), dtype);
+        self.reduction_scratch(a, &out);
+        if let Some(mut node) = node {
+            node.save_output(self, &out);
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                let (a, norm) = (incoming.saved(0), incoming.saved(1));
+                // grad * (a / norm), with zeros where the norm is
+                let direction = cx.launch(Kernel::Unary("div"), &[a, norm], *a.layout(), a.dtype());
+                let _zero = cx.launch(Kernel::Unary("eq"), &[norm], Layout::contiguous(&[]), DType::Bool);
+                // numbers without dimensions promote no type
+                smallvec![Some(cx.launch(Kernel::Mul, &[&direction, incoming.grad], *a.layout(), a.dtype()))]
+            });
+        }
+        out
+    }
+
     /// `a.sum()` of booleans, outside the tape: they are summed as int64.
     pub fn cast_sum(&self, a: &Tensor) -> Tensor {
         let out = self.launch(Kernel::Sum, &[a], Layout::contiguous(&[]), DType::I64);
