@@ -71,6 +71,18 @@ pub enum ModelType {
     Bloom,
 }
 
+/// How far a model type's forward pass is known; its parameters are counted exactly in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Support {
+    /// Its activations are held against measurements of PyTorch.
+    Measured,
+    /// Its activations follow the sources of `transformers`, with no measurement behind them: estimates say so.
+    Unmeasured,
+    /// Only its parameters are known: there are no estimates.
+    CountedOnly,
+}
+
 /// How much is known about a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{ModelError, ModelType, Nearest};
+use super::{ModelError, ModelType, Nearest, Support};
 
 impl ModelType {
     /// Every model type this version knows, in the order they are listed to people.
@@ -55,6 +55,13 @@ impl ModelType {
             Self::Opt => "opt",
             Self::Bloom => "bloom",
         }
+    }
+}
+
+impl ModelType {
+    /// How far its forward pass is known.
+    pub const fn support(self) -> Support {
+        Support::Measured
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::estimate::Basis;
 use crate::job::{AttnImplementation, Job, MixedPrecision, Workload};
-use crate::model::{Model, Origin};
+use crate::model::{Model, Origin, Support};
 use crate::units::Bytes;
 
 /// The versions whose behaviour is modelled and whose measurements the tests hold it against.
@@ -54,10 +54,17 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
     );
+    let measured = model.model_type().support() == Support::Measured;
+    if !measured {
+        notes.push(format!(
+            "no recorded measurement is of a `{}` model; what its layers take follows transformers' sources",
+            model.model_type()
+        ));
+    }
     Basis {
         runtime: "pytorch".to_owned(),
         versions: VERSIONS.to_owned(),
-        validated: model.origin() == Origin::Config && unmeasured.is_none(),
+        validated: model.origin() == Origin::Config && measured && unmeasured.is_none(),
         notes,
     }
 }

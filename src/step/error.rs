@@ -1,6 +1,7 @@
 //! What keeps an estimate from being made.
 
 use crate::job::JobError;
+use crate::model::ModelType;
 
 /// Why there is no estimate.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -18,6 +19,15 @@ pub enum EstimateError {
         model: String,
         /// The names it has.
         known: String,
+    },
+    /// Nobody has written down the forward pass of this type: its parameters are counted, nothing else is known.
+    #[error(
+        "model_type `{model_type}` is only counted in this version: what a step of it takes is not known; \
+         `vramplan params` gives its parameters"
+    )]
+    CountedOnly {
+        /// The model's type.
+        model_type: ModelType,
     },
     /// More than any device will have.
     #[error("the job is too large: it would take more than 4 PiB; lower max_seq_length or the batch size")]
