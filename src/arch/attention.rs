@@ -22,6 +22,8 @@ pub struct Attend {
     pub sliding: Span,
     /// ALiBi, `[batch * heads, 1, keys]`.
     pub alibi: Option<Tensor>,
+    /// The padding mask, `[batch, length]`, for what mixes tokens without attention.
+    pub padding: Option<Tensor>,
     /// Position ids: layers are handed them, so that checkpointed ones keep them.
     pub positions: Option<Tensor>,
 }
@@ -41,8 +43,8 @@ impl Attend {
     pub fn only(&self, layer_type: LayerType) -> Self {
         let mut own = self.clone();
         match layer_type {
-            LayerType::FullAttention => own.sliding = Span::default(),
             LayerType::SlidingAttention => own.full = Span::default(),
+            _ => own.sliding = Span::default(),
         }
         own
     }
@@ -50,8 +52,8 @@ impl Attend {
     /// What a layer of this kind is given.
     pub fn span(&self, layer_type: LayerType) -> &Span {
         match layer_type {
-            LayerType::FullAttention => &self.full,
             LayerType::SlidingAttention => &self.sliding,
+            _ => &self.full,
         }
     }
 }

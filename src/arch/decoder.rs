@@ -84,7 +84,7 @@ impl Decoder {
         let embeds_dtype = embeds.dtype();
         let [batch, length] = [ids.dim(0), ids.dim(1)];
         let past = run.cache.map_or(0, KvCache::length);
-        let Entered { mut hidden, positions, mask, sliding_mask, alibi, locals: _locals } =
+        let Entered { mut hidden, positions, mask, sliding_mask, alibi, padding, locals: _locals } =
             self.front.enter(cx, embeds, &Input { dtype: embeds_dtype, batch, length, past, run });
         let dtype = if self.model.model_type == ModelType::Olmo2 { DType::F32 } else { embeds_dtype };
         let turn = |rotary: &Option<Rotary>| {
@@ -97,6 +97,7 @@ impl Decoder {
             full: Span { rotary, mask },
             sliding: Span { rotary: sliding_rotary, mask: sliding_mask },
             alibi,
+            padding,
             positions,
         };
         let mut _weights = None;
@@ -118,7 +119,14 @@ impl Decoder {
     /// Logits of hidden states.
     pub fn logits(&self, cx: &Context, hidden: &Tensor) -> Tensor {
         cx.within(Category::Logits, || {
-            let mut logits = self.head.forward(cx, hidden);
+            let recurrent = is_mamba(self.model.model_type);
+            let mut logits = match &self.head.weight {
+                Weight::Dense(weight) if recurrent => self.head.forward(cx, cx.cast(hidden, weight.dtype())),
+                _ => self.head.forward(cx, hidden),
+            };
+            if recurrent {
+                logits = cx.cast(&logits, DType::F32);
+            }
             if self.model.head.scaled {
                 logits = cx.mul_scalar(&logits, 1.0);
             }
@@ -153,6 +161,11 @@ impl Decoder {
     }
 }
 
+/// Whether the class is one of Mamba's own, whose residual stream may be wider than its weights.
+const fn is_mamba(model_type: ModelType) -> bool {
+    matches!(model_type, ModelType::Mamba | ModelType::FalconMamba)
+}
+
 impl Network for Decoder {
     fn batch(&self, cx: &Context, shape: BatchShape) -> Batch {
         let tensor = |name| cx.input(name, &[shape.batch, shape.length], DType::I64);
@@ -162,7 +175,9 @@ impl Network for Decoder {
     }
 
     fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs) {
-        let cache = (!run.checkpointing).then(|| self.cache(Category::Activations));
+        // Mamba's classes fill none while they train
+        let cached = !run.checkpointing && !is_mamba(self.model.model_type);
+        let cache = cached.then(|| self.cache(Category::Activations));
         let run = Forward { attention_mask: batch.attention_mask.as_ref(), cache: cache.as_ref(), ..run };
         let hidden = self.hidden(cx, &batch.ids, run);
         let logits = self.logits(cx, &hidden);
@@ -224,6 +239,11 @@ impl Module for Decoder {
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
         if let EmbedScale::Buffer(scale) = &mut self.embed_scale {
             visit(scale);
+        }
+        for layer in &mut self.layers {
+            if let Some(layer) = Rc::get_mut(layer) {
+                layer.buffers(visit);
+            }
         }
         for rotary in [&mut self.full_rotary, &mut self.sliding_rotary].into_iter().flatten() {
             rotary.inv_freq.iter_mut().for_each(&mut *visit);

@@ -45,6 +45,7 @@ impl Names {
             ModelType::Bloom | ModelType::Falcon => ["word_embeddings", "ln_f"],
             ModelType::Opt => ["embed_tokens", "final_layer_norm"],
             ModelType::Phi => ["embed_tokens", "final_layernorm"],
+            ModelType::Mamba | ModelType::FalconMamba => ["embeddings", "norm_f"],
             _ => ["embed_tokens", "norm"],
         }
     }

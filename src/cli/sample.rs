@@ -101,6 +101,7 @@ pub(super) fn llama_2_7b() -> Model {
             logit_softcap: false,
             dropout: 0.0,
         },
+        mixer: None,
         mlp: Mlp { intermediate_size: 11_008, layout: MlpLayout::Gated, activation: Activation::Silu, bias: false },
         norm: Norm::Rms,
         block: Block::PreNorm,

@@ -7,6 +7,7 @@ mod description;
 mod error;
 mod file;
 mod guess;
+mod mixer;
 mod model_type;
 mod resolve;
 
@@ -15,4 +16,5 @@ pub use card::{Card, CardSummary, card, cards};
 pub use config::from_config;
 pub use description::*;
 pub use error::{ModelError, Nearest};
+pub use mixer::{DeltaNet, Mamba, Mamba2, Mixer, ShortConv};
 pub use resolve::resolve;

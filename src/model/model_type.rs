@@ -26,6 +26,8 @@ impl ModelType {
         ModelType::GptNeox,
         ModelType::Opt,
         ModelType::Bloom,
+        ModelType::Mamba,
+        ModelType::FalconMamba,
     ];
 
     /// The `model_type` a config.json says.
@@ -54,6 +56,8 @@ impl ModelType {
             Self::GptNeox => "gpt_neox",
             Self::Opt => "opt",
             Self::Bloom => "bloom",
+            Self::Mamba => "mamba",
+            Self::FalconMamba => "falcon_mamba",
         }
     }
 }

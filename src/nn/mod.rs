@@ -2,6 +2,7 @@
 
 mod activation;
 mod builder;
+mod conv1d;
 mod dora;
 mod embedding;
 mod free;
@@ -14,6 +15,7 @@ mod rotary;
 
 pub use activation::activate;
 pub use builder::{Builder, Device};
+pub use conv1d::Conv1d;
 pub use embedding::Embedding;
 pub use free::FreeParameters;
 pub use linear::{Linear, Weight};

@@ -172,6 +172,16 @@ impl Context {
         self.fused_unary(a.borrow(), "tanh", Reads::Output)
     }
 
+    /// `exp(a)`: saves its output.
+    pub fn exp(&self, a: impl Borrow<Tensor>) -> Tensor {
+        self.fused_unary(&self.in_fp32(a.borrow()), "exp", Reads::Output)
+    }
+
+    /// `softplus(a)`: saves its input.
+    pub fn softplus(&self, a: impl Borrow<Tensor>) -> Tensor {
+        self.fused_unary(&self.in_fp32(a.borrow()), "softplus", Reads::Input)
+    }
+
     /// `rsqrt(a)`: saves its output; backward is `-0.5 * grad * out³`, three tensors.
     pub fn rsqrt(&self, a: impl Borrow<Tensor>) -> Tensor {
         self.unary(a.borrow(), Kernel::Unary("rsqrt"), Reads::Output, |cx, incoming| {
@@ -183,16 +193,19 @@ impl Context {
 
     /// `a.pow(n)` for a whole `n` of 2 or more: saves its input; backward is `grad * (n * a.pow(n - 1))`, three tensors.
     pub fn pow(&self, a: impl Borrow<Tensor>, n: i32) -> Tensor {
-        // on autocast's list of operations that run in fp32
-        let a = match self.autocast_dtype() {
-            Some(_) => self.cast(a.borrow(), DType::F32),
-            None => a.borrow().clone(),
-        };
-        self.unary(&a, Kernel::Pow(n), Reads::Input, move |cx, incoming| {
+        self.unary(&self.in_fp32(a.borrow()), Kernel::Pow(n), Reads::Input, move |cx, incoming| {
             let lower = cx.like(Kernel::Pow(n - 1), incoming.saved(0));
             let scaled = cx.like(Kernel::MulScalar(f64::from(n)), &lower);
             cx.binary(Kernel::Mul, incoming.grad, &scaled)
         })
+    }
+
+    /// What an operation on autocast's list of those that run in fp32 is given.
+    fn in_fp32(&self, a: &Tensor) -> Tensor {
+        match self.autocast_dtype() {
+            Some(_) => self.cast(a, DType::F32),
+            None => a.clone(),
+        }
     }
 
     /// `cos`, `sin` and other functions outside the tape.

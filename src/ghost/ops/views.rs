@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::rc::Rc;
 
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::dtype::DType;
 use crate::ghost::context::Context;
@@ -160,6 +160,24 @@ impl Context {
     pub fn split_in<const N: usize>(&self, a: Tensor, dim: isize) -> [Tensor; N] {
         let len = a.dim(dim) / N as u64;
         self.split(a, &[len; N], dim).try_into().expect("one tensor for each size")
+    }
+
+    /// `torch.stack(parts, -1)`: a new tensor; backward hands out views of the gradient.
+    pub fn stack_last(&self, parts: &[Tensor]) -> Tensor {
+        let parts: SmallVec<[&Tensor; 8]> = parts.iter().collect();
+        let node = self.record(&parts, &[]);
+        let rank = parts[0].dims().len();
+        let whole = parts[0].layout().unsqueeze(rank).narrow(-1, parts.len() as u64);
+        let kernel = Kernel::Cat { dim: -1 };
+        let mut out = self.launch(kernel, &parts, Layout::contiguous(whole.dims()), parts[0].dtype());
+        if let Some(node) = node {
+            let count = parts.len();
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                (0..count).map(|_| Some(cx.alias(Kernel::Select { dim: -1 }, grad, grad.layout().select(-1)))).collect()
+            });
+        }
+        out
     }
 
     /// `torch.cat(parts, dim)`: a new tensor; backward hands out views of the gradient.

@@ -11,6 +11,7 @@ mod gpt;
 mod layer_norm;
 mod limits;
 mod llama;
+mod mamba;
 
 use serde_json::Value;
 
@@ -72,6 +73,7 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Gpt2 => gpt::gpt2(name, fields),
         ModelType::Opt => gpt::opt(name, fields),
         ModelType::Bloom => gpt::bloom(name, fields),
+        ModelType::Mamba | ModelType::FalconMamba => mamba::mamba(name, fields),
     }?;
     refuse_absurd_size(&model)?;
     Ok(Model::Decoder(model))

@@ -25,6 +25,14 @@ impl Context {
         if a.dims().len() > to.dims().len() { self.alias(Kernel::View, &out, *out.layout()) } else { out }
     }
 
+    /// Sums over the dimensions that `kept` has with size one; a view of `dims` of the result.
+    pub(crate) fn sum_to_dims(&self, a: &Tensor, kept: &Layout, dims: &[u64]) -> Tensor {
+        let out = self.launch(Kernel::Sum, &[a], *kept, a.dtype());
+        self.reduction_scratch(a, &out);
+        let layout = Layout::contiguous(dims);
+        self.alias(Kernel::View, &out, layout)
+    }
+
     /// `a.mean(-1, keepdim=True)`: nothing is saved; backward expands and divides.
     pub fn mean_last(&self, a: impl Borrow<Tensor>) -> Tensor {
         let a = a.borrow();
