@@ -129,12 +129,13 @@ impl SelfAttention {
         let rotary_style = match model.model_type {
             ModelType::Phi3 => RotaryStyle::Joined,
             ModelType::Phi | ModelType::Stablelm => RotaryStyle::Sliced,
+            ModelType::Bamba => RotaryStyle::Rejoined,
             ModelType::Olmo2 => RotaryStyle::InFp32,
             _ => RotaryStyle::Whole,
         };
         let layer_type = model.layer_types.get(index).copied().unwrap_or(LayerType::FullAttention);
         let projects_first = model.model_type == ModelType::Stablelm;
-        let norm_before_transpose = model.model_type == ModelType::Qwen3;
+        let norm_before_transpose = matches!(model.model_type, ModelType::Qwen3 | ModelType::Lfm2);
         Self { spec, layer_type, rotary_style, norm_before_transpose, projects_first, qkv, output, qk_norms }
     }
 

@@ -163,7 +163,7 @@ impl Decoder {
 
 /// Whether the class is one of Mamba's own, whose residual stream may be wider than its weights.
 const fn is_mamba(model_type: ModelType) -> bool {
-    matches!(model_type, ModelType::Mamba | ModelType::FalconMamba)
+    matches!(model_type, ModelType::Mamba | ModelType::Mamba2 | ModelType::FalconMamba)
 }
 
 impl Network for Decoder {

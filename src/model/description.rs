@@ -75,6 +75,13 @@ pub enum ModelType {
     Bloom,
     Mamba,
     FalconMamba,
+    Mamba2,
+    Lfm2,
+    Bamba,
+    Granitemoehybrid,
+    Jamba,
+    FalconH1,
+    NemotronH,
 }
 
 /// How far a model type's forward pass is known; its parameters are counted exactly in any case.

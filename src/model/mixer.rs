@@ -10,8 +10,6 @@ pub enum Mixer {
     Mamba2(Mamba2),
     /// LFM2's gated short convolution.
     ShortConv(ShortConv),
-    /// The gated delta rule.
-    DeltaNet(DeltaNet),
 }
 
 /// A Mamba mixer.
@@ -56,6 +54,15 @@ pub struct Mamba2 {
     pub proj_bias: bool,
     /// The gated norm before `out_proj` (Falcon-H1: `mamba_rms_norm`).
     pub gated_norm: bool,
+    /// `residual_in_fp32`
+    pub residual_in_fp32: bool,
+}
+
+impl Mamba2 {
+    /// Channels of the convolution: the inner ones, and B and C of every group.
+    pub const fn conv_channels(&self) -> u64 {
+        self.inner_size + 2 * self.num_groups * self.state_size
+    }
 }
 
 /// A gated short convolution.
@@ -65,19 +72,4 @@ pub struct ShortConv {
     pub conv_kernel: u64,
     /// `conv_bias`: biases on the convolution and on both projections.
     pub bias: bool,
-}
-
-/// A gated delta-rule mixer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeltaNet {
-    /// `linear_num_key_heads`
-    pub num_key_heads: u64,
-    /// `linear_num_value_heads`
-    pub num_value_heads: u64,
-    /// `linear_key_head_dim`
-    pub key_head_dim: u64,
-    /// `linear_value_head_dim`
-    pub value_head_dim: u64,
-    /// `linear_conv_kernel_dim`
-    pub conv_kernel: u64,
 }

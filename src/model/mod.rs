@@ -16,5 +16,5 @@ pub use card::{Card, CardSummary, card, cards};
 pub use config::from_config;
 pub use description::*;
 pub use error::{ModelError, Nearest};
-pub use mixer::{DeltaNet, Mamba, Mamba2, Mixer, ShortConv};
+pub use mixer::{Mamba, Mamba2, Mixer, ShortConv};
 pub use resolve::resolve;

@@ -28,6 +28,13 @@ impl ModelType {
         ModelType::Bloom,
         ModelType::Mamba,
         ModelType::FalconMamba,
+        ModelType::Mamba2,
+        ModelType::Lfm2,
+        ModelType::Bamba,
+        ModelType::Granitemoehybrid,
+        ModelType::Jamba,
+        ModelType::FalconH1,
+        ModelType::NemotronH,
     ];
 
     /// The `model_type` a config.json says.
@@ -58,6 +65,13 @@ impl ModelType {
             Self::Bloom => "bloom",
             Self::Mamba => "mamba",
             Self::FalconMamba => "falcon_mamba",
+            Self::Mamba2 => "mamba2",
+            Self::Lfm2 => "lfm2",
+            Self::Bamba => "bamba",
+            Self::Granitemoehybrid => "granitemoehybrid",
+            Self::Jamba => "jamba",
+            Self::FalconH1 => "falcon_h1",
+            Self::NemotronH => "nemotron_h",
         }
     }
 }

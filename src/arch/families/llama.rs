@@ -12,20 +12,23 @@ pub(super) struct Spans {
     full: bool,
     sliding: bool,
     sliding_window: Option<u64>,
+    /// Some layers mix tokens without attention.
+    mixes: bool,
 }
 
 impl Spans {
     pub(super) fn new(model: &DecoderConfig) -> Self {
-        use ModelType::{Gemma2, Gemma3Text, Granite, Qwen2, Qwen3};
+        use ModelType::{Gemma2, Gemma3Text, Granite, Granitemoehybrid, Qwen2, Qwen3};
         let has = |layer_type| model.layer_types.contains(&layer_type);
         // these make the full mask whether or not a layer takes it
         let always_full = matches!(model.model_type, Gemma2 | Gemma3Text | Qwen2 | Qwen3);
         Self {
-            multiplier: model.model_type == Granite,
+            multiplier: matches!(model.model_type, Granite | Granitemoehybrid),
             dropout: model.embedding.dropout,
             full: always_full || has(LayerType::FullAttention),
             sliding: has(LayerType::SlidingAttention),
             sliding_window: model.sliding_window,
+            mixes: model.mixer.is_some(),
         }
     }
 }
@@ -38,7 +41,8 @@ impl Front for Spans {
         let mask = if self.full { input.mask(cx, Some(&positions), input.run.attention_mask) } else { None };
         let sliding_mask = if self.sliding { input.sliding_mask(cx, &positions, self.sliding_window) } else { None };
         let hidden = cx.dropout(&embeds, self.dropout);
-        Entered { positions: Some(positions), mask, sliding_mask, locals: vec![embeds], ..Entered::new(hidden) }
+        let padding = if self.mixes { input.run.attention_mask.filter(|_| input.length > 1).cloned() } else { None };
+        Entered { positions: Some(positions), padding, mask, sliding_mask, locals: vec![embeds], ..Entered::new(hidden) }
     }
 }
 

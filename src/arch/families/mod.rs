@@ -10,7 +10,6 @@ mod gpt_neox;
 mod llama;
 mod mamba;
 mod opt;
-mod scan;
 
 use std::rc::Rc;
 
@@ -28,7 +27,7 @@ pub(super) fn front(builder: &Builder<'_>, model: &DecoderConfig) -> Box<dyn Fro
         ModelType::Bloom => Box::new(bloom::EmbedNorm::new(builder, model)),
         ModelType::Falcon => Box::new(falcon::Masks::new(model)),
         ModelType::Opt => Box::new(opt::Positions::new(builder, model)),
-        ModelType::Mamba | ModelType::FalconMamba => Box::new(mamba::Plain),
+        ModelType::Mamba | ModelType::Mamba2 | ModelType::FalconMamba => Box::new(mamba::Plain),
         _ => Box::new(llama::Spans::new(model)),
     }
 }
@@ -41,7 +40,7 @@ pub(super) fn layer(builder: &Builder<'_>, model: &DecoderConfig, index: usize) 
         ModelType::Bloom => Rc::new(bloom::Block::new(builder, model)),
         ModelType::Falcon => Rc::new(falcon::DecoderLayer::new(builder, model)),
         ModelType::Opt => Rc::new(opt::DecoderLayer::new(builder, model)),
-        ModelType::Mamba | ModelType::FalconMamba => Rc::new(mamba::Block::new(builder, model)),
+        ModelType::Mamba | ModelType::Mamba2 | ModelType::FalconMamba => Rc::new(mamba::Block::new(builder, model)),
         _ => Rc::new(DecoderLayer::new(builder, model, index)),
     }
 }

@@ -44,10 +44,11 @@ impl Context {
                 let of = |name, layout: &Layout| {
                     cx.launch(Kernel::ConvBackward(name), &inputs, Layout::contiguous(layout.dims()), dtype)
                 };
-                let of_x = incoming.needs(0).then(|| of("x", &x_layout));
                 let of_weight = incoming.needs(1).then(|| of("weight", &weight_layout));
-                drop((whole, copy));
+                let of_x = incoming.needs(0).then(|| of("x", &x_layout));
+                drop(whole);
                 let of_bias = bias_gradient(cx, biased && incoming.needs(2), grad);
+                drop(copy);
                 smallvec![of_x, of_weight, of_bias]
             });
         }

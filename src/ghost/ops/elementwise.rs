@@ -177,6 +177,40 @@ impl Context {
         self.fused_unary(&self.in_fp32(a.borrow()), "exp", Reads::Output)
     }
 
+    /// `clamp(a, min, max)`: saves its input; backward compares it with both, and takes zeros where it is outside.
+    pub fn clamp(&self, a: impl Borrow<Tensor>) -> Tensor {
+        self.unary(a.borrow(), Kernel::Unary("clamp"), Reads::Input, |cx, incoming| {
+            let (grad, input) = (incoming.grad, incoming.saved(0));
+            let compare = |name| {
+                cx.launch(Kernel::Unary(name), &[input], Layout::elementwise(&[input.layout()]), DType::Bool)
+            };
+            let _zero = cx.launch(Kernel::Zeros, &[], Layout::contiguous(&[]), grad.dtype());
+            let inside = compare("ge");
+            drop(compare("le"));
+            cx.launch(
+                Kernel::Where,
+                &[&inside, grad],
+                Layout::elementwise(&[inside.layout(), grad.layout()]),
+                grad.dtype(),
+            )
+        })
+    }
+
+    /// `a.masked_fill(mask, number)`: saves the mask.
+    pub fn masked_fill(&self, a: &Tensor, mask: &Tensor) -> Tensor {
+        let fill = |cx: &Self, a: &Tensor, mask: &Tensor| {
+            cx.launch(Kernel::Where, &[a, mask], Layout::contiguous(a.dims()), a.dtype())
+        };
+        let node = self.record(&[a], &[Some(mask)]);
+        let mut out = fill(self, a, mask);
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                smallvec![Some(fill(cx, incoming.grad, incoming.saved(0)))]
+            });
+        }
+        out
+    }
+
     /// `softplus(a)`: saves its input.
     pub fn softplus(&self, a: impl Borrow<Tensor>) -> Tensor {
         self.fused_unary(&self.in_fp32(a.borrow()), "softplus", Reads::Input)
@@ -218,6 +252,31 @@ impl Context {
         let out = self.like(Kernel::Unary("cumsum"), a);
         if a.layout().numel() == a.dim(-1) {
             drop(self.scan_scratch(a.dim(-1), a.dtype().bytes()));
+        }
+        out
+    }
+
+    /// `a.cumsum(dim)`, -1 or another: a contiguous tensor, from a contiguous copy of what is not; backward turns the
+    /// gradient round, sums it and turns it back.
+    pub fn cumsum_along(&self, a: &Tensor, dim: isize) -> Tensor {
+        let scan = |cx: &Self, a: &Tensor| {
+            let out = cx.launch(Kernel::Unary("cumsum"), &[a], Layout::contiguous(a.dims()), a.dtype());
+            drop(cx.no_grad(|| cx.contiguous(a)));
+            out
+        };
+        let node = self.record(&[a], &[]);
+        let mut out = scan(self, a);
+        if let Some(node) = node {
+            let single = a.dim(dim) == 1 || a.layout().numel() <= 1;
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                if single {
+                    return smallvec![Some(incoming.grad.clone())];
+                }
+                let flip = |t: &Tensor| cx.like(Kernel::Unary("flip"), t);
+                let mut grad = flip(incoming.grad);
+                grad = scan(cx, &grad);
+                smallvec![Some(flip(&grad))]
+            });
         }
         out
     }

@@ -114,6 +114,36 @@ impl Context {
         self.view_op(a, Kernel::Expand, from.expand(dims), move |cx, grad| cx.sum_to(grad, &from))
     }
 
+    /// `a.repeat_interleave(times, dim)`: always a copy.
+    pub fn repeat_interleave(&self, a: impl Borrow<Tensor>, axis: usize, times: u64) -> Tensor {
+        let a = a.borrow();
+        let mut dims = a.dims().to_vec();
+        dims[axis] *= times;
+        let wide = self.unsqueeze(a, axis + 1);
+        let mut expanded = wide.dims().to_vec();
+        expanded[axis + 1] = times;
+        let copied = self.copy(&self.expand(wide, &expanded));
+        self.reshape(copied, &dims)
+    }
+
+    /// `F.pad` of one dimension with zeros: a copy, also where nothing is added; backward copies too.
+    pub fn pad(&self, a: &Tensor, dim: isize, by: u64) -> Tensor {
+        let node = self.record(&[a], &[]);
+        let padded = |t: &Tensor, len| if by == 0 { Layout::elementwise(&[t.layout()]) } else {
+            Layout::contiguous(t.layout().narrow(dim, len).dims())
+        };
+        let len = a.dim(dim);
+        let mut out = self.launch(Kernel::Cat { dim }, &[a], padded(a, len + by), a.dtype());
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let layout = Layout::elementwise(&[&grad.layout().narrow(dim, len)]);
+                smallvec![Some(cx.launch(Kernel::Narrow { dim, start: 0 }, &[grad], layout, grad.dtype()))]
+            });
+        }
+        out
+    }
+
     /// `torch.split(a, sizes, dim)` and `chunk`: views; backward concatenates the gradients (zeros for unused parts).
     pub fn split(&self, a: impl Borrow<Tensor>, sizes: &[u64], dim: isize) -> Vec<Tensor> {
         let a = a.borrow();

@@ -164,6 +164,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A text.
+    pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, ModelError> {
+        match self.non_null(field) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(value) => Err(wrong_type(field, value, "a text")),
+        }
+    }
+
     pub(super) fn list(&self, field: &str) -> Result<Option<&'a [Value]>, ModelError> {
         match self.non_null(field) {
             None => Ok(None),

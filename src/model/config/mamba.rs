@@ -2,9 +2,10 @@
 
 use super::base;
 use super::fields::Fields;
+use super::hybrid::{whole_groups, whole_heads};
 use super::limits;
 use crate::model::{
-    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mamba, Mixer, Mlp, MlpLayout, ModelError,
+    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mamba, Mamba2, Mixer, Mlp, MlpLayout, ModelError,
     Norm, Origin, Projections, QkNorm,
 };
 
@@ -27,6 +28,30 @@ pub(super) fn mamba(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mod
         conv_bias: fields.boolean("use_conv_bias", true)?,
         proj_bias: fields.boolean("use_bias", false)?,
         norms: false,
+        residual_in_fp32: fields.boolean("residual_in_fp32", true)?,
+    }));
+    Ok(model)
+}
+
+pub(super) fn mamba2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let mut model = without_attention(name, fields, false)?;
+    let inner_size = fields.integer("expand", limits::EXPAND)?.unwrap_or(2) * model.hidden_size;
+    let num_heads = fields.integer("num_heads", limits::NUM_HEADS)?.unwrap_or(128);
+    let head_dim = fields.integer("head_dim", limits::HEAD_DIM)?.unwrap_or(64);
+    let num_groups = fields.integer("n_groups", limits::NUM_HEADS)?.unwrap_or(8);
+    whole_heads(inner_size, num_heads, "num_heads", Some(head_dim))?;
+    whole_groups(num_heads, num_groups)?;
+    fields.only_activation("hidden_act", Activation::Silu)?;
+    model.mixer = Some(Mixer::Mamba2(Mamba2 {
+        inner_size,
+        num_heads,
+        num_groups,
+        state_size: fields.integer("state_size", limits::STATE_SIZE)?.unwrap_or(128),
+        conv_kernel: fields.integer("conv_kernel", limits::CONV_KERNEL)?.unwrap_or(4),
+        chunk_size: fields.integer("chunk_size", limits::CHUNK_SIZE)?.unwrap_or(256),
+        conv_bias: fields.boolean("use_conv_bias", true)?,
+        proj_bias: fields.boolean("use_bias", false)?,
+        gated_norm: true,
         residual_in_fp32: fields.boolean("residual_in_fp32", true)?,
     }));
     Ok(model)

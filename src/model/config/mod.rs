@@ -11,6 +11,7 @@ mod gpt;
 mod layer_norm;
 mod limits;
 mod llama;
+mod hybrid;
 mod mamba;
 
 use serde_json::Value;
@@ -74,6 +75,13 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Opt => gpt::opt(name, fields),
         ModelType::Bloom => gpt::bloom(name, fields),
         ModelType::Mamba | ModelType::FalconMamba => mamba::mamba(name, fields),
+        ModelType::Mamba2 => mamba::mamba2(name, fields),
+        ModelType::Lfm2 => hybrid::lfm2(name, fields),
+        ModelType::Bamba => hybrid::bamba(name, fields),
+        ModelType::Granitemoehybrid => hybrid::granitemoehybrid(name, fields),
+        ModelType::Jamba => hybrid::jamba(name, fields),
+        ModelType::FalconH1 => hybrid::falcon_h1(name, fields),
+        ModelType::NemotronH => hybrid::nemotron_h(name, fields),
     }?;
     refuse_absurd_size(&model)?;
     Ok(Model::Decoder(model))

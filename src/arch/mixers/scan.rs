@@ -30,10 +30,11 @@ impl Scan<'_> {
         let [batch, channels, length] = [self.x.dim(0), self.x.dim(1), self.x.dim(2)];
         let dtype = self.x.dtype();
         let dt = time_steps(cx, self.dt, self.bias.map(|bias| cx.unsqueeze(cx.cast(bias, self.dt.dtype()), 1)));
-        let steps = cx.unsqueeze(&dt, 3);
+        // indexed twice, so that gradients meet at `dt`
+        let steps = || cx.unsqueeze(&dt, 3);
         let a = cx.unsqueeze(cx.unsqueeze(self.a, 0), 2);
-        let discrete_a = cx.exp(cx.mul(a, &steps));
-        let discrete_b = cx.mul(&steps, cx.cast(cx.unsqueeze(self.b, 1), DType::F32));
+        let discrete_a = cx.exp(cx.mul(a, steps()));
+        let discrete_b = cx.mul(steps(), cx.cast(cx.unsqueeze(self.b, 1), DType::F32));
         let delta_b_u = cx.mul(&discrete_b, cx.cast(cx.unsqueeze(self.x, 3), DType::F32));
         let dims = [batch, channels, self.a.dim(-1)];
         let mut state = cx.launch(Kernel::Zeros, &[], Layout::contiguous(&dims), dtype);

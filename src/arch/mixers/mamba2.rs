@@ -1,0 +1,143 @@
+//! Mamba 2's mixer (`Mamba2Mixer`, `BambaMixer`, `GraniteMoeHybridMambaLayer`, `NemotronHMamba2Mixer`).
+
+use super::scan::without_padding;
+use super::ssd::{ChunkScan, Step};
+use crate::arch::cache::KvCache;
+use crate::dtype::DType;
+use crate::ghost::{Context, Tensor};
+use crate::model::{DecoderConfig, Mamba2, ModelType, Norm};
+use crate::nn::{Builder, Conv1d, FreeParameters, Leaf, Linear, Module, NormLayer, Part};
+
+/// `Mamba2Mixer`
+pub(in crate::arch) struct Mamba2Mixer {
+    spec: Mamba2,
+    conv1d: Conv1d,
+    in_proj: Linear,
+    /// `dt_bias`, `A_log` and `D`
+    free: FreeParameters,
+    norm: Option<NormLayer>,
+    out_proj: Linear,
+    /// The norm is over each group of channels (Nemotron-H).
+    grouped_norm: bool,
+}
+
+impl Mamba2Mixer {
+    pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig, spec: &Mamba2) -> Self {
+        let (width, inner, heads) = (model.hidden_size, spec.inner_size, spec.num_heads);
+        let linear = |name, from, to| builder.linear(name, Part::Mixer, from, to, spec.proj_bias);
+        let channels = spec.conv_channels();
+        Self {
+            conv1d: Conv1d::new(builder, "conv1d", channels, spec.conv_kernel, spec.conv_bias),
+            in_proj: linear("in_proj", width, inner + channels + heads),
+            free: builder.free("A_log", Part::Mixer, &[&[heads], &[heads], &[heads]]),
+            norm: spec.gated_norm.then(|| builder.norm("norm", Norm::Rms, inner)),
+            out_proj: linear("out_proj", inner, width),
+            grouped_norm: model.model_type == ModelType::NemotronH,
+            spec: spec.clone(),
+        }
+    }
+
+    pub(super) fn forward(
+        &self,
+        cx: &Context,
+        hidden: &Tensor,
+        padding: Option<&Tensor>,
+        cache: Option<(&KvCache, usize)>,
+    ) -> Tensor {
+        let spec = &self.spec;
+        let (inner, heads, groups, state_size) = (spec.inner_size, spec.num_heads, spec.num_groups, spec.state_size);
+        let head_dim = inner / heads;
+        let (batch, length, dtype) = (hidden.dim(0), hidden.dim(1), hidden.dtype());
+        let [dt_bias, a_log, d] = [&self.free.tensors[0], &self.free.tensors[1], &self.free.tensors[2]];
+        let masked = without_padding(cx, hidden, padding);
+        let projected = self.in_proj.forward(cx, &masked);
+        let a = cx.neg(cx.exp(cx.cast(a_log, DType::F32)));
+        let parts = cx.split(&projected, &[inner, spec.conv_channels(), heads], -1);
+        let Ok([gate, mut states, dt]) = <[Tensor; 3]>::try_from(parts) else { unreachable!("three parts") };
+        let continues = cache.is_some_and(|(cache, layer)| cache.has_state(layer));
+        let steps = continues && length == 1;
+        states = cx.transpose(&states, 1, 2);
+        states = match cache {
+            Some((cache, layer)) if steps => self.conv1d.update(cx, &states, &cache.conv_state(layer), true),
+            Some((cache, layer)) => {
+                let whole = cache.update_conv_state(cx, layer, &states, spec.conv_kernel);
+                let out = self.conv1d.causal(cx, &whole, true);
+                cx.narrow(&out, -1, out.dim(-1) - length, length)
+            }
+            None => self.conv1d.causal(cx, &states, true),
+        };
+        states = without_padding(cx, &cx.transpose(&states, 1, 2), padding);
+        let parts = cx.split(&states, &[inner, groups * state_size, groups * state_size], -1);
+        let Ok([x, b, c]) = <[Tensor; 3]>::try_from(parts) else { unreachable!("three parts") };
+        let mut _last_state = None;
+        let mut out = match cache {
+            Some((cache, layer)) if steps => {
+                let wide = |t: &Tensor| cx.expand(cx.unsqueeze(t, 1), &[heads, head_dim]);
+                let a = cx.expand(cx.unsqueeze(cx.unsqueeze(&a, 1), 2), &[heads, head_dim, state_size]);
+                let out = Step {
+                    state: &cache.recurrent_state(layer),
+                    x: &cx.reshape(&x, &[batch, heads, head_dim]),
+                    dt: &cx.expand(cx.transpose(&dt, 1, 2), &[batch, heads, head_dim]),
+                    a: &a,
+                    b: &cx.reshape(&b, &[batch, groups, state_size]),
+                    c: &cx.reshape(&c, &[batch, groups, state_size]),
+                    d: &wide(d),
+                    dt_bias: &wide(dt_bias),
+                };
+                cx.reshape(out.run(cx), &[batch, 1, inner])
+            }
+            _ => {
+                let scan = ChunkScan {
+                    x: cx.reshape(&x, &[batch, length, heads, head_dim]),
+                    dt: &dt,
+                    a: &a,
+                    b: cx.reshape(&b, &[batch, length, groups, state_size]),
+                    c: cx.reshape(&c, &[batch, length, groups, state_size]),
+                    d,
+                    dt_bias,
+                    chunk_size: spec.chunk_size,
+                };
+                let (out, last) = scan.run(cx);
+                if let Some((cache, layer)) = cache {
+                    cache.update_recurrent_state(cx, layer, &last);
+                    _last_state = Some((out.clone(), last));
+                }
+                cx.reshape(&out, &[batch, length, inner])
+            }
+        };
+        out = self.gated(cx, &out, &gate);
+        self.out_proj.forward(cx, cx.cast(&out, dtype))
+    }
+
+    /// `MambaRMSNormGated`, or the gate alone.
+    fn gated(&self, cx: &Context, x: &Tensor, gate: &Tensor) -> Tensor {
+        let Some(weight) = self.norm.as_ref().and_then(|norm| norm.weight.as_ref()) else {
+            return cx.mul(x, cx.silu(gate));
+        };
+        let input_dtype = x.dtype();
+        let mut x = cx.cast(x, DType::F32);
+        x = cx.mul(&x, cx.silu(cx.cast(gate, DType::F32)));
+        if self.grouped_norm {
+            let whole = x.dims().to_vec();
+            let groups = self.spec.num_groups;
+            let grouped = cx.reshape(&x, &[whole[0], whole[1], groups, whole[2] / groups]);
+            let variance = cx.mean_last(cx.pow(&grouped, 2));
+            let normed = cx.mul(&grouped, cx.rsqrt(cx.add_scalar(&variance, 1e-6)));
+            x = cx.reshape(&normed, &whole);
+            return cx.cast(cx.mul(cx.cast(weight, DType::F32), &x), input_dtype);
+        }
+        let variance = cx.mean_last(cx.pow(&x, 2));
+        x = cx.mul(&x, cx.rsqrt(cx.add_scalar(&variance, 1e-6)));
+        cx.mul(weight, cx.cast(&x, input_dtype))
+    }
+}
+
+impl Module for Mamba2Mixer {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        self.free.leaves(visit);
+        self.conv1d.leaves(visit);
+        self.in_proj.leaves(visit);
+        self.norm.leaves(visit);
+        self.out_proj.leaves(visit);
+    }
+}
