@@ -87,6 +87,8 @@ pub struct SelfAttention {
     rotary_style: RotaryStyle,
     /// Qwen3 normalises heads before they are transposed, the others after.
     norm_before_transpose: bool,
+    /// Falcon-H1 multiplies its keys.
+    key_multiplier: bool,
     /// StableLM splits nothing into heads before all three projections are there.
     projects_first: bool,
     qkv: Qkv,
@@ -136,7 +138,8 @@ impl SelfAttention {
         let layer_type = model.layer_types.get(index).copied().unwrap_or(LayerType::FullAttention);
         let projects_first = model.model_type == ModelType::Stablelm;
         let norm_before_transpose = matches!(model.model_type, ModelType::Qwen3 | ModelType::Lfm2);
-        Self { spec, layer_type, rotary_style, norm_before_transpose, projects_first, qkv, output, qk_norms }
+        let key_multiplier = model.model_type == ModelType::FalconH1;
+        Self { key_multiplier, spec, layer_type, rotary_style, norm_before_transpose, projects_first, qkv, output, qk_norms }
     }
 
     /// Applies it to `x`, `[batch, length, hidden_size]`; with the probabilities where they are whole tensors.
@@ -192,6 +195,9 @@ impl SelfAttention {
                 } else {
                     query = heads(q.forward(cx, x), num_heads);
                     key = heads(k.forward(cx, x), num_kv_heads);
+                    if self.key_multiplier {
+                        key = cx.mul_scalar(&key, 1.0);
+                    }
                     value = heads(v.forward(cx, x), num_kv_heads);
                 }
                 match norms {

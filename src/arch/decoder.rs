@@ -124,7 +124,7 @@ impl Decoder {
                 Weight::Dense(weight) if recurrent => self.head.forward(cx, cx.cast(hidden, weight.dtype())),
                 _ => self.head.forward(cx, hidden),
             };
-            if recurrent {
+            if recurrent || self.model.model_type == ModelType::NemotronH {
                 logits = cx.cast(&logits, DType::F32);
             }
             if self.model.head.scaled {

@@ -28,6 +28,13 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
             model.name()
         ));
     }
+    if model.decoder().is_some_and(|decoder| decoder.mixer.is_some()) {
+        notes.push(
+            "layers without attention are run as transformers' own PyTorch code runs them; with the mamba_ssm, causal_conv1d \
+             or flash-linear-attention kernels installed they keep less, and cuDNN's convolutions may take a workspace"
+                .to_owned(),
+        );
+    }
     if let Workload::Train(train) = &job.workload {
         let packed = train.gradient_checkpointing
             && !train.attention_mask

@@ -18,14 +18,15 @@ pub(super) struct Spans {
 
 impl Spans {
     pub(super) fn new(model: &DecoderConfig) -> Self {
-        use ModelType::{Gemma2, Gemma3Text, Granite, Granitemoehybrid, Qwen2, Qwen3};
+        use ModelType::{FalconH1, Gemma2, Gemma3Text, Granite, Granitemoehybrid, Qwen2, Qwen3};
         let has = |layer_type| model.layer_types.contains(&layer_type);
+        let hybrid = has(LayerType::Hybrid);
         // these make the full mask whether or not a layer takes it
         let always_full = matches!(model.model_type, Gemma2 | Gemma3Text | Qwen2 | Qwen3);
         Self {
-            multiplier: matches!(model.model_type, Granite | Granitemoehybrid),
+            multiplier: matches!(model.model_type, Granite | Granitemoehybrid | FalconH1),
             dropout: model.embedding.dropout,
-            full: always_full || has(LayerType::FullAttention),
+            full: always_full || hybrid || has(LayerType::FullAttention),
             sliding: has(LayerType::SlidingAttention),
             sliding_window: model.sliding_window,
             mixes: model.mixer.is_some(),

@@ -4,11 +4,13 @@ mod alibi;
 mod attend;
 mod bloom;
 mod falcon;
+mod falcon_h1;
 mod front;
 mod gpt2;
 mod gpt_neox;
 mod llama;
 mod mamba;
+mod nemotron_h;
 mod opt;
 
 use std::rc::Rc;
@@ -41,6 +43,8 @@ pub(super) fn layer(builder: &Builder<'_>, model: &DecoderConfig, index: usize) 
         ModelType::Falcon => Rc::new(falcon::DecoderLayer::new(builder, model)),
         ModelType::Opt => Rc::new(opt::DecoderLayer::new(builder, model)),
         ModelType::Mamba | ModelType::Mamba2 | ModelType::FalconMamba => Rc::new(mamba::Block::new(builder, model)),
+        ModelType::FalconH1 => Rc::new(falcon_h1::DecoderLayer::new(builder, model, index)),
+        ModelType::NemotronH => Rc::new(nemotron_h::Block::new(builder, model, index)),
         _ => Rc::new(DecoderLayer::new(builder, model, index)),
     }
 }

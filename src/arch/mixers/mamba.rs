@@ -68,7 +68,8 @@ impl MambaMixer {
         let projected = cx.transpose(self.in_proj.forward(cx, &masked), 1, 2);
         let a = cx.neg(cx.exp(cx.cast(a_log, DType::F32)));
         if self.tries_fused && cx.training() && cache.is_none() {
-            let _arguments = (cx.cast(d, DType::F32), self.dt_proj.bias.as_ref().map(|bias| cx.cast(bias, DType::F32)));
+            let bias = self.dt_proj.bias.as_ref();
+            let _arguments = cx.no_grad(|| (cx.cast(d, DType::F32), bias.map(|bias| cx.cast(bias, DType::F32))));
         }
         let [mut states, gate] = cx.split_in(projected.clone(), 1);
         let steps = continues && length == 1;
@@ -77,7 +78,7 @@ impl MambaMixer {
             Some((cache, layer)) => {
                 let whole = cache.update_conv_state(cx, layer, &states, self.spec.conv_kernel);
                 let out = self.conv1d.causal(cx, &whole, true);
-                cx.narrow(&out, -1, out.dim(-1) - length, length)
+                cx.slice(&out, -1, out.dim(-1) - length, length)
             }
             None => self.conv1d.causal(cx, &states, true),
         };

@@ -17,8 +17,10 @@ pub(in crate::arch) struct Mamba2Mixer {
     free: FreeParameters,
     norm: Option<NormLayer>,
     out_proj: Linear,
-    /// The norm is over each group of channels (Nemotron-H).
-    grouped_norm: bool,
+    /// The norm is over so many groups of channels (Nemotron-H).
+    norm_groups: u64,
+    /// Falcon-H1's multipliers of `in_proj`'s output, a buffer.
+    mup_vector: Option<Tensor>,
 }
 
 impl Mamba2Mixer {
@@ -32,7 +34,9 @@ impl Mamba2Mixer {
             free: builder.free("A_log", Part::Mixer, &[&[heads], &[heads], &[heads]]),
             norm: spec.gated_norm.then(|| builder.norm("norm", Norm::Rms, inner)),
             out_proj: linear("out_proj", inner, width),
-            grouped_norm: model.model_type == ModelType::NemotronH,
+            norm_groups: if model.model_type == ModelType::NemotronH { spec.num_groups } else { 1 },
+            mup_vector: (model.model_type == ModelType::FalconH1)
+                .then(|| builder.buffer("mup_vector", &[1, 1, inner + channels + heads], builder.dtype)),
             spec: spec.clone(),
         }
     }
@@ -49,8 +53,14 @@ impl Mamba2Mixer {
         let head_dim = inner / heads;
         let (batch, length, dtype) = (hidden.dim(0), hidden.dim(1), hidden.dtype());
         let [dt_bias, a_log, d] = [&self.free.tensors[0], &self.free.tensors[1], &self.free.tensors[2]];
-        let masked = without_padding(cx, hidden, padding);
-        let projected = self.in_proj.forward(cx, &masked);
+        let mut masked = without_padding(cx, hidden, padding);
+        if self.mup_vector.is_some() {
+            masked = cx.mul_scalar(&masked, 1.0);
+        }
+        let mut projected = self.in_proj.forward(cx, &masked);
+        if let Some(vector) = &self.mup_vector {
+            projected = cx.mul(&projected, vector);
+        }
         let a = cx.neg(cx.exp(cx.cast(a_log, DType::F32)));
         let parts = cx.split(&projected, &[inner, spec.conv_channels(), heads], -1);
         let Ok([gate, mut states, dt]) = <[Tensor; 3]>::try_from(parts) else { unreachable!("three parts") };
@@ -62,7 +72,7 @@ impl Mamba2Mixer {
             Some((cache, layer)) => {
                 let whole = cache.update_conv_state(cx, layer, &states, spec.conv_kernel);
                 let out = self.conv1d.causal(cx, &whole, true);
-                cx.narrow(&out, -1, out.dim(-1) - length, length)
+                cx.slice(&out, -1, out.dim(-1) - length, length)
             }
             None => self.conv1d.causal(cx, &states, true),
         };
@@ -117,14 +127,13 @@ impl Mamba2Mixer {
         let input_dtype = x.dtype();
         let mut x = cx.cast(x, DType::F32);
         x = cx.mul(&x, cx.silu(cx.cast(gate, DType::F32)));
-        if self.grouped_norm {
-            let whole = x.dims().to_vec();
-            let groups = self.spec.num_groups;
-            let grouped = cx.reshape(&x, &[whole[0], whole[1], groups, whole[2] / groups]);
+        let whole = x.dims().to_vec();
+        if self.norm_groups > 1 {
+            let mut grouped = cx.reshape(&x, &[whole[0], whole[1], self.norm_groups, whole[2] / self.norm_groups]);
             let variance = cx.mean_last(cx.pow(&grouped, 2));
-            let normed = cx.mul(&grouped, cx.rsqrt(cx.add_scalar(&variance, 1e-6)));
-            x = cx.reshape(&normed, &whole);
-            return cx.cast(cx.mul(cx.cast(weight, DType::F32), &x), input_dtype);
+            grouped = cx.mul(&grouped, cx.rsqrt(cx.add_scalar(&variance, 1e-6)));
+            x = cx.reshape(&grouped, &whole);
+            return cx.mul(weight, cx.cast(&x, input_dtype));
         }
         let variance = cx.mean_last(cx.pow(&x, 2));
         x = cx.mul(&x, cx.rsqrt(cx.add_scalar(&variance, 1e-6)));
@@ -139,5 +148,9 @@ impl Module for Mamba2Mixer {
         self.in_proj.leaves(visit);
         self.norm.leaves(visit);
         self.out_proj.leaves(visit);
+    }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        self.mup_vector.iter_mut().for_each(visit);
     }
 }

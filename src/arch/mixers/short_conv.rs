@@ -44,7 +44,7 @@ impl ShortConvMixer {
             Some((cache, layer)) => {
                 let whole = cache.update_conv_state(cx, layer, &states, self.kernel);
                 let out = self.conv.causal(cx, &whole, false);
-                cx.narrow(&out, -1, out.dim(-1) - length, length)
+                cx.slice(&out, -1, out.dim(-1) - length, length)
             }
             None => self.conv.causal(cx, &states, false),
         };

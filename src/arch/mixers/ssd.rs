@@ -53,7 +53,7 @@ impl ChunkScan<'_> {
         let a_cumsum = cx.cumsum_along(&a, -1);
 
         // within chunks
-        let l = cx.exp(segment_sum(cx, &a));
+        let l = cx.exp(segment_sum(cx, a.clone()));
         let g = cx.sum_dim(cx.mul(cx.unsqueeze(&c, 3), cx.unsqueeze(&b, 2)), -1);
         let l_by_token = cx.transpose(cx.transpose(cx.transpose(&l, 1, 2), 2, 3), 3, 4);
         let m = cx.sum_dim(cx.mul(cx.unsqueeze(&g, 5), cx.unsqueeze(l_by_token, 5)), -1);
@@ -61,7 +61,7 @@ impl ChunkScan<'_> {
 
         // each chunk's own state
         let last = cx.narrow(&a_cumsum, -1, self.chunk_size - 1, 1);
-        let decay_states = cx.exp(cx.add(last, &a_cumsum));
+        let decay_states = cx.exp(cx.sub(&last, &a_cumsum));
         let decay = by_token(cx, &decay_states);
         let b_decay = cx.mul(&b, cx.unsqueeze(decay, 4));
         let mut states = cx.sum_dim(cx.mul(cx.unsqueeze(&b_decay, 4), cx.unsqueeze(&x, 5)), 2);
@@ -71,7 +71,7 @@ impl ChunkScan<'_> {
         let previous = cx.launch(Kernel::Zeros, &[], Layout::contiguous(first.dims()), states.dtype());
         states = cx.cat(&[&previous, &states], 1);
         let ends = cx.pad(&cx.select(&a_cumsum, -1), -1, 1);
-        let decay_chunk = cx.transpose(cx.exp(segment_sum(cx, &ends)), 1, 3);
+        let decay_chunk = cx.transpose(cx.exp(segment_sum(cx, ends)), 1, 3);
         let wide = cx.unsqueeze(cx.unsqueeze(&decay_chunk, 4), 5);
         let new_states = cx.sum_dim(cx.mul(wide, cx.unsqueeze(&states, 2)), 1);
         states = cx.narrow(&new_states, 1, 0, new_states.dim(1) - 1);
@@ -94,11 +94,11 @@ fn by_token(cx: &Context, x: &Tensor) -> Tensor {
 }
 
 /// `segment_sum`: sums between any two places of the last dimension.
-fn segment_sum(cx: &Context, x: &Tensor) -> Tensor {
+fn segment_sum(cx: &Context, mut x: Tensor) -> Tensor {
     let size = x.dim(-1);
     let mut dims = x.dims().to_vec();
     dims.push(size);
-    let mut x = cx.expand(cx.unsqueeze(x, x.dims().len()), &dims);
+    x = cx.expand(cx.unsqueeze(&x, x.dims().len()), &dims);
     let outside = |mask: &mut Option<Tensor>| {
         let layout = Layout::contiguous(&[size, size]);
         let made = |kernel, of: &[&Tensor]| cx.launch(kernel, of, layout, DType::Bool);

@@ -27,7 +27,21 @@ impl Context {
         self.launch(kernel, &[a, b], Layout::elementwise(&[a.layout(), b.layout()]), a.dtype().promote(b.dtype()))
     }
 
-    /// `a + b` (or `a - b`): nothing is saved.
+    /// `a - b`: nothing is saved.
+    pub fn sub(&self, a: &Tensor, b: &Tensor) -> Tensor {
+        let node = self.record(&[a, b], &[]);
+        let mut out = self.binary(Kernel::Sub, a, b);
+        if let Some(mut node) = node {
+            node.expecting(&[a, b], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                let of_b = incoming.needs(1).then(|| cx.like(Kernel::Neg, incoming.grad));
+                smallvec![incoming.needs(0).then(|| incoming.grad.clone()), of_b]
+            });
+        }
+        out
+    }
+
+    /// `a + b`: nothing is saved.
     pub fn add(&self, a: impl Borrow<Tensor>, b: impl Borrow<Tensor>) -> Tensor {
         let (a, b) = (a.borrow(), b.borrow());
         let node = self.record(&[a, b], &[]);
@@ -185,8 +199,7 @@ impl Context {
                 cx.launch(Kernel::Unary(name), &[input], Layout::elementwise(&[input.layout()]), DType::Bool)
             };
             let _zero = cx.launch(Kernel::Zeros, &[], Layout::contiguous(&[]), grad.dtype());
-            let inside = compare("ge");
-            drop(compare("le"));
+            let (inside, _below) = (compare("ge"), compare("le"));
             cx.launch(
                 Kernel::Where,
                 &[&inside, grad],
@@ -272,10 +285,11 @@ impl Context {
                 if single {
                     return smallvec![Some(incoming.grad.clone())];
                 }
+                // one expression, whose parts live as long as it
                 let flip = |t: &Tensor| cx.like(Kernel::Unary("flip"), t);
-                let mut grad = flip(incoming.grad);
-                grad = scan(cx, &grad);
-                smallvec![Some(flip(&grad))]
+                let turned = flip(incoming.grad);
+                let summed = scan(cx, &turned);
+                smallvec![Some(flip(&summed))]
             });
         }
         out

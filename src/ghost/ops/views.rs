@@ -53,9 +53,11 @@ impl Context {
     /// `a[..., start:start+len, ...]`: a view; its backward fills a zero tensor of the whole size.
     pub fn narrow(&self, a: impl Borrow<Tensor>, dim: isize, start: u64, len: u64) -> Tensor {
         let a = a.borrow();
-        if a.dim(dim) == len {
-            return a.clone();
-        }
+        if a.dim(dim) == len { a.clone() } else { self.slice(a, dim, start, len) }
+    }
+
+    /// As [`Context::narrow`], with a node on the tape also where it is the whole: a slice with a negative start.
+    pub fn slice(&self, a: &Tensor, dim: isize, start: u64, len: u64) -> Tensor {
         let whole = *a.layout();
         self.view_op(a, Kernel::Narrow { dim, start }, whole.narrow(dim, len), move |cx, grad| {
             cx.launch(Kernel::SliceBackward { dim, start }, &[grad], Layout::contiguous(whole.dims()), grad.dtype())

@@ -144,6 +144,8 @@ pub(super) fn falcon_h1(name: &str, fields: Fields<'_>) -> Result<DecoderConfig,
     let mut model = read(name, fields, &class)?;
     set_biases(&mut model, fields)?;
     model.layer_types = layers(model.num_hidden_layers, |_| LayerType::Hybrid);
+    model.embedding.scaled = true;
+    model.head.scaled = true;
     let expand = fields.integer("mamba_expand", limits::EXPAND)?.unwrap_or(2);
     let inner_size = fields
         .nullable_integer("mamba_d_ssm", limits::INTERMEDIATE_SIZE)?
