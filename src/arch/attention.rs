@@ -44,6 +44,10 @@ impl Attend {
         let mut own = self.clone();
         match layer_type {
             LayerType::SlidingAttention => own.full = Span::default(),
+            LayerType::LinearAttention | LayerType::FeedForward => {
+                own.sliding = Span::default();
+                own.full.mask = None;
+            }
             _ => own.sliding = Span::default(),
         }
         own
@@ -139,7 +143,17 @@ impl SelfAttention {
         let projects_first = model.model_type == ModelType::Stablelm;
         let norm_before_transpose = matches!(model.model_type, ModelType::Qwen3 | ModelType::Lfm2);
         let key_multiplier = model.model_type == ModelType::FalconH1;
-        Self { key_multiplier, spec, layer_type, rotary_style, norm_before_transpose, projects_first, qkv, output, qk_norms }
+        Self {
+            key_multiplier,
+            spec,
+            layer_type,
+            rotary_style,
+            norm_before_transpose,
+            projects_first,
+            qkv,
+            output,
+            qk_norms,
+        }
     }
 
     /// Applies it to `x`, `[batch, length, hidden_size]`; with the probabilities where they are whole tensors.

@@ -54,6 +54,8 @@ pub struct Mamba2 {
     pub proj_bias: bool,
     /// The gated norm before `out_proj` (Falcon-H1: `mamba_rms_norm`).
     pub gated_norm: bool,
+    /// That norm comes before its gate (`mamba_norm_before_gate`; Falcon-H1 alone).
+    pub norm_before_gate: bool,
     /// `residual_in_fp32`
     pub residual_in_fp32: bool,
 }

@@ -43,7 +43,14 @@ impl Front for Spans {
         let sliding_mask = if self.sliding { input.sliding_mask(cx, &positions, self.sliding_window) } else { None };
         let hidden = cx.dropout(&embeds, self.dropout);
         let padding = if self.mixes { input.run.attention_mask.filter(|_| input.length > 1).cloned() } else { None };
-        Entered { positions: Some(positions), padding, mask, sliding_mask, locals: vec![embeds], ..Entered::new(hidden) }
+        Entered {
+            positions: Some(positions),
+            padding,
+            mask,
+            sliding_mask,
+            locals: vec![embeds],
+            ..Entered::new(hidden)
+        }
     }
 }
 

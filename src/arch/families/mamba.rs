@@ -66,4 +66,3 @@ impl Module for Block {
         self.mixer.buffers(visit);
     }
 }
-

@@ -79,7 +79,7 @@ impl Mamba2Mixer {
         states = without_padding(cx, &cx.transpose(&states, 1, 2), padding);
         let parts = cx.split(&states, &[inner, groups * state_size, groups * state_size], -1);
         let Ok([x, b, c]) = <[Tensor; 3]>::try_from(parts) else { unreachable!("three parts") };
-        let mut _last_state = None;
+        let (mut _last_state, mut _scan_result) = (None, None);
         let mut out = match cache {
             Some((cache, layer)) if steps => {
                 let wide = |t: &Tensor| cx.expand(cx.unsqueeze(t, 1), &[heads, head_dim]);
@@ -110,8 +110,9 @@ impl Mamba2Mixer {
                 let (out, last) = scan.run(cx);
                 if let Some((cache, layer)) = cache {
                     cache.update_recurrent_state(cx, layer, &last);
-                    _last_state = Some((out.clone(), last));
+                    _last_state = Some(last);
                 }
+                _scan_result = Some(out.clone());
                 cx.reshape(&out, &[batch, length, inner])
             }
         };
@@ -125,8 +126,12 @@ impl Mamba2Mixer {
             return cx.mul(x, cx.silu(gate));
         };
         let input_dtype = x.dtype();
+        let gate = || cx.silu(cx.cast(gate, DType::F32));
+        if self.mup_vector.is_some() {
+            return self.falcon_h1_norm(cx, x, weight, &gate);
+        }
         let mut x = cx.cast(x, DType::F32);
-        x = cx.mul(&x, cx.silu(cx.cast(gate, DType::F32)));
+        x = cx.mul(&x, gate());
         let whole = x.dims().to_vec();
         if self.norm_groups > 1 {
             let mut grouped = cx.reshape(&x, &[whole[0], whole[1], self.norm_groups, whole[2] / self.norm_groups]);
@@ -138,6 +143,24 @@ impl Mamba2Mixer {
         let variance = cx.mean_last(cx.pow(&x, 2));
         x = cx.mul(&x, cx.rsqrt(cx.add_scalar(&variance, 1e-6)));
         cx.mul(weight, cx.cast(&x, input_dtype))
+    }
+}
+
+impl Mamba2Mixer {
+    /// `FalconH1RMSNormGated`
+    fn falcon_h1_norm(&self, cx: &Context, x: &Tensor, weight: &Tensor, gate: &dyn Fn() -> Tensor) -> Tensor {
+        let (input_dtype, whole, groups) = (x.dtype(), x.dims(), self.spec.num_groups);
+        let mut x = if self.spec.norm_before_gate { x.clone() } else { cx.mul(x, gate()) };
+        x = cx.cast(&x, DType::F32);
+        x = cx.reshape(&x, &[whole[0], whole[1], groups, whole[2] / groups]);
+        let variance = cx.mean_last(cx.pow(&x, 2));
+        x = cx.mul(&x, cx.rsqrt(cx.add_scalar(&variance, 1e-6)));
+        x = cx.mul(cx.reshape(weight, &[groups, whole[2] / groups]), &x);
+        x = cx.reshape(&x, whole);
+        if self.spec.norm_before_gate {
+            x = cx.mul(&x, gate());
+        }
+        cx.cast(&x, input_dtype)
     }
 }
 

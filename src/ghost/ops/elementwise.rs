@@ -195,9 +195,8 @@ impl Context {
     pub fn clamp(&self, a: impl Borrow<Tensor>) -> Tensor {
         self.unary(a.borrow(), Kernel::Unary("clamp"), Reads::Input, |cx, incoming| {
             let (grad, input) = (incoming.grad, incoming.saved(0));
-            let compare = |name| {
-                cx.launch(Kernel::Unary(name), &[input], Layout::elementwise(&[input.layout()]), DType::Bool)
-            };
+            let compare =
+                |name| cx.launch(Kernel::Unary(name), &[input], Layout::elementwise(&[input.layout()]), DType::Bool);
             let _zero = cx.launch(Kernel::Zeros, &[], Layout::contiguous(&[]), grad.dtype());
             let (inside, _below) = (compare("ge"), compare("le"));
             cx.launch(

@@ -131,8 +131,12 @@ impl Context {
     /// `F.pad` of one dimension with zeros: a copy, also where nothing is added; backward copies too.
     pub fn pad(&self, a: &Tensor, dim: isize, by: u64) -> Tensor {
         let node = self.record(&[a], &[]);
-        let padded = |t: &Tensor, len| if by == 0 { Layout::elementwise(&[t.layout()]) } else {
-            Layout::contiguous(t.layout().narrow(dim, len).dims())
+        let padded = |t: &Tensor, len| {
+            if by == 0 {
+                Layout::elementwise(&[t.layout()])
+            } else {
+                Layout::contiguous(t.layout().narrow(dim, len).dims())
+            }
         };
         let len = a.dim(dim);
         let mut out = self.launch(Kernel::Cat { dim }, &[a], padded(a, len + by), a.dtype());

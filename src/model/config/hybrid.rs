@@ -152,7 +152,8 @@ pub(super) fn falcon_h1(name: &str, fields: Fields<'_>) -> Result<DecoderConfig,
         .or_class_default(Some(1024))
         .unwrap_or(expand * model.hidden_size);
     let gated_norm = fields.boolean("mamba_rms_norm", false)?;
-    model.mixer = Some(Mixer::Mamba2(Mamba2 { gated_norm, ..mamba2(fields, inner_size)? }));
+    let norm_before_gate = fields.boolean("mamba_norm_before_gate", true)?;
+    model.mixer = Some(Mixer::Mamba2(Mamba2 { gated_norm, norm_before_gate, ..mamba2(fields, inner_size)? }));
     Ok(model)
 }
 
@@ -199,6 +200,7 @@ pub(super) fn nemotron_h(name: &str, fields: Fields<'_>) -> Result<DecoderConfig
         conv_bias: fields.boolean("mamba_conv_bias", fields.boolean("use_conv_bias", true)?)?,
         proj_bias: false,
         gated_norm: true,
+        norm_before_gate: false,
         residual_in_fp32: false,
     }));
     Ok(model)
@@ -221,6 +223,7 @@ fn mamba2(fields: Fields<'_>, inner_size: u64) -> Result<Mamba2, ModelError> {
         conv_bias: fields.boolean("mamba_conv_bias", true)?,
         proj_bias: fields.boolean("mamba_proj_bias", false)?,
         gated_norm: true,
+        norm_before_gate: false,
         residual_in_fp32: false,
     })
 }

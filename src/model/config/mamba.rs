@@ -5,8 +5,8 @@ use super::fields::Fields;
 use super::hybrid::{whole_groups, whole_heads};
 use super::limits;
 use crate::model::{
-    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mamba, Mamba2, Mixer, Mlp, MlpLayout, ModelError,
-    Norm, Origin, Projections, QkNorm,
+    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mamba, Mamba2, Mixer, Mlp, MlpLayout,
+    ModelError, Norm, Origin, Projections, QkNorm,
 };
 
 /// `max_position_embeddings` of models whose configuration has none: states have no positions.
@@ -52,6 +52,7 @@ pub(super) fn mamba2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mo
         conv_bias: fields.boolean("use_conv_bias", true)?,
         proj_bias: fields.boolean("use_bias", false)?,
         gated_norm: true,
+        norm_before_gate: false,
         residual_in_fp32: fields.boolean("residual_in_fp32", true)?,
     }));
     Ok(model)

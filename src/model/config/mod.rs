@@ -8,10 +8,10 @@ mod falcon;
 mod fields;
 mod gemma;
 mod gpt;
+mod hybrid;
 mod layer_norm;
 mod limits;
 mod llama;
-mod hybrid;
 mod mamba;
 
 use serde_json::Value;
