@@ -29,6 +29,21 @@ pub enum EstimateError {
         /// The model's type.
         model_type: ModelType,
     },
+    /// A scan that is a loop over tokens is run token by token here too.
+    #[error(
+        "max_seq_length or prompt_length = {length}: a `{model_type}` model's scan takes {steps} steps over tokens and \
+         layers, more than the {most} that are run; shorten it"
+    )]
+    ScanTooLong {
+        /// Tokens.
+        length: u64,
+        /// The model's type.
+        model_type: ModelType,
+        /// Tokens times layers that scan.
+        steps: u64,
+        /// As many as are run.
+        most: u64,
+    },
     /// More than any device will have.
     #[error("the job is too large: it would take more than 4 PiB; lower max_seq_length or the batch size")]
     TooLarge,

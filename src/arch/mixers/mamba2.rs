@@ -79,6 +79,8 @@ impl Mamba2Mixer {
         states = without_padding(cx, &cx.transpose(&states, 1, 2), padding);
         let parts = cx.split(&states, &[inner, groups * state_size, groups * state_size], -1);
         let Ok([x, b, c]) = <[Tensor; 3]>::try_from(parts) else { unreachable!("three parts") };
+        // `hidden_states` is now the split
+        drop(masked);
         let (mut _last_state, mut _scan_result) = (None, None);
         let mut out = match cache {
             Some((cache, layer)) if steps => {
@@ -93,6 +95,7 @@ impl Mamba2Mixer {
                     c: &cx.reshape(&c, &[batch, groups, state_size]),
                     d: &wide(d),
                     dt_bias: &wide(dt_bias),
+                    z: self.norm.is_none().then(|| cx.reshape(&gate, &[batch, heads, head_dim])),
                 };
                 cx.reshape(out.run(cx), &[batch, 1, inner])
             }
@@ -116,7 +119,9 @@ impl Mamba2Mixer {
                 cx.reshape(&out, &[batch, length, inner])
             }
         };
-        out = self.gated(cx, &out, &gate);
+        if !(steps && self.norm.is_none()) {
+            out = self.gated(cx, &out, &gate);
+        }
         self.out_proj.forward(cx, cx.cast(&out, dtype))
     }
 

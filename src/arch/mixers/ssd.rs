@@ -131,6 +131,8 @@ pub(super) struct Step<'a> {
     pub(super) d: &'a Tensor,
     /// `[heads, head_dim]`
     pub(super) dt_bias: &'a Tensor,
+    /// The gate, `[batch, heads, head_dim]`, where no norm follows that has it.
+    pub(super) z: Option<Tensor>,
 }
 
 impl Step<'_> {
@@ -157,6 +159,9 @@ impl Step<'_> {
         let mut out = cx.bmm(flat, cx.reshape(&c, &[batch * heads, state_size, 1]));
         out = cx.reshape(&out, &[batch, heads, head_dim]);
         out = cx.cast(cx.add(&out, cx.mul(self.x, self.d)), out.dtype());
+        if let Some(z) = &self.z {
+            out = cx.mul(&out, cx.silu(z));
+        }
         cx.cast(&out, self.x.dtype())
     }
 }

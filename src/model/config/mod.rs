@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use self::fields::Fields;
 use super::error::show;
-use super::{DecoderConfig, MlpLayout, Model, ModelError, ModelType, QkNorm};
+use super::{DecoderConfig, Mixer, MlpLayout, Model, ModelError, ModelType, QkNorm};
 
 /// Reads a config.json of one of the [`ModelType`]s; `name` is what the model will be called.
 ///
@@ -97,8 +97,16 @@ fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
         QkNorm::None => 16,
         _ => 32,
     };
-    let layer =
-        (heads * wide(attention.head_dim) + matrices * wide(model.mlp.intermediate_size) + norms_and_biases) * hidden;
+    let mixer = match &model.mixer {
+        Some(Mixer::Mamba(spec)) => {
+            wide(spec.inner_size) * (3 * hidden + 2 * wide(spec.time_step_rank) + 4 * wide(spec.state_size) + 1024)
+        }
+        Some(Mixer::Mamba2(spec)) => (3 * wide(spec.conv_channels()) + wide(spec.num_heads)) * (hidden + 1024),
+        Some(Mixer::ShortConv(_)) => (4 * hidden + 1024) * hidden,
+        None => 0,
+    };
+    let layer = mixer
+        + (heads * wide(attention.head_dim) + matrices * wide(model.mlp.intermediate_size) + norms_and_biases) * hidden;
     let tables = (2 * wide(model.vocab_size) + wide(model.embedding.learned_positions.unwrap_or(0))) * hidden;
     let parameters = layer * wide(model.num_hidden_layers) + tables;
     if parameters > wide(limits::PARAMETERS) {
