@@ -19,7 +19,7 @@ pub trait Layer: Module {
 
 /// How a layer mixes tokens.
 enum Mixing {
-    Attention(SelfAttention),
+    Attention(Box<SelfAttention>),
     Other(TokenMixer),
 }
 
@@ -27,7 +27,7 @@ impl Mixing {
     fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
         match model.layer_types.get(index) {
             Some(LayerType::LinearAttention) => Self::Other(TokenMixer::new(builder, model)),
-            _ => Self::Attention(SelfAttention::new(builder, model, index)),
+            _ => Self::Attention(Box::new(SelfAttention::new(builder, model, index))),
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Block {
 enum Branch {
     Mixer(TokenMixer),
     Attention(Box<SelfAttention>),
-    FeedForward(FeedForward),
+    FeedForward(Box<FeedForward>),
 }
 
 impl Block {
@@ -26,7 +26,7 @@ impl Block {
         let norm = builder.norm("norm", model.norm, model.hidden_size);
         let branch = match model.layer_types.get(index) {
             Some(LayerType::LinearAttention) => Branch::Mixer(TokenMixer::new(builder, model)),
-            Some(LayerType::FeedForward) => Branch::FeedForward(FeedForward::new(builder, model)),
+            Some(LayerType::FeedForward) => Branch::FeedForward(Box::new(FeedForward::new(builder, model))),
             _ => Branch::Attention(Box::new(SelfAttention::new(builder, model, index))),
         };
         Self { norm, branch }
