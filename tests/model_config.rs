@@ -17,6 +17,8 @@ fn least(model_type: &str) -> Map<String, Value> {
             json!({"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "ffn_dim": 3072,
                 "vocab_size": 50272})
         }
+        "helium" | "bitnet" => json!({"hidden_size": 2560, "num_hidden_layers": 12, "num_attention_heads": 20,
+            "intermediate_size": 8192, "vocab_size": 32000}),
         "mamba" | "falcon_mamba" => json!({"hidden_size": 768, "num_hidden_layers": 24, "vocab_size": 50280}),
         "mamba2" => json!({"hidden_size": 4096, "num_hidden_layers": 64, "vocab_size": 32768}),
         "jamba" => json!({"hidden_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 32,
@@ -71,6 +73,10 @@ fn tied_word_embeddings_by_class() {
         "gpt2",
         "opt",
         "bloom",
+        "smollm3",
+        "cohere",
+        "cohere2",
+        "ernie4_5",
     ];
     for model_type in ModelType::ALL {
         let name = model_type.as_str();

@@ -17,4 +17,4 @@ pub use config::from_config;
 pub use description::*;
 pub use error::{ModelError, Nearest};
 pub use mixer::{Mamba, Mamba2, Mixer, ShortConv};
-pub use resolve::resolve;
+pub use resolve::{resolve, resolve_with};
