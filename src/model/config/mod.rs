@@ -45,10 +45,9 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
     };
     let model_type: ModelType = match map.get("model_type") {
         None | Some(Value::Null) => {
-            let known: Vec<&str> = ModelType::ALL.iter().map(|known| known.as_str()).collect();
             return Err(ModelError::MissingField {
                 field: "model_type".to_owned(),
-                fix: format!("give one of {}", known.join(", ")),
+                fix: "give the type its config.json has on the Hub, such as \"llama\"".to_owned(),
             });
         }
         Some(Value::String(text)) => text.parse()?,
