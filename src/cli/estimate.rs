@@ -49,7 +49,7 @@ pub(super) fn run(args: &EstimateArgs) -> Result<String, CliError> {
     let (file, file_gives_precision) = args.job.as_deref().map(read).transpose()?.unzip();
     let mut job = layer::job(args, file)?;
     job.validate()?;
-    let source = backend::find(&job.model)?;
+    let source = backend::find(&job.model, &args.hub)?;
     let precision_given = file_gives_precision == Some(true) || args.common.precision.is_some() || args.train.qlora;
     let remarks = Remarks::on(&source, &mut job, precision_given)?;
     let model = source.model;

@@ -51,7 +51,7 @@ pub(super) fn run(args: &ParamsArgs) -> Result<String, CliError> {
     let lora = args.lora.first().is_some().then(|| args.lora.over(Lora::default()));
     let train = Train { peft: lora.clone().map(Peft::Lora), ..Train::default() };
     Job::train(args.model.as_str(), train).validate()?;
-    let source = match backend::find(&ModelRef::Named(args.model.clone())) {
+    let source = match backend::find(&ModelRef::Named(args.model.clone()), &args.hub) {
         Ok(source) => source,
         Err(error) => return header_alone(args, error),
     };

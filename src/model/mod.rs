@@ -20,5 +20,5 @@ pub use config::from_config;
 pub use description::*;
 pub use error::{ModelError, Nearest};
 pub use quantization::{CompressedTensors, QuantMethod, Quantization, Scales, StoredWeight};
-pub use resolve::resolve;
+pub use resolve::{resolve, resolve_with};
 pub use source::Source;

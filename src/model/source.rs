@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::error::one_line;
-use super::resolve::{config_of, from_named, name_of};
+use super::resolve::{at_revision, config_of, from_hub_id, from_named, name_of, unknown};
 use super::{Checkpoint, Gguf, Model, ModelError, Quantization, from_config};
+use crate::hub::Hub;
 
 /// What a name or a path of a model leads to.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,15 +30,31 @@ impl Source {
     /// # Errors
     /// As [`super::resolve`].
     pub fn find(spec: &str) -> Result<Self, ModelError> {
+        Self::find_here(spec).unwrap_or_else(|| Err(unknown(spec)))
+    }
+
+    /// As [`Source::find`], and a Hub id where `spec` is nothing on this machine.
+    ///
+    /// # Errors
+    /// As [`super::resolve_with`].
+    pub fn find_with(spec: &str, revision: Option<&str>, hub: &Hub) -> Result<Self, ModelError> {
+        match revision {
+            Some(revision) => at_revision(spec, revision, hub),
+            None => Self::find_here(spec).unwrap_or_else(|| from_hub_id(spec, hub)),
+        }
+    }
+
+    /// What needs no network.
+    fn find_here(spec: &str) -> Option<Result<Self, ModelError>> {
         let path = Path::new(spec);
         if Checkpoint::is_named_like_one(path) {
-            return Self::of_checkpoint(path);
+            return Some(Self::of_checkpoint(path));
         }
         let inside = path.join("config.json");
         if !spec.is_empty() && path.is_dir() {
             match (inside.exists(), Checkpoint::find(path)) {
-                (true, found) => return Self::of_folder(&inside, found.as_deref()),
-                (false, Some(found)) => return Self::of_checkpoint(&found),
+                (true, found) => return Some(Self::of_folder(&inside, found.as_deref())),
+                (false, Some(found)) => return Some(Self::of_checkpoint(&found)),
                 (false, None) => {}
             }
         }

@@ -87,7 +87,9 @@ fn header<R: Read>(name: &str, mut from: Reader<R>, size: u64) -> Result<Gguf, S
     match from.u32()? {
         2 | 3 => {}
         1 => {
-            return Err("it is of version 1, which llama.cpp no longer reads either: convert the model again".to_owned());
+            return Err(
+                "it is of version 1, which llama.cpp no longer reads either: convert the model again".to_owned()
+            );
         }
         version if version.swap_bytes() <= 0xffff => {
             return Err("it is written big-endian; only little-endian files are read: convert it with \
