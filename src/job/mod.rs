@@ -29,9 +29,13 @@ mod validate;
 
 pub use error::JobError;
 pub use infer::Infer;
-pub use names::{AttnImplementation, FloatType, Head, KvCacheDtype, MixedPrecision, Optim, Precision, Runtime};
+pub use names::{
+    AttnImplementation, FloatType, Head, KvCacheDtype, MixedPrecision, NonLinearity, Optim, Precision, Runtime,
+};
 pub use parse::{InlineModel, JobFile, ModelRef};
-pub use peft::{Lora, Peft, TargetModules, VirtualTokens};
+pub use peft::{
+    AdaLora, Bottleneck, Ia3, LoHa, LoKr, Lora, Oft, Peft, PrefixTuning, PromptTuning, TargetModules, Vera,
+};
 use serde::{Deserialize, Serialize};
 pub use train::{Fsdp, Train};
 
