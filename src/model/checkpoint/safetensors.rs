@@ -15,7 +15,7 @@ pub(super) const FORMAT: &str = "safetensors";
 
 impl Checkpoint {
     /// The longest header read; a tensor takes some 100 bytes of it, and files of real checkpoints have some thousands.
-    pub const MAX_SAFETENSORS_HEADER: u64 = 16 << 20;
+    pub const MAX_SAFETENSORS_HEADER: u64 = 8 << 20;
 
     /// How long the header is that follows a file's first eight bytes; `name` is for the message.
     ///
