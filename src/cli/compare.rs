@@ -9,7 +9,7 @@ use crate::plan::{self, Choice, Comparison, Fitting};
 
 pub(super) fn run(args: &CompareArgs) -> Result<String, CliError> {
     let train = layer::train_job(&args.common, &args.train, &args.peft, Default::default())?;
-    let model = backend::resolve(&ModelRef::Named(args.model.clone()))?;
+    let model = backend::resolve(&ModelRef::Named(args.model.clone()), &args.hub)?;
     let comparison = plan::compare(&model, &train)?;
     if args.json {
         return Ok(serde_json::to_string_pretty(&comparison)? + "\n");

@@ -1,5 +1,6 @@
 //! Flags over a job file over defaults.
 
+use super::adapter;
 use super::args::{CommonFlags, EstimateArgs, InferFlags, PeftFlags, TrainFlags};
 use super::error::CliError;
 use crate::job::{Infer, Job, JobFile, Lora, ModelRef, Peft, Precision, Train, Workload};
@@ -20,7 +21,11 @@ pub(super) fn job(args: &EstimateArgs, file: Option<JobFile>) -> Result<Job, Cli
         (None, None, Some(_)) => Workload::Infer(infer_job(args, Infer::default())?),
         (None, Some(infer), _) => Workload::Infer(infer_job(args, infer)?),
         (train, None, None) => {
-            Workload::Train(train_job(&args.common, &args.train, &args.peft, train.unwrap_or_default())?)
+            let mut train = train.unwrap_or_default();
+            if let Some(path) = &args.adapter {
+                train.peft = Some(adapter::read(path)?);
+            }
+            Workload::Train(train_job(&args.common, &args.train, &args.peft, train)?)
         }
     };
     Ok(Job { model, workload })
@@ -76,7 +81,8 @@ pub(super) fn train_job(
 }
 
 fn infer_job(args: &EstimateArgs, mut infer: Infer) -> Result<Infer, CliError> {
-    if let Some(flag) = args.train.first().or(args.peft.first()) {
+    let adapter = args.adapter.as_ref().map(|_| "--adapter");
+    if let Some(flag) = args.train.first().or(args.peft.first()).or(adapter) {
         return Err(CliError::Usage(format!("{flag}: only training has it; remove it, or ask for training")));
     }
     let CommonFlags { precision, double_quant, compute_dtype, attn_implementation, batch } = args.common;
