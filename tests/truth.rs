@@ -18,7 +18,7 @@ use vramplan::units::MIB;
 const OTHER_FILES: [&str; 4] = ["allocator.jsonl", "layouts.jsonl", "optimizer_events.jsonl", "parameters.jsonl"];
 
 /// The cases that cannot be estimated yet, with the reason that is given.
-const NOT_ESTIMATED: [(&str, &str); 22] = [
+const NOT_ESTIMATED: [(&str, &str); 21] = [
     ("bert-base.cls-fp32-amp16.b16.s256", "unknown model_type `bert`"),
     ("bert-base.cls-fp32.b32.s128", "unknown model_type `bert`"),
     ("bert-base.cls-fp32.b8.s128", "unknown model_type `bert`"),
@@ -34,7 +34,6 @@ const NOT_ESTIMATED: [(&str, &str); 22] = [
     ("llama2-7b.tpx2-bf16-gc.b1.s2048", "several GPUs"),
     ("llama2-7b.tpx4-bf16-gc.b1.s2048", "several GPUs"),
     ("llama3-8b.fsdp2x8-fp32-mp-gc.b1.s8192", "several GPUs"),
-    ("mamba-130m.eager-full-fp32.b2.s256", "unknown model_type `mamba`"),
     ("mixtral-8x7b.infer-bf16.b1.s2048", "unknown model_type `mixtral`"),
     ("mixtral-8x7b.lora16att-bf16-gc.b1.s1024", "unknown model_type `mixtral`"),
     ("qwen3-30b-a3b.lora16att-bf16-gc.b1.s1024", "unknown model_type `qwen3_moe`"),

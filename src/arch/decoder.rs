@@ -94,7 +94,7 @@ impl Decoder {
         let embeds_dtype = embeds.dtype();
         let [batch, length] = [embeds.dim(0), embeds.dim(1)];
         let past = run.cache.map_or(0, KvCache::length);
-        let Entered { mut hidden, positions, mask, sliding_mask, alibi, locals: _locals } =
+        let Entered { mut hidden, positions, mask, sliding_mask, alibi, padding, locals: _locals } =
             self.front.enter(cx, embeds, &Input { dtype: embeds_dtype, batch, length, past, run });
         let in_fp32 = matches!(
             self.model.model_type,
@@ -111,6 +111,7 @@ impl Decoder {
             full: Span { rotary, mask },
             sliding: Span { rotary: sliding_rotary, mask: sliding_mask },
             alibi,
+            padding,
             positions,
         };
         let mut _weights = None;
@@ -132,7 +133,14 @@ impl Decoder {
     /// Logits of hidden states.
     pub fn logits(&self, cx: &Context, hidden: &Tensor) -> Tensor {
         cx.within(Category::Logits, || {
-            let mut logits = self.head.forward(cx, hidden);
+            let recurrent = is_mamba(self.model.model_type);
+            let mut logits = match &self.head.weight {
+                Weight::Dense(weight) if recurrent => self.head.forward(cx, cx.cast(hidden, weight.dtype())),
+                _ => self.head.forward(cx, hidden),
+            };
+            if recurrent || self.model.model_type == ModelType::NemotronH {
+                logits = cx.cast(&logits, DType::F32);
+            }
             if self.model.head.scaled {
                 logits = cx.mul_scalar(&logits, 1.0);
             }
@@ -177,6 +185,11 @@ impl Decoder {
     }
 }
 
+/// Whether the class is one of Mamba's own, whose residual stream may be wider than its weights.
+const fn is_mamba(model_type: ModelType) -> bool {
+    matches!(model_type, ModelType::Mamba | ModelType::Mamba2 | ModelType::FalconMamba)
+}
+
 impl Network for Decoder {
     fn batch(&self, cx: &Context, shape: BatchShape) -> Batch {
         let tensor = |name| cx.input(name, &[shape.batch, shape.length], DType::I64);
@@ -187,7 +200,9 @@ impl Network for Decoder {
 
     fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs) {
         let Prompted { embeds, cache, attention_mask, labels, .. } = &self.prompted(cx, batch, run);
-        let own_cache = (cache.is_none() && !run.checkpointing).then(|| self.cache(Category::Activations));
+        // Mamba's classes fill none while they train
+        let caches = cache.is_none() && !run.checkpointing && !is_mamba(self.model.model_type);
+        let own_cache = caches.then(|| self.cache(Category::Activations));
         let attention_mask = attention_mask.as_ref();
         let run = Forward { attention_mask, cache: cache.as_ref().or(own_cache.as_ref()), ..run };
         let embeds = embeds.clone().unwrap_or_else(|| self.embed(cx, &batch.ids, run));
@@ -264,6 +279,11 @@ impl Module for Decoder {
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
         if let EmbedScale::Buffer(scale) = &mut self.embed_scale {
             visit(scale);
+        }
+        for layer in &mut self.layers {
+            if let Some(layer) = Rc::get_mut(layer) {
+                layer.buffers(visit);
+            }
         }
         for rotary in [&mut self.full_rotary, &mut self.sliding_rotary].into_iter().flatten() {
             rotary.inv_freq.iter_mut().for_each(&mut *visit);

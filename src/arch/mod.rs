@@ -7,6 +7,7 @@ mod families;
 mod forward;
 mod layer;
 mod masks;
+mod mixers;
 mod mlp;
 mod names;
 mod network;

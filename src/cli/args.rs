@@ -52,8 +52,8 @@ const ESTIMATE_EXAMPLES: &str = "\
 Examples:
   vramplan estimate llama-2-7b                    full fine-tuning in bf16, 1 x 2048 tokens
   vramplan estimate llama-2-7b --qlora --r 16     LoRA on 4-bit weights
-  vramplan estimate llama-2-7b --peft prompt_tuning --num-virtual-tokens 20
   vramplan estimate Qwen/Qwen3-8B@main            a model on the Hugging Face Hub
+  vramplan estimate llama-2-7b --peft prompt_tuning --num-virtual-tokens 20
   vramplan estimate 7b --infer --prompt-length 4096
   vramplan estimate --job job.toml --timeline     a job file (TOML or JSON)
   vramplan estimate --job job.toml --batch 8      ... with one of its fields changed
@@ -117,9 +117,6 @@ pub(super) struct EstimateArgs {
     pub(super) train: TrainFlags,
     #[command(flatten)]
     pub(super) peft: PeftFlags,
-    /// Train the adapter an adapter_config.json describes: the file or its folder
-    #[arg(long, value_name = "PATH", help_heading = "LoRA and other parameter-efficient methods")]
-    pub(super) adapter: Option<PathBuf>,
     #[command(flatten)]
     pub(super) infer: InferFlags,
 }
@@ -232,6 +229,9 @@ pub(super) struct PeftFlags {
     /// Train by this method [default: lora]
     #[arg(long, value_name = "METHOD", value_parser = PossibleValuesParser::new(Peft::TYPES))]
     pub(super) peft: Option<String>,
+    /// Train the adapter an adapter_config.json describes: the file or its folder
+    #[arg(long, value_name = "PATH")]
+    pub(super) adapter: Option<PathBuf>,
     /// Rank [default: PEFT's for the method, 8 for LoRA]
     #[arg(long, visible_alias = "lora-r", value_name = "N", value_parser = whole)]
     pub(super) r: Option<u64>,

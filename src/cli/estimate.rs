@@ -102,7 +102,6 @@ fn defaults_only(args: &EstimateArgs) -> bool {
         && args.common == Default::default()
         && args.train == Default::default()
         && args.peft == Default::default()
-        && args.adapter.is_none()
         && args.infer == Default::default()
 }
 

@@ -21,11 +21,7 @@ pub(super) fn job(args: &EstimateArgs, file: Option<JobFile>) -> Result<Job, Cli
         (None, None, Some(_)) => Workload::Infer(infer_job(args, Infer::default())?),
         (None, Some(infer), _) => Workload::Infer(infer_job(args, infer)?),
         (train, None, None) => {
-            let mut train = train.unwrap_or_default();
-            if let Some(path) = &args.adapter {
-                train.peft = Some(adapter::read(path)?);
-            }
-            Workload::Train(train_job(&args.common, &args.train, &args.peft, train)?)
+            Workload::Train(train_job(&args.common, &args.train, &args.peft, train.unwrap_or_default())?)
         }
     };
     Ok(Job { model, workload })
@@ -81,8 +77,7 @@ pub(super) fn train_job(
 }
 
 fn infer_job(args: &EstimateArgs, mut infer: Infer) -> Result<Infer, CliError> {
-    let adapter = args.adapter.as_ref().map(|_| "--adapter");
-    if let Some(flag) = args.train.first().or(args.peft.first()).or(adapter) {
+    if let Some(flag) = args.train.first().or(args.peft.first()) {
         return Err(CliError::Usage(format!("{flag}: only training has it; remove it, or ask for training")));
     }
     let CommonFlags { precision, double_quant, compute_dtype, attn_implementation, batch } = args.common;
@@ -108,6 +103,10 @@ fn set<T>(field: &mut T, flag: Option<T>) {
 impl PeftFlags {
     /// The method that is asked for, the file's where it is the same, with the flags that were given.
     pub(super) fn over(&self, file: Option<Peft>, qlora: bool) -> Result<Peft, CliError> {
+        let file = match &self.adapter {
+            Some(path) => Some(adapter::read(path)?),
+            None => file,
+        };
         let shorthand = if qlora { "--qlora" } else { "--lora" };
         let asked = match (&self.peft, self.lora || qlora) {
             (Some(method), true) if method != "lora" => {
@@ -157,7 +156,7 @@ impl PeftFlags {
 
     /// The first of the flags that is a field of a method.
     fn method_flag(&self) -> Option<&'static str> {
-        Self { lora: false, peft: None, ..self.clone() }.first()
+        Self { lora: false, peft: None, adapter: None, ..self.clone() }.first()
     }
 
     /// The first of the flags that was given.
@@ -165,6 +164,7 @@ impl PeftFlags {
         first(&[
             (self.lora, "--lora"),
             (self.peft.is_some(), "--peft"),
+            (self.adapter.is_some(), "--adapter"),
             (self.r.is_some(), "--r"),
             (self.lora_alpha.is_some(), "--lora-alpha"),
             (self.lora_dropout.is_some(), "--lora-dropout"),

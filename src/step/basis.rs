@@ -2,7 +2,7 @@
 
 use super::estimate::Basis;
 use crate::job::{AttnImplementation, Job, MixedPrecision, Peft, Train, Workload};
-use crate::model::{Model, Origin};
+use crate::model::{Model, Origin, Support};
 use crate::units::Bytes;
 
 /// The versions whose behaviour is modelled and whose measurements the tests hold it against.
@@ -27,6 +27,13 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
             model.max_position_embeddings(),
             model.name()
         ));
+    }
+    if model.decoder().is_some_and(|decoder| decoder.mixer.is_some()) {
+        notes.push(
+            "layers without attention are run as transformers' own PyTorch code runs them; with the mamba_ssm, causal_conv1d \
+             or flash-linear-attention kernels installed they keep less, and cuDNN's convolutions may take a workspace"
+                .to_owned(),
+        );
     }
     if let Workload::Train(train) = &job.workload {
         let packed = train.gradient_checkpointing
@@ -61,10 +68,17 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
     );
+    let measured = model.model_type().support() == Support::Measured;
+    if !measured {
+        notes.push(format!(
+            "no recorded measurement is of a `{}` model; what its layers take follows transformers' sources",
+            model.model_type()
+        ));
+    }
     Basis {
         runtime: "pytorch".to_owned(),
         versions: VERSIONS.to_owned(),
-        validated: model.origin() == Origin::Config && unmeasured.is_none(),
+        validated: model.origin() == Origin::Config && measured && unmeasured.is_none(),
         notes,
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod attention;
 mod blocks;
+mod conv;
 mod cub;
 mod dropout;
 mod elementwise;

@@ -25,6 +25,14 @@ impl Context {
         if a.dims().len() > to.dims().len() { self.alias(Kernel::View, &out, *out.layout()) } else { out }
     }
 
+    /// Sums over the dimensions that `kept` has with size one; a view of `dims` of the result.
+    pub(crate) fn sum_to_dims(&self, a: &Tensor, kept: &Layout, dims: &[u64]) -> Tensor {
+        let out = self.launch(Kernel::Sum, &[a], *kept, a.dtype());
+        self.reduction_scratch(a, &out);
+        let layout = Layout::contiguous(dims);
+        self.alias(Kernel::View, &out, layout)
+    }
+
     /// `a.mean(-1, keepdim=True)`: nothing is saved; backward expands and divides.
     pub fn mean_last(&self, a: impl Borrow<Tensor>) -> Tensor {
         let a = a.borrow();
@@ -40,6 +48,25 @@ impl Context {
                 #[expect(clippy::cast_precision_loss, reason = "a tensor's width")]
                 let divided = Kernel::MulScalar(1.0 / whole.dim(-1) as f64);
                 smallvec![Some(cx.launch(divided, &[incoming.grad], layout, incoming.grad.dtype()))]
+            });
+        }
+        out
+    }
+
+    /// `a.sum(dim)`: nothing is saved; backward is a view of the gradient.
+    pub fn sum_dim(&self, a: impl Borrow<Tensor>, dim: isize) -> Tensor {
+        let a = a.borrow();
+        let node = self.record(&[a], &[]);
+        let kept = Layout::contiguous(a.layout().narrow(dim, 1).dims());
+        let mut out = self.launch(Kernel::Sum, &[a], Layout::contiguous(kept.select(dim).dims()), a.dtype());
+        self.reduction_scratch_to(a, &kept);
+        if let Some(node) = node {
+            let whole = *a.layout();
+            let axis = usize::try_from(if dim < 0 { dim + whole.rank().cast_signed() } else { dim }).unwrap_or(0);
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let layout = grad.layout().unsqueeze(axis).expand(whole.dims());
+                smallvec![Some(cx.alias(Kernel::Expand, grad, layout))]
             });
         }
         out
@@ -101,15 +128,19 @@ impl Context {
     /// What `gpu_reduce_kernel` needs beside its output: partial results where blocks share outputs and, past 32-bit
     /// offsets, a sum in the accumulation type where the output's is narrower.
     pub(crate) fn reduction_scratch(&self, from: &Tensor, to: &Tensor) {
+        self.reduction_scratch_to(from, to.layout());
+    }
+
+    fn reduction_scratch_to(&self, from: &Tensor, to: &Layout) {
         if from.layout().numel() == 0 || from.layout().numel() > MOST_ELEMENTS {
             return;
         }
         let element = from.dtype().bytes();
         let accumulator = element.max(4);
-        let reduction = Reduction::new(from.layout(), to.layout(), element);
+        let reduction = Reduction::new(from.layout(), to, element);
         let fits = reduction.fits_32_bits();
         let _sum = (!fits && element < accumulator)
-            .then(|| self.scratch("accumulation", to.layout().numel().saturating_mul(accumulator)));
+            .then(|| self.scratch("accumulation", to.numel().saturating_mul(accumulator)));
         self.reduce_pieces(&reduction, accumulator);
     }
 
