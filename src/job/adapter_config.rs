@@ -10,7 +10,11 @@ const HARMLESS: &[&str] = &[
     "alpha_pattern",
     "auto_mapping",
     "base_model_name_or_path",
+    "beta1",
+    "beta2",
     "corda_config",
+    "deltaT",
+    "eps",
     "eva_config",
     "fan_in_fan_out",
     "inference_mode",
@@ -34,8 +38,11 @@ const HARMLESS: &[&str] = &[
     "runtime_config",
     "task_type",
     "token_dim",
+    "tfinal",
+    "tinit",
     "tokenizer_kwargs",
     "tokenizer_name_or_path",
+    "total_step",
 ];
 /// Without it some methods say nothing at all, so no other field can be tried alone.
 const ALWAYS: &str = "num_virtual_tokens";
@@ -77,10 +84,16 @@ impl Peft {
         let base = table.clone();
         Self::deserialize(Value::Object(base.clone()))
             .map_err(|error| refuse("peft_type", &json!(kind), &error.to_string()))?;
+        let defaults = Self::of_type(&kind).map_or(Ok(Value::Null), serde_json::to_value);
+        let defaults = defaults.map_err(|error| JobError::Syntax { message: error.to_string() })?;
         let projected = config.get("prefix_projection") == Some(&Value::Bool(true));
         for (field, value) in config {
-            let unused = field == "encoder_hidden_size" && !projected;
-            if HARMLESS.contains(&field.as_str()) || field == ALWAYS || is_off(value) || unused {
+            let unused = (field == "encoder_hidden_size" && !projected)
+                || (field == "r" && kind == "adalora")
+                || (field == "module_dropout" && value.as_f64() == Some(0.0));
+            // what is on where nobody asks was turned off
+            let usual = is_off(value) && defaults.get(field) != Some(&Value::Bool(true));
+            if HARMLESS.contains(&field.as_str()) || field == ALWAYS || usual || unused {
                 continue;
             }
             let mut alone = base.clone();
@@ -140,6 +153,23 @@ mod tests {
         let Ok(Peft::Lora(lora)) = Peft::from_adapter_config(&saved()) else { panic!("no LoRA") };
         assert_eq!((lora.r, lora.use_dora, lora.modules_to_save), (64, true, vec!["lm_head".to_owned()]));
         assert_eq!(lora.target_modules, Some(TargetModules::Names(vec!["v_proj".to_owned(), "q_proj".to_owned()])));
+    }
+
+    #[test]
+    fn saved_configurations_of_other_methods_are_read() {
+        let adalora = json!({
+            "peft_type": "ADALORA", "r": 8, "init_r": 16, "target_r": 4, "beta1": 0.85, "beta2": 0.85, "deltaT": 1, "tinit": 0,
+            "tfinal": 0, "total_step": 100, "orth_reg_weight": 0.5, "lora_alpha": 8, "rank_pattern": null
+        });
+        let Ok(Peft::AdaLora(read)) = Peft::from_adapter_config(&adalora) else { panic!("no AdaLoRA") };
+        assert_eq!((read.init_r, read.target_r), (16, 4));
+        let mut oft = json!({
+            "peft_type": "OFT", "r": 0, "oft_block_size": 64, "module_dropout": 0.0, "coft": false, "eps": 6e-05,
+            "use_cayley_neumann": true, "num_cayley_neumann_terms": 5
+        });
+        assert!(matches!(Peft::from_adapter_config(&oft), Ok(Peft::Oft(oft)) if oft.oft_block_size == 64));
+        oft["use_cayley_neumann"] = json!(false);
+        assert!(matches!(Peft::from_adapter_config(&oft), Ok(Peft::Oft(oft)) if !oft.use_cayley_neumann));
     }
 
     #[test]
