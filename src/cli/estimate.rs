@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::args::{EstimateArgs, Method};
 use super::error::CliError;
+use super::source::Remarks;
 use super::{backend, layer, text};
 use crate::formula::Formula;
 use crate::job::{Job, JobFile};
@@ -45,10 +46,13 @@ struct FormulaOutput {
 }
 
 pub(super) fn run(args: &EstimateArgs) -> Result<String, CliError> {
-    let file = args.job.as_deref().map(read).transpose()?;
-    let job = layer::job(args, file)?;
+    let (file, file_gives_precision) = args.job.as_deref().map(read).transpose()?.unzip();
+    let mut job = layer::job(args, file)?;
     job.validate()?;
-    let model = backend::resolve(&job.model, &args.hub)?;
+    let source = backend::find(&job.model, &args.hub)?;
+    let precision_given = file_gives_precision == Some(true) || args.common.precision.is_some() || args.train.qlora;
+    let remarks = Remarks::on(&source, &mut job, precision_given)?;
+    let model = source.model;
     let width = text::width();
     let formula = || -> Result<Formula, CliError> {
         let parameters = backend::count_parameters(&model, None)?.total;
@@ -57,7 +61,8 @@ pub(super) fn run(args: &EstimateArgs) -> Result<String, CliError> {
     if args.method == Method::Formula {
         return formula_alone(args, &job, &model, formula()?, width);
     }
-    let estimate = backend::estimate(&model, &job, args.timeline)?;
+    let mut estimate = backend::estimate(&model, &job, args.timeline)?;
+    remarks.add_to(&mut estimate);
     let formula = if args.method == Method::Both { Some(formula()?) } else { None };
     if args.json {
         return json(&Output { estimate: &estimate, formula: formula.map(FormulaOutput::from) });
@@ -74,8 +79,8 @@ fn formula_alone(
     formula: Formula,
     width: u16,
 ) -> Result<String, CliError> {
-    let lora = describe::lora(job);
-    let count = backend::count_parameters(model, lora)?;
+    let peft = describe::peft(job);
+    let count = backend::count_parameters(model, peft)?;
     if args.json {
         let summary = backend::summary(model, count);
         return json(&FormulaAlone { schema: "vramplan.formula/1", model: &summary, formula: formula.into() });
@@ -96,7 +101,7 @@ fn defaults_only(args: &EstimateArgs) -> bool {
     args.job.is_none()
         && args.common == Default::default()
         && args.train == Default::default()
-        && args.lora == Default::default()
+        && args.peft == Default::default()
         && args.infer == Default::default()
 }
 
@@ -104,7 +109,8 @@ fn json(value: &impl Serialize) -> Result<String, CliError> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-fn read(path: &Path) -> Result<JobFile, CliError> {
+/// The job file, and whether it says a precision.
+fn read(path: &Path) -> Result<(JobFile, bool), CliError> {
     let failed = |source| CliError::Read { path: path.to_owned(), source };
     let mut text = String::new();
     let read = if path == Path::new("-") {
@@ -119,5 +125,15 @@ fn read(path: &Path) -> Result<JobFile, CliError> {
             MAX_JOB_FILE >> 20
         )));
     }
-    text.parse().map_err(|source| CliError::JobFile { path: path.to_owned(), source })
+    let file = text.parse().map_err(|source| CliError::JobFile { path: path.to_owned(), source })?;
+    Ok((file, gives_precision(&text)))
+}
+
+/// Whether a job file that has been read has a `precision`, which [`JobFile`] gives its default otherwise.
+fn gives_precision(text: &str) -> bool {
+    let text = text.trim_start_matches('\u{feff}');
+    let value: Option<serde_json::Value> =
+        if text.trim_start().starts_with('{') { serde_json::from_str(text).ok() } else { toml::from_str(text).ok() };
+    let tables = ["train", "infer"].map(|table| value.as_ref()?.get(table)?.get("precision"));
+    tables.iter().any(Option::is_some)
 }

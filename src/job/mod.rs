@@ -18,6 +18,7 @@
 //! # Ok::<(), vramplan::job::JobError>(())
 //! ```
 
+mod adapter_config;
 mod error;
 mod infer;
 mod names;
@@ -31,10 +32,13 @@ mod validate_optim;
 pub use error::JobError;
 pub use infer::Infer;
 pub use names::{
-    AttnImplementation, FloatType, Head, KvCacheDtype, MixedPrecision, Objective, Optim, Precision, Runtime,
+    AttnImplementation, FloatType, Head, KvCacheDtype, MixedPrecision, NonLinearity, Objective, Optim, Precision,
+    Runtime,
 };
 pub use parse::{InlineModel, JobFile, ModelRef};
-pub use peft::{Lora, Peft, TargetModules, VirtualTokens};
+pub use peft::{
+    AdaLora, Bottleneck, Ia3, LoHa, LoKr, Lora, Oft, Peft, PrefixTuning, PromptTuning, TargetModules, Vera,
+};
 use serde::{Deserialize, Serialize};
 pub use train::{Fsdp, Train};
 

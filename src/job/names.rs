@@ -326,3 +326,16 @@ named_enum! {
         Vllm = "vllm",
     }
 }
+
+named_enum! {
+    /// What is between the two projections of a bottleneck adapter.
+    pub enum NonLinearity {
+        /// `relu`
+        #[default]
+        Relu = "relu",
+        /// `silu`
+        Swish = "swish" | "silu",
+        /// `gelu`
+        Gelu = "gelu",
+    }
+}

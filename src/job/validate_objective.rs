@@ -1,6 +1,6 @@
 //! Contradictions between an objective and the rest of a training job.
 
-use super::{Head, JobError, Objective, Train};
+use super::{Head, JobError, Objective, Peft, Train};
 
 const MAX_LABELS: u64 = 1 << 20;
 
@@ -14,6 +14,11 @@ impl Train {
             _ => {
                 return Err(JobError::unsupported("train.objective", objective, "use \"sft\", \"dpo\" or \"reward\""));
             }
+        }
+        let is_beyond = self.objective != Objective::Sft || self.head == Head::SeqCls;
+        if let Some(peft) = self.peft.as_ref().filter(|peft| is_beyond && !matches!(peft, Peft::Lora(_))) {
+            let fix = "with this objective or head only \"lora\" or full fine-tuning is modelled";
+            return Err(JobError::unsupported("train.peft.type", format!("\"{}\"", peft.type_name()), fix));
         }
         if self.objective == Objective::Dpo && self.head != Head::CausalLm {
             let fix = "it compares log-probabilities of tokens; use head = \"causal-lm\"";

@@ -37,8 +37,8 @@ impl Train {
 
     /// The type trainable parameters, and so their gradients, are held in.
     pub(super) fn gradients_in(&self) -> FloatType {
-        match self.lora() {
-            Some(lora) if lora.autocast_adapter_dtype => FloatType::Fp32,
+        match &self.peft {
+            Some(peft) if peft.trains_in_fp32() => FloatType::Fp32,
             _ => self.float_type(),
         }
     }

@@ -67,7 +67,7 @@ impl Builder<'_> {
             bias: bias.then(|| self.parameter(name, &[to])),
             conv1d: false,
             written_out: false,
-            lora: None,
+            adapter: None,
         }
     }
 
@@ -91,7 +91,7 @@ impl Builder<'_> {
             bias: None,
             conv1d: false,
             written_out: false,
-            lora: None,
+            adapter: None,
         }
     }
 

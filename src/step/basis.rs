@@ -2,8 +2,8 @@
 
 use super::count::count_parameters;
 use super::estimate::Basis;
-use crate::job::{AttnImplementation, Job, MixedPrecision, Objective, Optim, Train, Workload};
-use crate::model::{Model, Origin};
+use crate::job::{AttnImplementation, Job, MixedPrecision, Objective, Optim, Peft, Train, Workload};
+use crate::model::{Model, Origin, Support};
 use crate::units::Bytes;
 
 /// The versions whose behaviour is modelled and whose measurements the tests hold it against.
@@ -28,6 +28,13 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
             model.max_position_embeddings(),
             model.name()
         ));
+    }
+    if model.decoder().is_some_and(|decoder| decoder.mixer.is_some()) {
+        notes.push(
+            "layers without attention are run as transformers' own PyTorch code runs them; with the mamba_ssm, causal_conv1d \
+             or flash-linear-attention kernels installed they keep less, and cuDNN's convolutions may take a workspace"
+                .to_owned(),
+        );
     }
     if let Workload::Train(train) = &job.workload {
         let packed = train.gradient_checkpointing
@@ -62,6 +69,13 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
         if train.use_liger_kernel {
             notes.push("Liger's kernels are those of liger-kernel 0.8".to_owned());
         }
+        if let Some(Peft::AdaLora(_)) = &train.peft {
+            notes.push(
+                "AdaLoRA's importance scores are not counted: nothing is kept of them unless the loop calls \
+                 update_and_allocate, as the Trainer does not"
+                    .to_owned(),
+            );
+        }
         if paged > 0 {
             notes.push(format!(
                 "{} of paged optimizer states are in managed memory, which the driver moves to the host when the card is \
@@ -74,10 +88,17 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
     );
+    let measured = model.model_type().support() == Support::Measured;
+    if !measured {
+        notes.push(format!(
+            "no recorded measurement is of a `{}` model; what its layers take follows transformers' sources",
+            model.model_type()
+        ));
+    }
     Basis {
         runtime: "pytorch".to_owned(),
         versions: VERSIONS.to_owned(),
-        validated: model.origin() == Origin::Config && unmeasured.is_none(),
+        validated: model.origin() == Origin::Config && measured && unmeasured.is_none(),
         notes,
     }
 }
@@ -115,7 +136,17 @@ fn unmeasured(job: &Job) -> Option<&'static str> {
         Workload::Train(train) if train.objective != Objective::Sft && train.precision.is_quantized() => {
             Some("this objective on quantised weights")
         }
+        Workload::Train(Train { peft: Some(peft), .. }) => unmeasured_method(peft),
         Workload::Infer(infer) if infer.logits_to_keep > 1 => Some("logits_to_keep above 1"),
+        _ => None,
+    }
+}
+
+/// What of a method no recorded measurement stands behind.
+fn unmeasured_method(peft: &Peft) -> Option<&'static str> {
+    match peft {
+        Peft::Adapter(_) => Some("bottleneck adapters, which PEFT has not"),
+        Peft::Oft(method) if method.num_cayley_neumann_terms > 5 => Some("OFT with more than 5 terms"),
         _ => None,
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Training<'a> {
     cx: &'a Context,
     job: &'a Train,
     network: Box<dyn Network>,
-    _saved: Option<adapt::Saved>,
+    adapted: adapt::Adapted,
     optimizer: Optimizer,
     trainable: Vec<Tensor>,
     learned: Learned,
@@ -45,15 +45,8 @@ impl<'a> Training<'a> {
         if quantization.is_some() {
             adapt::prepare_for_kbit_training(cx, network.as_mut());
         }
-        let saved = match job.lora() {
-            Some(lora) => Some(adapt::add_lora(cx, network.as_mut(), model.name(), lora)?),
-            None => {
-                adapt::train_everything(cx, network.as_mut());
-                None
-            }
-        };
-        let trainable: Vec<Tensor> =
-            adapt::parameters(network.as_mut()).into_iter().filter(Tensor::requires_grad).collect();
+        let adapted = adapt::apply(cx, network.as_mut(), model, job.peft.as_ref())?;
+        let trainable = adapt::trainable(network.as_mut(), &adapted);
         let dtype = job.float_type().dtype();
         let learned = Learned::new(cx, network.as_ref(), job, || load::load(cx, model, dtype, quantization, kernels))?;
         let is_own = own_matrices(job, network.as_mut(), &trainable);
@@ -63,7 +56,7 @@ impl<'a> Training<'a> {
         let optimizer = Optimizer::new(cx, job.optim, job.optim_rank, trainable.clone(), &is_own);
         cx.ledger().empty_cache();
         let batch = learned.batch(cx, network.as_ref(), job);
-        Ok(Self { cx, job, network, _saved: saved, optimizer, trainable, learned, batch, loss: None, outputs: None })
+        Ok(Self { cx, job, network, adapted, optimizer, trainable, learned, batch, loss: None, outputs: None })
     }
 
     /// Forward and backward of as many micro-batches as are accumulated (from the fourth on they repeat the third).
@@ -124,9 +117,11 @@ impl<'a> Training<'a> {
                 implementation: self.job.attn_implementation,
                 checkpointing: self.job.gradient_checkpointing,
                 input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
+                virtual_tokens: self.adapted.virtual_tokens.as_ref(),
                 ..Forward::default()
             };
-            self.learned.loss(cx, self.network.as_ref(), &self.batch, run)
+            let (loss, outputs) = self.learned.loss(cx, self.network.as_ref(), &self.batch, run);
+            (adapt::regularized(cx, loss, &self.adapted), outputs)
         })
     }
 }

@@ -44,7 +44,7 @@ impl Dpo {
             made(cx, batch.ids.dims(), DType::I64)
         };
         let (log_probabilities, _metrics) = self.log_probabilities(cx, network, batch, run, true);
-        let logps = cx.within(Category::Logits, || cx.sum_rows(&log_probabilities));
+        let logps = cx.within(Category::Logits, || cx.sum_dim(&log_probabilities, -1));
         let reference = self.reference(cx, network, batch, run);
         let loss = cx.within(Category::Logits, || {
             let [chosen, rejected] = halves(cx, &logps);
@@ -62,7 +62,7 @@ impl Dpo {
         let run = Forward { checkpointing: false, input_require_grads: false, ..run };
         let sums = |network: &dyn Network| {
             let (log_probabilities, _) = self.log_probabilities(cx, network, batch, run, false);
-            cx.within(Category::Logits, || cx.sum_rows(&log_probabilities))
+            cx.within(Category::Logits, || cx.sum_dim(&log_probabilities, -1))
         };
         match &self.reference {
             Reference::Precomputed(logps) => logps.clone(),
