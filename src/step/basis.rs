@@ -2,7 +2,7 @@
 
 use super::count::count_parameters;
 use super::estimate::Basis;
-use crate::job::{AttnImplementation, Job, MixedPrecision, Objective, Optim, Peft, Train, Workload};
+use crate::job::{AttnImplementation, Job, MixedPrecision, Objective, Optim, Peft, TargetModules, Train, Workload};
 use crate::model::{Model, Origin, Support};
 use crate::units::Bytes;
 
@@ -124,12 +124,22 @@ fn embedding_states(model: &Model, train: &Train) -> Option<String> {
     ))
 }
 
+/// Whether a method puts something on the head or trains modules whole.
+fn adapts_head(peft: &Peft) -> bool {
+    let targets = matches!(peft, Peft::Lora(lora) if matches!(&lora.target_modules, Some(TargetModules::Names(names))
+        if names.iter().any(|name| name.ends_with("lm_head"))));
+    targets || !peft.modules_to_save().is_empty()
+}
+
 /// What of a job no recorded measurement stands behind.
 fn unmeasured(job: &Job) -> Option<&'static str> {
     match &job.workload {
         Workload::Train(train) if !train.zero_grad_set_to_none => Some("zero_grad_set_to_none = false"),
         Workload::Train(train) if train.keep_outputs => Some("keep_outputs = true"),
         Workload::Train(train) if train.optim == Optim::GaloreAdamw => Some("optim = \"galore_adamw\""),
+        Workload::Train(train) if train.use_liger_kernel && train.peft.as_ref().is_some_and(adapts_head) => {
+            Some("use_liger_kernel with an adapted or copied head, whose own weight Liger reads")
+        }
         Workload::Train(train) if train.objective != Objective::Sft && train.mixed_precision != MixedPrecision::No => {
             Some("this objective under autocast")
         }
