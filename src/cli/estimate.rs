@@ -1,6 +1,7 @@
 //! `vramplan estimate`: what a job takes.
 
 mod describe;
+mod from;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use super::args::{EstimateArgs, Method};
 use super::error::CliError;
 use super::{backend, layer, text};
 use crate::formula::Formula;
+use crate::job::from::Report;
 use crate::job::{Job, JobFile};
 use crate::model::Model;
 use crate::step::{Estimate, ModelSummary};
@@ -28,6 +30,8 @@ struct Output<'a> {
     estimate: &'a Estimate,
     #[serde(skip_serializing_if = "Option::is_none")]
     formula: Option<FormulaOutput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'a Report>,
 }
 
 #[derive(Serialize)]
@@ -45,7 +49,10 @@ struct FormulaOutput {
 }
 
 pub(super) fn run(args: &EstimateArgs) -> Result<String, CliError> {
-    let file = args.job.as_deref().map(read).transpose()?;
+    let (file, imported) = match from::read(args)? {
+        Some((file, report)) => (Some(file), Some(report)),
+        None => (args.job.as_deref().map(read).transpose()?, None),
+    };
     let job = layer::job(args, file)?;
     job.validate()?;
     let model = backend::resolve(&job.model)?;
@@ -57,13 +64,21 @@ pub(super) fn run(args: &EstimateArgs) -> Result<String, CliError> {
     if args.method == Method::Formula {
         return formula_alone(args, &job, &model, formula()?, width);
     }
-    let estimate = backend::estimate(&model, &job, args.timeline)?;
+    let mut estimate = backend::estimate(&model, &job, args.timeline)?;
+    if let Some(report) = &imported {
+        estimate.basis.validated &= report.is_complete();
+    }
     let formula = if args.method == Method::Both { Some(formula()?) } else { None };
     if args.json {
-        return json(&Output { estimate: &estimate, formula: formula.map(FormulaOutput::from) });
+        estimate.basis.notes.extend(imported.iter().flat_map(Report::notes));
+        let formula = formula.map(FormulaOutput::from);
+        return json(&Output { estimate: &estimate, formula, from: imported.as_ref() });
     }
     let mut out = describe::heading(&model, &job, defaults_only(args), estimate.model.parameters, width);
     out.push_str(&report::estimate(&estimate, formula.as_ref(), width));
+    if let Some(report) = &imported {
+        out.push_str(&from::section(report, args.verbose, width));
+    }
     Ok(out)
 }
 
@@ -94,6 +109,7 @@ impl From<Formula> for FormulaOutput {
 /// Whether nothing but a model was asked for.
 fn defaults_only(args: &EstimateArgs) -> bool {
     args.job.is_none()
+        && args.from.is_empty()
         && args.common == Default::default()
         && args.train == Default::default()
         && args.lora == Default::default()
@@ -105,19 +121,22 @@ fn json(value: &impl Serialize) -> Result<String, CliError> {
 }
 
 fn read(path: &Path) -> Result<JobFile, CliError> {
+    text_of(path, MAX_JOB_FILE, "a job file")?
+        .parse()
+        .map_err(|source| CliError::JobFile { path: path.to_owned(), source })
+}
+
+/// A file's text, or standard input's for `-`, if it is no longer than `most` bytes.
+fn text_of(path: &Path, most: u64, what: &str) -> Result<String, CliError> {
     let failed = |source| CliError::Read { path: path.to_owned(), source };
     let mut text = String::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().lock().take(MAX_JOB_FILE + 1).read_to_string(&mut text)
+        std::io::stdin().lock().take(most + 1).read_to_string(&mut text)
     } else {
-        std::fs::File::open(path).map_err(failed)?.take(MAX_JOB_FILE + 1).read_to_string(&mut text)
+        std::fs::File::open(path).map_err(failed)?.take(most + 1).read_to_string(&mut text)
     };
-    if read.map_err(failed)? as u64 > MAX_JOB_FILE {
-        return Err(CliError::Usage(format!(
-            "{}: larger than {} MiB; is it a job file?",
-            path.display(),
-            MAX_JOB_FILE >> 20
-        )));
+    if read.map_err(failed)? as u64 > most {
+        return Err(CliError::Usage(format!("{}: larger than {} MiB; is it {what}?", path.display(), most >> 20)));
     }
-    text.parse().map_err(|source| CliError::JobFile { path: path.to_owned(), source })
+    Ok(text)
 }

@@ -19,6 +19,7 @@
 //! ```
 
 mod error;
+pub mod from;
 mod infer;
 mod names;
 mod parse;
@@ -28,7 +29,9 @@ mod validate;
 
 pub use error::JobError;
 pub use infer::Infer;
-pub use names::{AttnImplementation, FloatType, Head, KvCacheDtype, MixedPrecision, Optim, Precision, Runtime};
+pub use names::{
+    AttnImplementation, ConfigFormat, FloatType, Head, KvCacheDtype, MixedPrecision, Optim, Precision, Runtime,
+};
 pub use parse::{InlineModel, JobFile, ModelRef};
 pub use peft::{Lora, Peft, TargetModules, VirtualTokens};
 use serde::{Deserialize, Serialize};

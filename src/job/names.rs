@@ -264,3 +264,22 @@ named_enum! {
         Vllm = "vllm",
     }
 }
+
+named_enum! {
+    /// Whose training configuration a file is.
+    pub enum ConfigFormat {
+        /// axolotl's YAML.
+        #[default]
+        Axolotl = "axolotl",
+        /// LLaMA-Factory's YAML.
+        LlamaFactory = "llama-factory" | "llamafactory",
+        /// TRL's `SFTConfig` and its command line's YAML.
+        Trl = "trl",
+        /// transformers' `TrainingArguments`.
+        Transformers = "transformers",
+        /// DeepSpeed's JSON.
+        Deepspeed = "deepspeed",
+        /// What `accelerate config` writes.
+        Accelerate = "accelerate",
+    }
+}
