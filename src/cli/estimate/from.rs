@@ -31,15 +31,31 @@ pub(super) fn read(args: &EstimateArgs) -> Result<Option<(JobFile, Report)>, Cli
         sources.push(Source { name, text, format: args.from_format.get(index).copied() });
     }
     let imported = from::import(&sources)?;
-    if !(imported.knows_length || args.train.max_seq_length.is_some()) {
+    let missing: Vec<String> = imported.unsaid.iter().filter(|field| !flagged(args, field)).map(flag).collect();
+    if !missing.is_empty() {
         let name = sources.last().map_or("", |source| source.name.as_str());
-        return Err(CliError::Usage(format!("{name}: it does not say how long a sequence is; add --max-seq-length")));
+        let flags = missing.join(" and ");
+        return Err(CliError::Usage(format!("{name}: a file like it does not say all that a job needs; add {flags}")));
     }
     if !args.partial {
         refuse(&imported.report)?;
     }
     let file = JobFile { model: imported.model.map(ModelRef::Named), train: Some(imported.train), infer: None };
     Ok(Some((file, imported.report)))
+}
+
+/// Whether a flag says what no file does.
+fn flagged(args: &EstimateArgs, field: &str) -> bool {
+    match field {
+        "precision" => args.common.precision.is_some() || args.train.qlora,
+        "per_device_train_batch_size" => args.common.batch.is_some(),
+        "max_seq_length" => args.train.max_seq_length.is_some(),
+        _ => false,
+    }
+}
+
+fn flag(field: &&str) -> String {
+    format!("--{}", field.replace('_', "-"))
 }
 
 /// Figures that would say too little are for those who ask for them.

@@ -88,7 +88,15 @@ const DEEPSPEED_FIELDS: Known = Known {
             &["zero_stage", "zero3_*", "deepspeed_moe_layer_cls_names"],
         ),
         ("held on the host", &["offload_*"]),
-        ("how processes are started", &["deepspeed_multinode_launcher", "deepspeed_hostfile", "deepspeed_*_filter"]),
+        (
+            "how processes are started",
+            &[
+                "deepspeed_multinode_launcher",
+                "deepspeed_hostfile",
+                "deepspeed_inclusion_filter",
+                "deepspeed_exclusion_filter",
+            ],
+        ),
     ],
 };
 

@@ -71,8 +71,14 @@ pub(super) struct Draft {
 
 impl Draft {
     /// The job, and the report with what went into it in the order people read a job.
-    pub(super) fn finish(self) -> (Option<String>, Train, bool, Report) {
+    pub(super) fn finish(self) -> (Option<String>, Train, Vec<&'static str>, Report) {
         let mut report = self.report;
+        let unsaid = [
+            ("precision", self.precision.value.is_none()),
+            ("per_device_train_batch_size", self.batch.value.is_none()),
+            ("max_seq_length", self.length.value.is_none()),
+        ];
+        let unsaid = unsaid.into_iter().filter(|(_, unsaid)| *unsaid).map(|(field, _)| field).collect();
         let mapped = &mut report.mapped;
         let model = take(self.model, mapped);
         let mut train = Train::default();
@@ -86,11 +92,7 @@ impl Draft {
         put(&mut train.compute_dtype, self.compute_dtype, mapped);
         put(&mut train.mixed_precision, self.mixed_precision, mapped);
         put(&mut train.per_device_train_batch_size, self.batch, mapped);
-        let length = take(self.length, mapped);
-        let knows_length = length.is_some();
-        if let Some(length) = length {
-            train.max_seq_length = length;
-        }
+        put(&mut train.max_seq_length, self.length, mapped);
         put(&mut train.gradient_accumulation_steps, self.accumulation, mapped);
         put(&mut train.gradient_checkpointing, self.checkpointing, mapped);
         put(&mut train.optim, self.optim, mapped);
@@ -99,7 +101,7 @@ impl Draft {
         }
         put(&mut train.attn_implementation, self.attention, mapped);
         put(&mut train.attention_mask, self.mask, mapped);
-        (model, train, knows_length, report)
+        (model, train, unsaid, report)
     }
 }
 

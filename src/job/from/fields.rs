@@ -12,6 +12,9 @@ use super::yaml::{Node, Value};
 const SHOWN: usize = 60;
 /// Names nearer than this are taken for slips of the pen.
 const ALIKE: f64 = 0.85;
+/// Characters a word may have, and unknown fields that get a suggestion.
+const LONG: usize = 4096;
+const SUGGESTIONS: usize = 50;
 
 /// Fields that are known but not read.
 pub(super) struct Known {
@@ -127,6 +130,7 @@ impl Fields {
 
     fn got(&self, name: &str, node: Rc<Node>) -> Got<Rc<Node>> {
         let text = shown(&node);
+        let name: String = name.chars().take(SHOWN).filter(|c| !c.is_control()).collect();
         Got { field: format!("{}{name}", self.prefix), text, at: self.place(&node), value: node }
     }
 
@@ -171,8 +175,8 @@ impl Fields {
         let Some(got) = self.any(name) else { return Ok(None) };
         match scalar(&got.value) {
             Some(text) if text.is_empty() => Ok(None),
-            Some(text) => Ok(Some(got.with(text.to_owned()))),
-            None => Err(got.error("give one word")),
+            Some(text) if text.len() <= LONG => Ok(Some(got.with(text.to_owned()))),
+            _ => Err(got.error("give one word")),
         }
     }
 
@@ -241,7 +245,8 @@ impl Fields {
                 (Some((_, effect, why)), _) => got.not_modelled(draft, *effect, *why),
                 (None, Some((why, _))) => got.ignored(draft, *why),
                 (None, None) => {
-                    let nearest = self.nearest(&entry.name, known);
+                    let few = draft.report.unknown.len() < SUGGESTIONS && entry.name.len() <= SHOWN;
+                    let nearest = if few { self.nearest(&entry.name, known) } else { None };
                     let (field, value, at) = (got.field, got.text, got.at);
                     draft.report.unknown.push(Unknown { field, value, nearest, at });
                 }

@@ -201,6 +201,7 @@ fn lora(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
         }
         None => draft.lora_sources.push(default("lora_rank", 8, "r = 8", FINETUNING)),
     }
+    words::alpha(fields, draft, &mut lora)?;
     if let Some(got) = fields.number("lora_dropout")? {
         lora.lora_dropout = got.value;
         draft.lora_sources.push(got.to(format!("lora_dropout = {}", got.value)));
@@ -353,8 +354,12 @@ const FIELDS: Known = Known {
                 "ppo_*",
                 "ld_alpha",
                 "kt_*",
-                "quantization_*",
-                "lora_*",
+                "quantization_type",
+                "quantization_method",
+                "quantization_device_map",
+                "lora_rank",
+                "lora_target",
+                "lora_dropout",
                 "double_quantization",
                 "use_dora",
                 "additional_target",

@@ -21,8 +21,6 @@ mod error;
 mod fields;
 mod llama_factory;
 mod report;
-#[cfg(test)]
-mod tests;
 mod trainer;
 mod trl;
 mod words;
@@ -64,8 +62,8 @@ pub struct Imported {
     pub model: Option<String>,
     /// The job.
     pub train: Train,
-    /// Whether the files say how long a sequence is; where not, `train.max_seq_length` is a default that nobody chose.
-    pub knows_length: bool,
+    /// Fields of the job without which there is no answer and that no file says: `train` has defaults nobody chose.
+    pub unsaid: Vec<&'static str>,
     /// What was made of each field.
     pub report: Report,
 }
@@ -96,8 +94,8 @@ pub fn import(sources: &[Source]) -> Result<Imported, FromError> {
         }
     }
     draft.report.format = formats.join(" + ");
-    let (model, train, knows_length, report) = draft.finish();
-    Ok(Imported { model, train, knows_length, report })
+    let (model, train, unsaid, report) = draft.finish();
+    Ok(Imported { model, train, unsaid, report })
 }
 
 /// The known name most like `name`, if it is at least `alike`; patterns are none.

@@ -207,15 +207,12 @@ pub(super) fn packing(fields: &mut Fields, draft: &mut Draft, names: &[&'static 
     Ok(())
 }
 
+/// `fsdp`: words or a list of them; none and false turn it off.
 pub(super) fn fsdp(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
-    match fields.flag("fsdp") {
-        Ok(Some(got)) if !got.value => got.ignored(draft, "off"),
-        Ok(None) => {}
-        _ => {
-            if let Some(got) = fields.names("fsdp")? {
-                got.not_modelled(draft, More, FSDP);
-            }
-        }
+    let Some(got) = fields.any("fsdp") else { return Ok(()) };
+    match fields.names("fsdp")? {
+        Some(names) if names.value != ["false"] && names.value != ["False"] => names.not_modelled(draft, More, FSDP),
+        _ => got.ignored(draft, "off"),
     }
     Ok(())
 }

@@ -35,7 +35,9 @@ pub(super) fn map(mut fields: Fields, draft: &mut Draft) -> Result<(), FromError
     loss(&mut fields, draft)?;
     words::default_mask(draft, "TRL 1.9, trainer/sft_trainer.py");
     trainer::packing(&mut fields, draft, &["packing", "padding_free"])?;
-    fields.rest(draft, &[&SFT_FIELDS, &ARGUMENTS, &MODEL]);
+    let known = [&SFT_FIELDS, &ARGUMENTS, &MODEL, &NO_PEFT];
+    let adapts = draft.adapter.value == Some(true);
+    fields.rest(draft, if adapts { &known[..3] } else { &known });
     Ok(())
 }
 
@@ -120,6 +122,7 @@ fn lora(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
     draft.adapter.set(Rank::Written, true, asked.to("peft.type = lora"), &mut draft.report.ignored);
     // `ModelConfig`'s own defaults
     let mut lora = crate::job::Lora { r: 16, lora_alpha: 32.0, lora_dropout: 0.05, ..Default::default() };
+    words::alpha(fields, draft, &mut lora)?;
     let said = &mut draft.lora_sources;
     match fields.count("lora_r")? {
         Some(got) => {
@@ -228,8 +231,10 @@ const SFT_FIELDS: Known = Known {
         ),
         ("tokens, not tensors", &["chat_template_path", "eos_token", "pad_token", "config_name"]),
         ("every sequence is counted at its full length", &["pad_to_multiple_of", "packing_strategy"]),
-        ("no effect on memory", &["lora_alpha", "use_rslora", "lora_task_type", "bnb_4bit_quant_storage"]),
-        ("use_peft is off", &["lora_*", "use_dora"]),
+        ("no effect on memory", &["use_rslora", "lora_task_type", "bnb_4bit_quant_storage"]),
         ("the model is not quantised so", &["use_bnb_nested_quant", "bnb_4bit_quant_type"]),
     ],
 };
+
+/// What is said of adapters where there are none.
+const NO_PEFT: Known = Known { effects: &[], ignored: &[("use_peft is off", &["lora_*", "use_dora"])] };

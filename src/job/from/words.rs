@@ -2,9 +2,9 @@
 
 use super::FromError;
 use super::draft::{Draft, Rank};
-use super::fields::{Got, default};
+use super::fields::{Fields, Got, default};
 use super::report::Effect;
-use crate::job::{AttnImplementation, FloatType, Optim, TargetModules, Train};
+use crate::job::{AttnImplementation, FloatType, Lora, Optim, TargetModules, Train};
 
 /// `TrainingArguments(optim=...)` names of transformers 5.17 (`training_args.py`, `OptimizerNames`) and axolotl's own
 /// (`utils/schemas/enums.py`), for those that are not modelled.
@@ -137,6 +137,15 @@ pub(super) fn targets(got: &Got<Vec<String>>, all: &str) -> Result<TargetModules
             None => Ok(TargetModules::Names(words.to_vec())),
         },
     }
+}
+
+/// The adapters' scale.
+pub(super) fn alpha(fields: &mut Fields, draft: &mut Draft, lora: &mut Lora) -> Result<(), FromError> {
+    if let Some(got) = fields.number("lora_alpha")? {
+        lora.lora_alpha = got.value;
+        draft.lora_sources.push(got.to(format!("lora_alpha = {}", got.value)));
+    }
+    Ok(())
 }
 
 fn is_name(word: &str) -> bool {

@@ -6,9 +6,13 @@
 //! makes what is not quantised fp32, and the loader turns norms, embeddings and the head back (`loaders/model.py`);
 //! biases of linear layers, some KiB, stay fp32 there and are modelled in the compute type.
 
+mod known;
+
+use known::{BNB, FIELDS, NO_ADAPTER};
+
 use super::FromError;
 use super::draft::{Draft, Rank};
-use super::fields::{Fields, Got, Known, default, scalar};
+use super::fields::{Fields, Got, default, scalar};
 use super::report::Effect::{Either, Less, More};
 use super::report::NotModelled;
 use super::trainer::{self, ARGUMENTS, MODEL};
@@ -45,6 +49,7 @@ pub(super) fn map(mut fields: Fields, draft: &mut Draft) -> Result<(), FromError
     let adapter = fields.text("adapter")?;
     let float = mixed_precision(&mut fields, draft)?;
     precision(&mut fields, draft, adapter.as_ref(), float)?;
+    let adapts = adapter.is_some();
     if let Some(adapter) = adapter {
         lora(&mut fields, draft, &adapter)?;
     } else if draft.mask.value == Some(true) && float != FloatType::Fp32 {
@@ -53,7 +58,8 @@ pub(super) fn map(mut fields: Fields, draft: &mut Draft) -> Result<(), FromError
     trainer::packing(&mut fields, draft, &["sample_packing", "batch_flattening", "pretraining_sample_concatenation"])?;
     trainer::fsdp(&mut fields, draft)?;
     plugins(&mut fields, draft)?;
-    fields.rest(draft, &[&FIELDS, &ARGUMENTS, &MODEL]);
+    let known = [&FIELDS, &ARGUMENTS, &MODEL, &NO_ADAPTER];
+    fields.rest(draft, if adapts { &known[..3] } else { &known });
     Ok(())
 }
 
@@ -201,6 +207,7 @@ fn lora(fields: &mut Fields, draft: &mut Draft, adapter: &Got<String>) -> Result
     };
     let mut lora = Lora { r: r.value, ..Lora::default() };
     draft.lora_sources.push(r.to(format!("r = {}", r.value)));
+    words::alpha(fields, draft, &mut lora)?;
     if let Some(got) = fields.number("lora_dropout")? {
         lora.lora_dropout = got.value;
         draft.lora_sources.push(got.to(format!("lora_dropout = {}", got.value)));
@@ -284,192 +291,3 @@ fn plugins(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
     }
     Ok(())
 }
-
-const RL: &str = "only supervised fine-tuning is modelled: no reference model, no second sequence, no generation";
-const LIGER: &str = "Liger's kernels keep fewer activations, or no logits";
-
-const BNB: Known = Known {
-    effects: &[("bnb_4bit_compute_dtype", Either, "what the loader computes in is modelled")],
-    ignored: &[("no effect on memory", &["bnb_4bit_quant_storage", "llm_int8_*"])],
-};
-
-const FIELDS: Known = Known {
-    effects: &[
-        ("rl", More, RL),
-        ("trl", More, RL),
-        ("reward_model", More, RL),
-        ("process_reward_model", More, RL),
-        ("num_labels", Either, "a head for classification is not modelled"),
-        ("qat", More, "quantisation-aware training is not modelled"),
-        ("fp8", More, "fp8 copies of weights and inputs are not modelled"),
-        ("float32", Either, "bf16 and fp16 say what weights are held in"),
-        ("gptq", Either, "GPTQ's weights are not modelled"),
-        ("model_quantization_config*", Either, "these quantised weights are not modelled"),
-        ("fsdp_version", More, trainer::FSDP),
-        ("dp_shard_size", More, "several GPUs are not modelled"),
-        ("dp_replicate_size", More, "several GPUs are not modelled"),
-        ("context_parallel_size", More, "several GPUs are not modelled"),
-        ("sequence_parallel_degree", More, "several GPUs are not modelled"),
-        ("tensor_parallel_size", More, "several GPUs are not modelled"),
-        ("unfrozen_parameters", Less, "all parameters are modelled as trained"),
-        ("lisa_*", Less, "all layers are modelled as trained"),
-        ("relora*", Either, "merging adapters while training is not modelled"),
-        ("jagged_restart_*", Either, "merging adapters while training is not modelled"),
-        ("lora_rank_pattern", More, "one rank is modelled for all modules"),
-        ("lora_target_parameters", More, "adapters on parameters are not modelled"),
-        ("peft_layers_to_transform", Less, "adapters are modelled on every layer"),
-        ("peft_layers_pattern", Less, "adapters are modelled on every layer"),
-        ("peft_layer_replication", More, "replicated layers are not modelled"),
-        ("peft_trainable_token_indices", More, "trained tokens are not modelled"),
-        ("fix_untrained_tokens", Either, "changed embeddings are not modelled"),
-        ("peft", Either, "LoftQ is not modelled"),
-        ("lora_on_cpu", Less, "adapters are held on the host"),
-        ("embeddings_skip_upcast", Less, "what is not upcast is modelled so already"),
-        ("fp32_norms", More, "norms are held in fp32"),
-        ("fp32_norm_classes", More, "norms are held in fp32"),
-        ("activation_offloading", Either, "activations are held on the host, in place of checkpoints"),
-        ("layer_offloading", Less, "layers are held on the host"),
-        ("selective_checkpointing", More, "checkpointed layers keep what this names"),
-        ("tiled_mlp*", Less, "the MLP is run in parts"),
-        ("chunked_cross_entropy*", Less, "the loss is computed in parts"),
-        ("cut_cross_entropy", Less, "no logits are kept"),
-        ("liger_*", Less, LIGER),
-        ("flash_attn_cross_entropy", Less, "another kernel for the loss"),
-        ("flash_attn_fuse_mlp", Either, "another kernel for the MLP"),
-        ("flash_optimum", Either, "another implementation of attention"),
-        ("unsloth_*", Less, "Unsloth's kernels keep fewer activations"),
-        ("torch_compile_options", Either, "it belongs to torch_compile"),
-        ("deepcompile", Either, "compiled graphs keep other tensors than eager mode"),
-        ("resize_token_embeddings_to_32x", More, "the vocabulary is padded to a multiple of 32"),
-        ("tokens", More, "added tokens make embeddings and head larger"),
-        ("special_tokens", Either, "tokens the vocabulary has not make embeddings and head larger"),
-        ("mixture_of_depths", Either, "it changes the model"),
-        ("noisy_embedding_alpha", Either, "noise is added to the embeddings"),
-        ("use_eaft", More, "this loss is not modelled"),
-        ("overrides_of_model_*", Either, "changed models are not modelled; give their config.json"),
-        ("model_config", Either, "changed models are not modelled; give their config.json"),
-        ("quantize_moe_experts", Less, "experts are quantised too"),
-        ("qgalore_*", Either, "the optimizer is modelled with its defaults"),
-        ("batch_size", Either, "micro_batch_size and gradient_accumulation_steps are read"),
-    ],
-    ignored: &[
-        (
-            "data is on the host",
-            &[
-                "datasets",
-                "test_datasets",
-                "pretraining_dataset",
-                "dataset_*",
-                "datasets_*",
-                "val_set_size",
-                "shuffle_*",
-                "chat_template*",
-                "train_on_inputs",
-                "group_by_length",
-                "streaming*",
-                "push_dataset_to_hub",
-                "skip_prepare_dataset",
-                "curriculum_sampling",
-                "excess_length_strategy",
-                "min_sample_len",
-                "max_prompt_len",
-                "eot_tokens",
-                "default_system_message",
-                "preprocess_iterable",
-                "sequence_length_*",
-                "num_dataset_shards_to_save",
-                "ddp",
-            ],
-        ),
-        (
-            "every sequence is counted at its full length",
-            &["pad_to_sequence_len", "pad_to_multiple_of", "sample_packing_*", "multipack_*", "pretrain_multipack_*"],
-        ),
-        (
-            "evaluation is not in the figures",
-            &["evals_per_epoch", "do_*", "generate_*", "num_generation_samples", "eval_*"],
-        ),
-        (
-            "saving and uploading",
-            &["saves_per_epoch", "auto_resume_from_checkpoints", "dynamic_checkpoint", "early_stopping_*"],
-        ),
-        (
-            "reporting and logging",
-            &[
-                "mlflow_*",
-                "use_mlflow",
-                "use_wandb",
-                "use_tensorboard",
-                "comet_*",
-                "use_comet",
-                "use_otel*",
-                "otel_*",
-                "trackio_*",
-                "use_trackio",
-                "swanlab_*",
-                "use_swanlab",
-                "profiler_*",
-                "include_tkps",
-                "loss_watchdog_*",
-                "gc_steps",
-                "gc_collect_steps",
-                "plot_*",
-                "llmcompressor",
-            ],
-        ),
-        (
-            "how fast it learns, not what it holds",
-            &[
-                "num_epochs",
-                "lr_scheduler",
-                "lr_*",
-                "cosine_*",
-                "embedding_lr*",
-                "loraplus_*",
-                "adam_*",
-                "warmup_*",
-                "mean_resizing_embeddings",
-                "reinit_weights",
-            ],
-        ),
-        (
-            "which model, not what it holds",
-            &[
-                "model_type",
-                "tokenizer_*",
-                "base_model_config",
-                "cls_model_config",
-                "revision_of_model",
-                "is_*_derived_model",
-                "is_falcon_derived_model",
-                "is_llama_derived_model",
-                "is_mistral_derived_model",
-                "is_qwen_derived_model",
-                "base_model_ignore_patterns",
-                "hf_use_auth_token",
-                "processor_*",
-                "experimental_skip_move_to_device",
-            ],
-        ),
-        ("no adapter", &["lora_*", "peft_*"]),
-        (
-            "no effect on memory",
-            &[
-                "lora_alpha*",
-                "lora_fan_in_fan_out",
-                "peft_use_rslora",
-                "peft_init_lora_weights",
-                "lora_model_dir",
-                "strict",
-                "seed",
-                "device_map",
-                "merge_*",
-                "scaling_softmax*",
-                "use_ray",
-                "ray_*",
-                "bnb_config_kwargs",
-                "local_rank",
-            ],
-        ),
-    ],
-};

@@ -1,1 +1,0 @@
-//! Training configurations as jobs.
