@@ -1,5 +1,7 @@
 //! Training configurations of other tools, as people keep them (`tests/from/`).
 
+#![allow(clippy::unwrap_used)]
+
 use assert_cmd::Command;
 use proptest::prelude::*;
 use vramplan::job::from::{self, Effect, FromError, Imported, Source};

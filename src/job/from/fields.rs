@@ -174,7 +174,7 @@ impl Fields {
     pub(super) fn text(&mut self, name: &'static str) -> Result<Option<Got<String>>, FromError> {
         let Some(got) = self.any(name) else { return Ok(None) };
         match scalar(&got.value) {
-            Some(text) if text.is_empty() => Ok(None),
+            Some("") => Ok(None),
             Some(text) if text.len() <= LONG => Ok(Some(got.with(text.to_owned()))),
             _ => Err(got.error("give one word")),
         }
