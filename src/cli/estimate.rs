@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::args::{EstimateArgs, Method};
 use super::error::CliError;
+use super::source::Remarks;
 use super::{backend, layer, text};
 use crate::formula::Formula;
 use crate::job::from::Report;
@@ -49,13 +50,22 @@ struct FormulaOutput {
 }
 
 pub(super) fn run(args: &EstimateArgs) -> Result<String, CliError> {
-    let (file, imported) = match from::read(args)? {
-        Some((file, report)) => (Some(file), Some(report)),
-        None => (args.job.as_deref().map(read).transpose()?, None),
+    let (file, report, file_gives_precision) = match from::read(args)? {
+        Some((file, report)) => {
+            let written = report.writes_precision();
+            (Some(file), Some(report), written)
+        }
+        None => match args.job.as_deref().map(read).transpose()? {
+            Some((file, written)) => (Some(file), None, written),
+            None => (None, None, false),
+        },
     };
-    let job = layer::job(args, file)?;
+    let mut job = layer::job(args, file)?;
     job.validate()?;
-    let model = backend::resolve(&job.model)?;
+    let source = backend::find(&job.model, &args.hub)?;
+    let precision_given = file_gives_precision || args.common.precision.is_some() || args.train.qlora;
+    let remarks = Remarks::on(&source, &mut job, precision_given)?;
+    let model = source.model;
     let width = text::width();
     let formula = || -> Result<Formula, CliError> {
         let parameters = backend::count_parameters(&model, None)?.total;
@@ -65,18 +75,19 @@ pub(super) fn run(args: &EstimateArgs) -> Result<String, CliError> {
         return formula_alone(args, &job, &model, formula()?, width);
     }
     let mut estimate = backend::estimate(&model, &job, args.timeline)?;
-    if let Some(report) = &imported {
+    remarks.add_to(&mut estimate);
+    if let Some(report) = &report {
         estimate.basis.validated &= report.is_complete();
     }
     let formula = if args.method == Method::Both { Some(formula()?) } else { None };
     if args.json {
-        estimate.basis.notes.extend(imported.iter().flat_map(Report::notes));
+        estimate.basis.notes.extend(report.iter().flat_map(Report::notes));
         let formula = formula.map(FormulaOutput::from);
-        return json(&Output { estimate: &estimate, formula, from: imported.as_ref() });
+        return json(&Output { estimate: &estimate, formula, from: report.as_ref() });
     }
     let mut out = describe::heading(&model, &job, defaults_only(args), estimate.model.parameters, width);
     out.push_str(&report::estimate(&estimate, formula.as_ref(), width));
-    if let Some(report) = &imported {
+    if let Some(report) = &report {
         out.push_str(&from::section(report, args.verbose, width));
     }
     Ok(out)
@@ -113,6 +124,7 @@ fn defaults_only(args: &EstimateArgs) -> bool {
         && args.common == Default::default()
         && args.train == Default::default()
         && args.lora == Default::default()
+        && args.adapter.is_none()
         && args.infer == Default::default()
 }
 
@@ -120,10 +132,11 @@ fn json(value: &impl Serialize) -> Result<String, CliError> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-fn read(path: &Path) -> Result<JobFile, CliError> {
-    text_of(path, MAX_JOB_FILE, "a job file")?
-        .parse()
-        .map_err(|source| CliError::JobFile { path: path.to_owned(), source })
+/// The job file, and whether it says a precision.
+fn read(path: &Path) -> Result<(JobFile, bool), CliError> {
+    let text = text_of(path, MAX_JOB_FILE, "a job file")?;
+    let file = text.parse().map_err(|source| CliError::JobFile { path: path.to_owned(), source })?;
+    Ok((file, gives_precision(&text)))
 }
 
 /// A file's text, or standard input's for `-`, if it is no longer than `most` bytes.
@@ -139,4 +152,13 @@ fn text_of(path: &Path, most: u64, what: &str) -> Result<String, CliError> {
         return Err(CliError::Usage(format!("{}: larger than {} MiB; is it {what}?", path.display(), most >> 20)));
     }
     Ok(text)
+}
+
+/// Whether a job file that has been read has a `precision`, which [`JobFile`] gives its default otherwise.
+fn gives_precision(text: &str) -> bool {
+    let text = text.trim_start_matches('\u{feff}');
+    let value: Option<serde_json::Value> =
+        if text.trim_start().starts_with('{') { serde_json::from_str(text).ok() } else { toml::from_str(text).ok() };
+    let tables = ["train", "infer"].map(|table| value.as_ref()?.get(table)?.get("precision"));
+    tables.iter().any(Option::is_some)
 }

@@ -1,5 +1,6 @@
 //! Flags over a job file over defaults.
 
+use super::adapter;
 use super::args::{CommonFlags, EstimateArgs, InferFlags, LoraFlags, TrainFlags};
 use super::error::CliError;
 use crate::job::{Infer, Job, JobFile, Lora, ModelRef, Peft, Precision, TargetModules, Train, Workload};
@@ -61,6 +62,9 @@ fn train_job(args: &EstimateArgs, mut train: Train) -> Result<Train, CliError> {
     set(&mut train.keep_outputs, keep_outputs);
     set(&mut train.head, head);
     set(&mut train.tensor_parallel_size, tensor_parallel_size);
+    if let Some(path) = &args.adapter {
+        train.peft = Some(adapter::read(path)?);
+    }
     if qlora || args.lora.first().is_some() {
         let lora = match train.peft.take() {
             Some(Peft::Lora(lora)) => lora,
@@ -79,7 +83,8 @@ fn train_job(args: &EstimateArgs, mut train: Train) -> Result<Train, CliError> {
 }
 
 fn infer_job(args: &EstimateArgs, mut infer: Infer) -> Result<Infer, CliError> {
-    if let Some(flag) = args.train.first().or(args.lora.first()) {
+    let adapter = args.adapter.as_ref().map(|_| "--adapter");
+    if let Some(flag) = args.train.first().or(args.lora.first()).or(adapter) {
         return Err(CliError::Usage(format!("{flag}: only training has it; remove it, or ask for training")));
     }
     let CommonFlags { precision, double_quant, compute_dtype, attn_implementation, batch } = args.common;

@@ -1,14 +1,17 @@
 //! The command line: arguments in, tables or JSON out.
 
+mod adapter;
 mod args;
 mod backend;
 mod error;
 mod estimate;
+mod hub;
 mod layer;
 mod models;
 mod params;
 #[cfg(test)]
 mod sample;
+mod source;
 mod text;
 mod timeline;
 

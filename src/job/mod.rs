@@ -18,6 +18,7 @@
 //! # Ok::<(), vramplan::job::JobError>(())
 //! ```
 
+mod adapter_config;
 mod error;
 pub mod from;
 mod infer;

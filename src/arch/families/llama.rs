@@ -16,10 +16,11 @@ pub(super) struct Spans {
 
 impl Spans {
     pub(super) fn new(model: &DecoderConfig) -> Self {
-        use ModelType::{Gemma2, Gemma3Text, Granite, Qwen2, Qwen3};
+        use ModelType::{Cohere2, Exaone4, Gemma2, Gemma3Text, Granite, Olmo3, Qwen2, Qwen3, Smollm3};
         let has = |layer_type| model.layer_types.contains(&layer_type);
         // these make the full mask whether or not a layer takes it
-        let always_full = matches!(model.model_type, Gemma2 | Gemma3Text | Qwen2 | Qwen3);
+        let always_full =
+            matches!(model.model_type, Cohere2 | Exaone4 | Gemma2 | Gemma3Text | Olmo3 | Qwen2 | Qwen3 | Smollm3);
         Self {
             multiplier: model.model_type == Granite,
             dropout: model.embedding.dropout,

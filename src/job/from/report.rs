@@ -130,6 +130,11 @@ impl Report {
         self.not_modelled.iter().filter(|field| field.effect == Effect::More)
     }
 
+    /// Whether a file says how weights are held, which a default of its tool only takes for granted.
+    pub fn writes_precision(&self) -> bool {
+        self.mapped.iter().any(|field| field.at.is_some() && field.to.starts_with("precision = "))
+    }
+
     /// Whether every field with an effect on memory is in the job.
     pub fn is_complete(&self) -> bool {
         self.not_modelled.is_empty() && self.unknown.is_empty()
