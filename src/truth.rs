@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use crate::ghost::Entry;
 use crate::job::{
-    AttnImplementation, Head, Infer, Job, Lora, MixedPrecision, Optim, Peft, Precision, TargetModules, Train,
-    VirtualTokens, Workload,
+    AttnImplementation, Head, Infer, Job, Lora, MixedPrecision, Optim, Peft, Precision, TargetModules, Train, Workload,
 };
 use crate::model::{self, Model};
 use crate::step::{self, Estimate};
@@ -114,6 +113,8 @@ pub struct Method {
     pub rslora: bool,
     pub modules_to_save: Vec<String>,
     pub virtual_tokens: u64,
+    /// Further fields of PEFT's configuration.
+    pub config: serde_json::Map<String, Value>,
     pub autocast_adapter_dtype: bool,
 }
 
@@ -129,6 +130,7 @@ impl Default for Method {
             rslora: false,
             modules_to_save: Vec::new(),
             virtual_tokens: 20,
+            config: serde_json::Map::new(),
             autocast_adapter_dtype: true,
         }
     }
@@ -336,7 +338,6 @@ impl Case {
 
     fn peft(&self) -> Result<Option<Peft>, NotEstimable> {
         let method = &self.method;
-        let virtual_tokens = || VirtualTokens { num_virtual_tokens: method.virtual_tokens };
         Ok(match method.kind.as_str() {
             "full" => None,
             "lora" => Some(Peft::Lora(Lora {
@@ -349,11 +350,27 @@ impl Case {
                 autocast_adapter_dtype: method.autocast_adapter_dtype,
                 ..Lora::default()
             })),
-            "prefix" => Some(Peft::PrefixTuning(virtual_tokens())),
-            "prompt" => Some(Peft::PromptTuning(virtual_tokens())),
-            "ia3" => Some(Peft::Ia3),
+            "prefix" => Some(method.configured("prefix_tuning", true)?),
+            "prompt" => Some(method.configured("prompt_tuning", true)?),
+            kind if Peft::of_type(kind).is_some() => Some(method.configured(kind, false)?),
             other => return Err(NotEstimable(format!("method {other}"))),
         })
+    }
+}
+
+/// Fields that only a schedule reads.
+const SCHEDULE: [&str; 1] = ["total_step"];
+
+impl Method {
+    /// A job's `[train.peft]` of this type with the configuration's fields.
+    fn configured(&self, kind: &str, virtual_tokens: bool) -> Result<Peft, NotEstimable> {
+        let mut table = self.config.clone();
+        SCHEDULE.iter().for_each(|field| drop(table.remove(*field)));
+        table.insert("type".to_owned(), kind.into());
+        if virtual_tokens {
+            table.insert("num_virtual_tokens".to_owned(), self.virtual_tokens.into());
+        }
+        serde_json::from_value(Value::Object(table)).map_err(|e| NotEstimable(e.to_string()))
     }
 }
 

@@ -19,6 +19,14 @@ fn least(model_type: &str) -> Map<String, Value> {
         }
         "helium" | "bitnet" => json!({"hidden_size": 2560, "num_hidden_layers": 12, "num_attention_heads": 20,
             "intermediate_size": 8192, "vocab_size": 32000}),
+        "mamba" | "falcon_mamba" => json!({"hidden_size": 768, "num_hidden_layers": 24, "vocab_size": 50280}),
+        "mamba2" => json!({"hidden_size": 4096, "num_hidden_layers": 64, "vocab_size": 32768}),
+        "jamba" => json!({"hidden_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 32,
+            "intermediate_size": 8192, "vocab_size": 32000, "num_experts": 1}),
+        "granitemoehybrid" => json!({"hidden_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 32,
+            "intermediate_size": 8192, "vocab_size": 32000, "num_local_experts": 0}),
+        "nemotron_h" => json!({"hidden_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 32,
+            "intermediate_size": 8192, "vocab_size": 32000, "hybrid_override_pattern": "M-*-"}),
         _ => json!({"hidden_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 32,
             "intermediate_size": 8192, "vocab_size": 32000}),
     };
@@ -54,6 +62,9 @@ fn every_type_reads_its_dimensions_alone() {
 #[test]
 fn tied_word_embeddings_by_class() {
     let tied = [
+        "mamba",
+        "falcon_mamba",
+        "lfm2",
         "gemma",
         "gemma2",
         "gemma3_text",

@@ -18,7 +18,7 @@ use vramplan::units::MIB;
 const OTHER_FILES: [&str; 4] = ["allocator.jsonl", "layouts.jsonl", "optimizer_events.jsonl", "parameters.jsonl"];
 
 /// The cases that cannot be estimated yet, with the reason that is given.
-const NOT_ESTIMATED: [(&str, &str); 27] = [
+const NOT_ESTIMATED: [(&str, &str); 21] = [
     ("bert-base.cls-fp32-amp16.b16.s256", "unknown model_type `bert`"),
     ("bert-base.cls-fp32.b32.s128", "unknown model_type `bert`"),
     ("bert-base.cls-fp32.b8.s128", "unknown model_type `bert`"),
@@ -31,21 +31,15 @@ const NOT_ESTIMATED: [(&str, &str); 27] = [
     ("llama2-7b.fsdp2x8-bf16-noreshard.b1.s4096", "several GPUs"),
     ("llama2-7b.fsdp2x8-fp32-mp-gc.b1.s4096", "several GPUs"),
     ("llama2-7b.fsdp2x8-fp32-mp.b1.s2048", "several GPUs"),
-    ("llama2-7b.prefix20.b1.s1024", "train.peft.type = \"prefix_tuning\": not supported yet"),
-    ("llama2-7b.prompt20.b1.s1024", "train.peft.type = \"prompt_tuning\": not supported yet"),
     ("llama2-7b.tpx2-bf16-gc.b1.s2048", "several GPUs"),
     ("llama2-7b.tpx4-bf16-gc.b1.s2048", "several GPUs"),
     ("llama3-8b.fsdp2x8-fp32-mp-gc.b1.s8192", "several GPUs"),
-    ("mamba-130m.eager-full-fp32.b2.s256", "unknown model_type `mamba`"),
     ("mixtral-8x7b.infer-bf16.b1.s2048", "unknown model_type `mixtral`"),
     ("mixtral-8x7b.lora16att-bf16-gc.b1.s1024", "unknown model_type `mixtral`"),
     ("qwen3-30b-a3b.lora16att-bf16-gc.b1.s1024", "unknown model_type `qwen3_moe`"),
     ("t5-base.s2s-bf16-gc.b8.s512", "unknown model_type `t5`"),
     ("t5-base.s2s-fp32.b4.s256", "unknown model_type `t5`"),
     ("tinyllama-1.1b.fsdp2x4-bf16.b2.s1024", "several GPUs"),
-    ("tinyllama-1.1b.ia3.b2.s512", "train.peft.type = \"ia3\": not supported yet"),
-    ("tinyllama-1.1b.prefix20.b2.s512", "train.peft.type = \"prefix_tuning\": not supported yet"),
-    ("tinyllama-1.1b.prompt20.b2.s512", "train.peft.type = \"prompt_tuning\": not supported yet"),
 ];
 
 struct Estimated {

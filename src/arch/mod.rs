@@ -7,9 +7,11 @@ mod families;
 mod forward;
 mod layer;
 mod masks;
+mod mixers;
 mod mlp;
 mod names;
 mod network;
+mod virtual_tokens;
 
 pub use attention::{Attend, Attended, SelfAttention, Span};
 pub use cache::KvCache;

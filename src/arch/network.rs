@@ -6,7 +6,7 @@ use super::forward::Forward;
 use crate::ghost::{Context, Tensor};
 use crate::job::AttnImplementation;
 use crate::model::Model;
-use crate::nn::{Builder, Module};
+use crate::nn::{Builder, Module, PrefixShape};
 
 /// A model that can be trained and prompted.
 pub trait Network: Module {
@@ -27,6 +27,22 @@ pub trait Network: Module {
 
     /// PEFT's default `target_modules` for it.
     fn default_targets(&self) -> &'static [&'static str];
+
+    /// Names of the linear layers whose outputs are those of attention and of feed-forward blocks; `None`: bottleneck
+    /// adapters are not modelled for it.
+    fn block_outputs(&self) -> Option<[&'static str; 2]> {
+        None
+    }
+
+    /// Width of the embeddings that prompt tuning puts in front of its input; `None`: it takes none.
+    fn prompt_width(&self) -> Option<u64> {
+        None
+    }
+
+    /// The sizes of `tokens` keys and values that prefix tuning puts in front of each layer's; `None`: it takes none.
+    fn prefix_shape(&self, _tokens: u64) -> Option<PrefixShape> {
+        None
+    }
 }
 
 /// The size of a training batch.

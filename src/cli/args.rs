@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::job::{
-    AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Optim, Precision,
+    AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Optim, Peft, Precision,
 };
 
 const EXAMPLES: &str = "\
@@ -39,6 +39,9 @@ pub(super) enum Command {
     /// Run a job without its data and print what it takes
     #[command(after_help = ESTIMATE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Estimate(Box<EstimateArgs>),
+    /// Lay ways of fine-tuning a model side by side
+    #[command(after_help = COMPARE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
+    Compare(Box<CompareArgs>),
     /// List the models that are known by name, or show one
     #[command(after_help = MODELS_EXAMPLES, args_conflicts_with_subcommands = true)]
     Models(ModelsArgs),
@@ -52,6 +55,7 @@ Examples:
   vramplan estimate llama-2-7b                    full fine-tuning in bf16, 1 x 2048 tokens
   vramplan estimate llama-2-7b --qlora --r 16     LoRA on 4-bit weights
   vramplan estimate Qwen/Qwen3-8B@main            a model on the Hugging Face Hub
+  vramplan estimate llama-2-7b --peft prompt_tuning --num-virtual-tokens 20
   vramplan estimate 7b --infer --prompt-length 4096
   vramplan estimate --job job.toml --timeline     a job file (TOML or JSON)
   vramplan estimate --job job.toml --batch 8      ... with one of its fields changed
@@ -61,6 +65,15 @@ Examples:
 A flag is the job file's field of the same name and wins over the file.
 One that turns something on turns it off with `=false`, as in
 --gradient-checkpointing=false.";
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  vramplan compare llama-2-7b
+  vramplan compare llama-2-7b --batch 4 --seq 1024 --gradient-checkpointing
+  vramplan compare 7b --r 64 --target-modules all-linear
+  vramplan compare 7b --peft prefix_tuning --num-virtual-tokens 100 --json
+
+Flags of one method change its row; the others keep PEFT's defaults.";
 
 const MODELS_EXAMPLES: &str = "\
 Examples:
@@ -119,12 +132,26 @@ pub(super) struct EstimateArgs {
     #[command(flatten)]
     pub(super) train: TrainFlags,
     #[command(flatten)]
-    pub(super) lora: LoraFlags,
-    /// Train the adapter an adapter_config.json describes: the file or its folder
-    #[arg(long, visible_alias = "peft", value_name = "PATH", help_heading = "LoRA")]
-    pub(super) adapter: Option<PathBuf>,
+    pub(super) peft: PeftFlags,
     #[command(flatten)]
     pub(super) infer: InferFlags,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompareArgs {
+    /// A known model's name or Hub id, a config.json or its folder, or a size such as 7b
+    pub(super) model: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) hub: HubFlags,
+    #[command(flatten)]
+    pub(super) common: CommonFlags,
+    #[command(flatten)]
+    pub(super) train: TrainFlags,
+    #[command(flatten)]
+    pub(super) peft: PeftFlags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -208,14 +235,20 @@ pub(super) struct TrainFlags {
     pub(super) qlora: bool,
 }
 
-/// Any of them asks for LoRA.
+/// Any of them asks for a parameter-efficient method: LoRA where neither `--peft` nor a job file says which.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
-#[command(next_help_heading = "LoRA")]
-pub(super) struct LoraFlags {
+#[command(next_help_heading = "LoRA and other parameter-efficient methods")]
+pub(super) struct PeftFlags {
     /// Train LoRA adapters; implied by the flags below
     #[arg(long)]
     pub(super) lora: bool,
-    /// Rank [default: 8]
+    /// Train by this method [default: lora]
+    #[arg(long, value_name = "METHOD", value_parser = PossibleValuesParser::new(Peft::TYPES))]
+    pub(super) peft: Option<String>,
+    /// Train the adapter an adapter_config.json describes: the file or its folder
+    #[arg(long, value_name = "PATH")]
+    pub(super) adapter: Option<PathBuf>,
+    /// Rank [default: PEFT's for the method, 8 for LoRA]
     #[arg(long, visible_alias = "lora-r", value_name = "N", value_parser = whole)]
     pub(super) r: Option<u64>,
     /// Scale [default: 8]
@@ -233,6 +266,21 @@ pub(super) struct LoraFlags {
     /// Modules trained whole beside the adapters
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(super) modules_to_save: Option<Vec<String>>,
+    /// AdaLoRA: rank the adapters begin with [default: 12]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) init_r: Option<u64>,
+    /// OFT: width of a block [default: 32]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) oft_block_size: Option<u64>,
+    /// Prefix and prompt tuning: trained positions [default: 20]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) num_virtual_tokens: Option<u64>,
+    /// Prefix tuning: keys and values come through a small network
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(super) prefix_projection: Option<bool>,
+    /// Bottleneck adapters: the model's width over theirs [default: 16]
+    #[arg(long, value_name = "FACTOR", value_parser = number)]
+    pub(super) reduction_factor: Option<f64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Args)]
@@ -291,7 +339,7 @@ pub(super) struct ParamsArgs {
     #[command(flatten)]
     pub(super) hub: HubFlags,
     #[command(flatten)]
-    pub(super) lora: LoraFlags,
+    pub(super) peft: PeftFlags,
 }
 
 /// Reads one of `names` or their other spellings, and lists the names in the help.

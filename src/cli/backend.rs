@@ -3,7 +3,7 @@
 use super::args::HubFlags;
 use super::error::CliError;
 use super::hub;
-use crate::job::{Job, Lora, ModelRef};
+use crate::job::{Job, ModelRef, Peft};
 use crate::model::{Model, Source};
 use crate::step::{self, Estimate, ModelSummary, Parameters};
 
@@ -35,8 +35,8 @@ pub(super) fn summary(model: &Model, count: Parameters) -> ModelSummary {
 }
 
 /// Parameters of a model, with adapters where there are any.
-pub(super) fn count_parameters(model: &Model, lora: Option<&Lora>) -> Result<Parameters, CliError> {
-    Ok(step::count_parameters(model, lora)?)
+pub(super) fn count_parameters(model: &Model, peft: Option<&Peft>) -> Result<Parameters, CliError> {
+    Ok(step::count_parameters(model, peft)?)
 }
 
 /// What a job takes; `timeline`: with the curve.

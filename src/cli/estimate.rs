@@ -100,8 +100,8 @@ fn formula_alone(
     formula: Formula,
     width: u16,
 ) -> Result<String, CliError> {
-    let lora = describe::lora(job);
-    let count = backend::count_parameters(model, lora)?;
+    let peft = describe::peft(job);
+    let count = backend::count_parameters(model, peft)?;
     if args.json {
         let summary = backend::summary(model, count);
         return json(&FormulaAlone { schema: "vramplan.formula/1", model: &summary, formula: formula.into() });
@@ -123,8 +123,7 @@ fn defaults_only(args: &EstimateArgs) -> bool {
         && args.from.is_empty()
         && args.common == Default::default()
         && args.train == Default::default()
-        && args.lora == Default::default()
-        && args.adapter.is_none()
+        && args.peft == Default::default()
         && args.infer == Default::default()
 }
 

@@ -3,6 +3,7 @@
 mod adapter;
 mod args;
 mod backend;
+mod compare;
 mod error;
 mod estimate;
 mod hub;
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<String, CliError> {
     match &cli.command {
         Command::Estimate(args) => estimate::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Models(args) => models::run(args),
         Command::Params(args) => params::run(args),
     }

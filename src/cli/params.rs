@@ -8,7 +8,7 @@ use super::args::ParamsArgs;
 use super::error::CliError;
 use super::text::{bold, grouped, lines, percent, plain, table, trainable, width, wrap};
 use super::{backend, source};
-use crate::job::{Job, Lora, ModelRef, Peft, Train};
+use crate::job::{Job, ModelRef, Train};
 use crate::model::Checkpoint;
 use crate::step::Parameters;
 
@@ -48,14 +48,14 @@ impl From<Parameters> for Parts {
 }
 
 pub(super) fn run(args: &ParamsArgs) -> Result<String, CliError> {
-    let lora = args.lora.first().is_some().then(|| args.lora.over(Lora::default()));
-    let train = Train { peft: lora.clone().map(Peft::Lora), ..Train::default() };
+    let peft = args.peft.first().map(|_| args.peft.over(None, false)).transpose()?;
+    let train = Train { peft: peft.clone(), ..Train::default() };
     Job::train(args.model.as_str(), train).validate()?;
     let source = match backend::find(&ModelRef::Named(args.model.clone()), &args.hub) {
         Ok(source) => source,
         Err(error) => return header_alone(args, error),
     };
-    let count = backend::count_parameters(&source.model, lora.as_ref())?;
+    let count = backend::count_parameters(&source.model, peft.as_ref())?;
     let mut notes = source.notes.clone();
     notes.extend(source::disagreement(&source)?);
     let (quantization, why) = source::Quantized::of(&source).unzip();
@@ -100,7 +100,7 @@ fn header_alone(args: &ParamsArgs, error: CliError) -> Result<String, CliError> 
     };
     // where the header itself is malformed there is nothing to show
     let Some(Ok(checkpoint)) = checkpoint.map(|path| Checkpoint::open(&path)) else { return Err(error) };
-    if args.lora.first().is_some() {
+    if args.peft.first().is_some() {
         return Err(error);
     }
     let parameters = checkpoint.parameters();

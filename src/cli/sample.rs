@@ -110,6 +110,7 @@ pub(super) fn llama_2_7b() -> Model {
             bias: false,
             inner_norm: false,
         },
+        mixer: None,
         norm: Norm::Rms,
         block: Block::PreNorm,
         layer_types: vec![LayerType::FullAttention; 32],

@@ -31,10 +31,13 @@ mod validate;
 pub use error::JobError;
 pub use infer::Infer;
 pub use names::{
-    AttnImplementation, ConfigFormat, FloatType, Head, KvCacheDtype, MixedPrecision, Optim, Precision, Runtime,
+    AttnImplementation, ConfigFormat, FloatType, Head, KvCacheDtype, MixedPrecision, NonLinearity, Optim, Precision,
+    Runtime,
 };
 pub use parse::{InlineModel, JobFile, ModelRef};
-pub use peft::{Lora, Peft, TargetModules, VirtualTokens};
+pub use peft::{
+    AdaLora, Bottleneck, Ia3, LoHa, LoKr, Lora, Oft, Peft, PrefixTuning, PromptTuning, TargetModules, Vera,
+};
 use serde::{Deserialize, Serialize};
 pub use train::{Fsdp, Train};
 

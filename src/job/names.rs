@@ -283,3 +283,16 @@ named_enum! {
         Accelerate = "accelerate",
     }
 }
+
+named_enum! {
+    /// What is between the two projections of a bottleneck adapter.
+    pub enum NonLinearity {
+        /// `relu`
+        #[default]
+        Relu = "relu",
+        /// `silu`
+        Swish = "swish" | "silu",
+        /// `gelu`
+        Gelu = "gelu",
+    }
+}

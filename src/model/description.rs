@@ -1,5 +1,7 @@
 //! The normalised description of a decoder that everything else reads.
 
+use super::Mixer;
+
 /// What a decoder is, as far as memory is concerned.
 ///
 /// Read from a config.json, a model card or a guess; names follow Hugging Face `transformers`.
@@ -24,9 +26,11 @@ pub struct DecoderConfig {
     pub pad_token_id: Option<i64>,
     /// Token and position embedding.
     pub embedding: Embedding,
-    /// Self-attention, the same in every layer but for [`DecoderConfig::layer_types`].
+    /// Self-attention, the same in every layer but for [`DecoderConfig::layer_types`]; no heads where no layer attends.
     pub attention: Attention,
-    /// Feed-forward block.
+    /// What mixes tokens in layers that do not attend.
+    pub mixer: Option<Mixer>,
+    /// Feed-forward block; of no width where layers have none.
     pub mlp: Mlp,
     /// The norm used throughout.
     pub norm: Norm,
@@ -88,6 +92,27 @@ pub enum ModelType {
     Ernie4_5,
     Bitnet,
     Arcee,
+    Mamba,
+    FalconMamba,
+    Mamba2,
+    Lfm2,
+    Bamba,
+    Granitemoehybrid,
+    Jamba,
+    FalconH1,
+    NemotronH,
+}
+
+/// How far a model type's forward pass is known; its parameters are counted exactly in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Support {
+    /// Its activations are held against measurements of PyTorch.
+    Measured,
+    /// Its activations follow the sources of `transformers`, with no measurement behind them: estimates say so.
+    Unmeasured,
+    /// Only its parameters are known: there are no estimates.
+    CountedOnly,
 }
 
 /// How much is known about a model.
@@ -268,6 +293,8 @@ pub enum Block {
     ParallelSharedNorm,
     /// Attention and MLP side by side, each with a norm of its own (GPT-NeoX, Falcon-40B).
     ParallelTwoNorms,
+    /// norm, attention or mixer or MLP, add (Mamba, Nemotron-H).
+    OneBranch,
 }
 
 /// A layer's attention span.
@@ -278,6 +305,12 @@ pub enum LayerType {
     FullAttention,
     /// Attends to the last `sliding_window` tokens.
     SlidingAttention,
+    /// Mixes tokens by [`DecoderConfig::mixer`].
+    LinearAttention,
+    /// Does both side by side (Falcon-H1).
+    Hybrid,
+    /// Mixes nothing: a feed-forward block alone (Nemotron-H).
+    FeedForward,
 }
 
 /// Language-model head.

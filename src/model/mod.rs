@@ -8,6 +8,7 @@ mod description;
 mod error;
 pub(crate) mod file;
 mod guess;
+mod mixer;
 mod model_type;
 mod quantization;
 mod resolve;
@@ -19,6 +20,7 @@ pub use checkpoint::{Checkpoint, Gguf, GgufValue, StoredTensor, StoredType, Type
 pub use config::from_config;
 pub use description::*;
 pub use error::{ModelError, Nearest};
+pub use mixer::{Mamba, Mamba2, Mixer, ShortConv};
 pub use quantization::{CompressedTensors, QuantMethod, Quantization, Scales, StoredWeight};
 pub use resolve::{resolve, resolve_with};
 pub use source::Source;

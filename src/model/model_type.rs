@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{ModelError, ModelType, Nearest};
+use super::{ModelError, ModelType, Nearest, Support};
 
 impl ModelType {
     /// Every model type this version knows, in the order they are listed to people.
@@ -43,6 +43,15 @@ impl ModelType {
         ModelType::Ernie4_5,
         ModelType::Bitnet,
         ModelType::Arcee,
+        ModelType::Mamba,
+        ModelType::FalconMamba,
+        ModelType::Mamba2,
+        ModelType::Lfm2,
+        ModelType::Bamba,
+        ModelType::Granitemoehybrid,
+        ModelType::Jamba,
+        ModelType::FalconH1,
+        ModelType::NemotronH,
     ];
 
     /// The `model_type` a config.json says.
@@ -88,7 +97,23 @@ impl ModelType {
             Self::Ernie4_5 => "ernie4_5",
             Self::Bitnet => "bitnet",
             Self::Arcee => "arcee",
+            Self::Mamba => "mamba",
+            Self::FalconMamba => "falcon_mamba",
+            Self::Mamba2 => "mamba2",
+            Self::Lfm2 => "lfm2",
+            Self::Bamba => "bamba",
+            Self::Granitemoehybrid => "granitemoehybrid",
+            Self::Jamba => "jamba",
+            Self::FalconH1 => "falcon_h1",
+            Self::NemotronH => "nemotron_h",
         }
+    }
+}
+
+impl ModelType {
+    /// How far its forward pass is known.
+    pub const fn support(self) -> Support {
+        Support::Measured
     }
 }
 

@@ -54,7 +54,7 @@ impl Builder<'_> {
             bias: bias.then(|| self.parameter(name, &[to])),
             conv1d: false,
             written_out: false,
-            lora: None,
+            adapter: None,
         }
     }
 
@@ -78,7 +78,7 @@ impl Builder<'_> {
             bias: None,
             conv1d: false,
             written_out: false,
-            lora: None,
+            adapter: None,
         }
     }
 

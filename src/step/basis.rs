@@ -1,8 +1,8 @@
 //! What an estimate rests on, and what a reader should know about it.
 
 use super::estimate::Basis;
-use crate::job::{AttnImplementation, Job, MixedPrecision, Workload};
-use crate::model::{Model, Origin};
+use crate::job::{AttnImplementation, Job, MixedPrecision, Peft, Train, Workload};
+use crate::model::{Model, Origin, Support};
 use crate::units::Bytes;
 
 /// The versions whose behaviour is modelled and whose measurements the tests hold it against.
@@ -28,6 +28,13 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
             model.name()
         ));
     }
+    if model.decoder().is_some_and(|decoder| decoder.mixer.is_some()) {
+        notes.push(
+            "layers without attention are run as transformers' own PyTorch code runs them; with the mamba_ssm, causal_conv1d \
+             or flash-linear-attention kernels installed they keep less, and cuDNN's convolutions may take a workspace"
+                .to_owned(),
+        );
+    }
     if let Workload::Train(train) = &job.workload {
         let packed = train.gradient_checkpointing
             && !train.attention_mask
@@ -42,6 +49,13 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
         if train.mixed_precision == MixedPrecision::Fp16 {
             notes.push("the gradient scaler's few scalars are not counted".to_owned());
         }
+        if let Some(Peft::AdaLora(_)) = &train.peft {
+            notes.push(
+                "AdaLoRA's importance scores are not counted: nothing is kept of them unless the loop calls \
+                 update_and_allocate, as the Trainer does not"
+                    .to_owned(),
+            );
+        }
         if paged > 0 {
             notes.push(format!(
                 "{} of paged optimizer states are in managed memory, which the driver moves to the host when the card is \
@@ -54,10 +68,17 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
     );
+    let measured = model.model_type().support() == Support::Measured;
+    if !measured {
+        notes.push(format!(
+            "no recorded measurement is of a `{}` model; what its layers take follows transformers' sources",
+            model.model_type()
+        ));
+    }
     Basis {
         runtime: "pytorch".to_owned(),
         versions: VERSIONS.to_owned(),
-        validated: model.origin() == Origin::Config && unmeasured.is_none(),
+        validated: model.origin() == Origin::Config && measured && unmeasured.is_none(),
         notes,
     }
 }
@@ -67,7 +88,17 @@ fn unmeasured(job: &Job) -> Option<&'static str> {
     match &job.workload {
         Workload::Train(train) if !train.zero_grad_set_to_none => Some("zero_grad_set_to_none = false"),
         Workload::Train(train) if train.keep_outputs => Some("keep_outputs = true"),
+        Workload::Train(Train { peft: Some(peft), .. }) => unmeasured_method(peft),
         Workload::Infer(infer) if infer.logits_to_keep > 1 => Some("logits_to_keep above 1"),
+        _ => None,
+    }
+}
+
+/// What of a method no recorded measurement stands behind.
+fn unmeasured_method(peft: &Peft) -> Option<&'static str> {
+    match peft {
+        Peft::Adapter(_) => Some("bottleneck adapters, which PEFT has not"),
+        Peft::Oft(method) if method.num_cayley_neumann_terms > 5 => Some("OFT with more than 5 terms"),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! What keeps an estimate from being made.
 
 use crate::job::JobError;
+use crate::model::ModelType;
 
 /// Why there is no estimate.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -18,6 +19,48 @@ pub enum EstimateError {
         model: String,
         /// The names it has.
         known: String,
+    },
+    /// PEFT has no default for a model type.
+    #[error("train.peft.{field}: PEFT has no default for {method} on {model_type}; name modules, such as [\"q_proj\"]")]
+    NoDefaultTargets {
+        /// The field.
+        field: &'static str,
+        /// The method.
+        method: &'static str,
+        /// The model's type.
+        model_type: String,
+    },
+    /// A method that a model cannot be trained by.
+    #[error("train.peft.type = \"{method}\": {why}")]
+    Method {
+        /// The method.
+        method: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// Nobody has written down the forward pass of this type: its parameters are counted, nothing else is known.
+    #[error(
+        "model_type `{model_type}` is only counted in this version: what a step of it takes is not known; \
+         `vramplan params` gives its parameters"
+    )]
+    CountedOnly {
+        /// The model's type.
+        model_type: ModelType,
+    },
+    /// A scan that is a loop over tokens is run token by token here too.
+    #[error(
+        "max_seq_length or prompt_length = {length}: a `{model_type}` model's scan takes {steps} steps over tokens and \
+         layers, more than the {most} that are run; shorten it"
+    )]
+    ScanTooLong {
+        /// Tokens.
+        length: u64,
+        /// The model's type.
+        model_type: ModelType,
+        /// Tokens times layers that scan.
+        steps: u64,
+        /// As many as are run.
+        most: u64,
     },
     /// More than any device will have.
     #[error("the job is too large: it would take more than 4 PiB; lower max_seq_length or the batch size")]

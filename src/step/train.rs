@@ -18,7 +18,7 @@ pub(super) struct Training<'a> {
     cx: &'a Context,
     job: &'a Train,
     network: Box<dyn Network>,
-    _saved: Option<adapt::Saved>,
+    adapted: adapt::Adapted,
     optimizer: Optimizer,
     trainable: Vec<Tensor>,
     batch: Batch,
@@ -38,15 +38,8 @@ impl<'a> Training<'a> {
         if quantization.is_some() {
             adapt::prepare_for_kbit_training(cx, network.as_mut());
         }
-        let saved = match job.lora() {
-            Some(lora) => Some(adapt::add_lora(cx, network.as_mut(), model.name(), lora)?),
-            None => {
-                adapt::train_everything(cx, network.as_mut());
-                None
-            }
-        };
-        let trainable: Vec<Tensor> =
-            adapt::parameters(network.as_mut()).into_iter().filter(Tensor::requires_grad).collect();
+        let adapted = adapt::apply(cx, network.as_mut(), model, job.peft.as_ref())?;
+        let trainable = adapt::trainable(network.as_mut(), &adapted);
         cx.ledger().empty_cache();
         let batch = network.batch(
             cx,
@@ -57,7 +50,7 @@ impl<'a> Training<'a> {
             },
         );
         let optimizer = Optimizer::new(job.optim, trainable.clone());
-        Ok(Self { cx, job, network, _saved: saved, optimizer, trainable, batch, loss: None, outputs: None })
+        Ok(Self { cx, job, network, adapted, optimizer, trainable, batch, loss: None, outputs: None })
     }
 
     /// Forward and backward of as many micro-batches as are accumulated (from the fourth on they repeat the third).
@@ -118,9 +111,11 @@ impl<'a> Training<'a> {
                 implementation: self.job.attn_implementation,
                 checkpointing: self.job.gradient_checkpointing,
                 input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
+                virtual_tokens: self.adapted.virtual_tokens.as_ref(),
                 ..Forward::default()
             };
-            self.network.loss(cx, &self.batch, run)
+            let (loss, outputs) = self.network.loss(cx, &self.batch, run);
+            (adapt::regularized(cx, loss, &self.adapted), outputs)
         })
     }
 }

@@ -20,10 +20,10 @@ pub(super) fn heading(model: &Model, job: &Job, defaults: bool, parameters: u64,
     out
 }
 
-/// The LoRA settings of a job that trains adapters.
-pub(super) fn lora(job: &Job) -> Option<&Lora> {
+/// The method of a job that does not train the model itself.
+pub(super) fn peft(job: &Job) -> Option<&Peft> {
     match &job.workload {
-        Workload::Train(train) => train.lora(),
+        Workload::Train(train) => train.peft.as_ref(),
         Workload::Infer(_) => None,
     }
 }

@@ -4,6 +4,8 @@
 //! gradients are computed in the alphabetical order of PyTorch's argument names, as its generated code does.
 
 pub(crate) mod attention;
+mod blocks;
+mod conv;
 mod cub;
 mod dropout;
 mod elementwise;

@@ -7,8 +7,8 @@ use crate::model::{
     Projections, QkNorm,
 };
 
-const HIDDEN_SIZE: &[&str] = &["hidden_size", "n_embd", "n_embed", "d_model"];
-const NUM_HIDDEN_LAYERS: &[&str] = &["num_hidden_layers", "n_layer", "n_layers", "num_layers"];
+pub(super) const HIDDEN_SIZE: &[&str] = &["hidden_size", "n_embd", "n_embed", "d_model"];
+pub(super) const NUM_HIDDEN_LAYERS: &[&str] = &["num_hidden_layers", "n_layer", "n_layers", "num_layers"];
 const NUM_ATTENTION_HEADS: &[&str] = &["num_attention_heads", "n_head", "n_heads"];
 const NUM_KEY_VALUE_HEADS: &[&str] = &["num_key_value_heads", "num_kv_heads", "n_head_kv"];
 const INTERMEDIATE_SIZE: &[&str] = &["intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"];
@@ -129,6 +129,7 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Deco
             output_norm: false,
             scales_queries: false,
         },
+        mixer: None,
         mlp: Mlp {
             intermediate_size,
             layout: MlpLayout::Gated,

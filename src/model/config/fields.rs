@@ -60,6 +60,27 @@ impl<'a> Fields<'a> {
         self.non_null(field).map(|value| integer(field, value, limit)).transpose()
     }
 
+    /// A whole number, or `"auto"`, which is as good as none.
+    pub(super) fn integer_or_auto(&self, field: &str, limit: Limit) -> Result<Option<u64>, ModelError> {
+        match self.non_null(field) {
+            Some(Value::String(text)) if text == "auto" => Ok(None),
+            _ => self.integer(field, limit),
+        }
+    }
+
+    /// Refuses an activation other than the one the model type is modelled with.
+    pub(super) fn only_activation(&self, field: &str, only: Activation) -> Result<(), ModelError> {
+        if self.activation(field, only)? == only {
+            return Ok(());
+        }
+        Err(ModelError::Unsupported {
+            field: field.to_owned(),
+            value: self.get(field).map(show).unwrap_or_default(),
+            model_type: self.model_type,
+            fix: "only the activation that the class has by default is modelled, so leave it out".to_owned(),
+        })
+    }
+
     /// A dimension under the first name it has, and its value; the names that are present must agree.
     pub(super) fn dimension(&self, names: &[&'static str], limit: Limit) -> Result<Option<u64>, ModelError> {
         let mut found: Option<(&str, u64)> = None;
@@ -140,6 +161,15 @@ impl<'a> Fields<'a> {
             None => Ok(default),
             Some(Value::Null) => Ok(None),
             Some(value) => value.as_i64().map(Some).ok_or_else(|| wrong_type(FIELD, value, "a whole number or null")),
+        }
+    }
+
+    /// A text.
+    pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, ModelError> {
+        match self.non_null(field) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(value) => Err(wrong_type(field, value, "a text")),
         }
     }
 
