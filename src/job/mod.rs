@@ -20,6 +20,7 @@
 
 mod adapter_config;
 mod error;
+pub mod from;
 mod infer;
 mod names;
 mod parse;
@@ -30,7 +31,8 @@ mod validate;
 pub use error::JobError;
 pub use infer::Infer;
 pub use names::{
-    AttnImplementation, FloatType, Head, KvCacheDtype, MixedPrecision, NonLinearity, Optim, Precision, Runtime,
+    AttnImplementation, ConfigFormat, FloatType, Head, KvCacheDtype, MixedPrecision, NonLinearity, Optim, Precision,
+    Runtime,
 };
 pub use parse::{InlineModel, JobFile, ModelRef};
 pub use peft::{
