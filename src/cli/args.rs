@@ -7,7 +7,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::job::{
-    AttnImplementation, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective, Optim, Peft, Precision,
+    AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective, Optim, Peft,
+    Precision,
 };
 
 const EXAMPLES: &str = "\
@@ -62,6 +63,7 @@ Examples:
   vramplan estimate 7b --infer --prompt-length 4096
   vramplan estimate --job job.toml --timeline     a job file (TOML or JSON)
   vramplan estimate --job job.toml --batch 8      ... with one of its fields changed
+  vramplan estimate --from axolotl.yml            your training configuration
   cat job.json | vramplan estimate --job - --json | jq .peak
 
 A flag is the job file's field of the same name and wins over the file.
@@ -105,6 +107,19 @@ pub(super) struct EstimateArgs {
     /// Job file, TOML or JSON; - reads standard input
     #[arg(long, value_name = "FILE|-")]
     pub(super) job: Option<PathBuf>,
+    /// Training configuration of axolotl, LLaMA-Factory, TRL, transformers, DeepSpeed or accelerate;
+    /// may be given more than once: the later goes over the earlier
+    #[arg(long, value_name = "FILE|-", conflicts_with = "job")]
+    pub(super) from: Vec<PathBuf>,
+    /// What the file of --from is, one for each [default: its fields tell]
+    #[arg(long, value_name = "FORMAT", requires = "from", value_parser = words::<ConfigFormat>(ConfigFormat::NAMES, ConfigFormat::ALIASES))]
+    pub(super) from_format: Vec<ConfigFormat>,
+    /// Answer although the configuration has what is not modelled and takes more memory
+    #[arg(long, requires = "from")]
+    pub(super) partial: bool,
+    /// List what was made of every field of the configuration
+    #[arg(long, requires = "from")]
+    pub(super) verbose: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,

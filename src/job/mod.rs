@@ -20,6 +20,7 @@
 
 mod adapter_config;
 mod error;
+pub mod from;
 mod infer;
 mod names;
 mod parse;
@@ -32,8 +33,8 @@ mod validate_optim;
 pub use error::JobError;
 pub use infer::Infer;
 pub use names::{
-    AttnImplementation, FloatType, Head, KvCacheDtype, MixedPrecision, NonLinearity, Objective, Optim, Precision,
-    Runtime,
+    AttnImplementation, ConfigFormat, FloatType, Head, KvCacheDtype, MixedPrecision, NonLinearity, Objective, Optim,
+    Precision, Runtime,
 };
 pub use parse::{InlineModel, JobFile, ModelRef};
 pub use peft::{

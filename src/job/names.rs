@@ -328,6 +328,25 @@ named_enum! {
 }
 
 named_enum! {
+    /// Whose training configuration a file is.
+    pub enum ConfigFormat {
+        /// axolotl's YAML.
+        #[default]
+        Axolotl = "axolotl",
+        /// LLaMA-Factory's YAML.
+        LlamaFactory = "llama-factory" | "llamafactory",
+        /// TRL's `SFTConfig` and its command line's YAML.
+        Trl = "trl",
+        /// transformers' `TrainingArguments`.
+        Transformers = "transformers",
+        /// DeepSpeed's JSON.
+        Deepspeed = "deepspeed",
+        /// What `accelerate config` writes.
+        Accelerate = "accelerate",
+    }
+}
+
+named_enum! {
     /// What is between the two projections of a bottleneck adapter.
     pub enum NonLinearity {
         /// `relu`
