@@ -289,7 +289,7 @@ fn a_wrong_file_is_one_line_that_says_where() {
     ] {
         assert_eq!(refused(yaml), line);
     }
-    assert!(refused("output_dir: o\noptim: galore_adamw").contains("not modelled yet; the nearest that is: "));
+    assert!(refused("output_dir: o\noptim: lomo").contains("not modelled yet; the nearest that is: "));
     assert!(refused("base_model: [").starts_with("file, line "));
 }
 
