@@ -1,5 +1,7 @@
 //! From a job to an estimate: the run is recorded, then played against the allocator.
 
+use std::borrow::Cow;
+
 use super::basis;
 use super::count::count_parameters;
 use super::error::EstimateError;
@@ -47,16 +49,16 @@ pub fn estimate_with_timeline(model: &Model, job: &Job) -> Result<Estimate, Esti
 /// # Errors
 /// As [`estimate`].
 pub fn record(model: &Model, job: &Job) -> Result<Vec<Entry>, EstimateError> {
-    recorded(model, job).map(|recorded| [recorded.load, recorded.first, recorded.steady].concat())
+    recorded(&headed(model, job), job).map(|recorded| [recorded.load, recorded.first, recorded.steady].concat())
 }
 
+/// Records the run of `model`, which has the head the job puts on it.
 fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
     job.validate()?;
     if model.model_type().support() == Support::CountedOnly {
         return Err(EstimateError::CountedOnly { model_type: model.model_type() });
     }
     refuse_long_scan(model, job)?;
-    let model = &headed(model, job);
     let recorded = match &job.workload {
         Workload::Train(train) => record::training(model, train)?,
         Workload::Infer(infer) => record::inference(model, infer),
@@ -65,12 +67,12 @@ fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
 }
 
 /// The model with the head that the job puts on it.
-fn headed(model: &Model, job: &Job) -> Model {
+fn headed<'a>(model: &'a Model, job: &Job) -> Cow<'a, Model> {
     match &job.workload {
-        Workload::Train(train) => train.labels().map(|labels| model.clone().classifying(labels)),
+        Workload::Train(train) => train.labels().map(|labels| Cow::Owned(model.clone().classifying(labels))),
         Workload::Infer(_) => None,
     }
-    .unwrap_or_else(|| model.clone())
+    .unwrap_or(Cow::Borrowed(model))
 }
 
 /// Refuses a scan whose steps would not fit the memory of the machine that estimates.
@@ -93,6 +95,7 @@ fn refuse_long_scan(model: &Model, job: &Job) -> Result<(), EstimateError> {
 }
 
 fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, EstimateError> {
+    let model = &*headed(model, job);
     let recorded = recorded(model, job)?;
     let mut playback = Playback::default();
     playback.run(&recorded.load);
@@ -126,7 +129,7 @@ fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, Estima
         Workload::Train(train) => train.peft.as_ref(),
         Workload::Infer(_) => None,
     };
-    let mut parameters = count_parameters(&headed(model, job), peft)?;
+    let mut parameters = count_parameters(model, peft)?;
     if let Workload::Infer(_) = job.workload {
         parameters.trainable = 0;
     }
