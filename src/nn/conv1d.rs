@@ -20,6 +20,11 @@ impl Conv1d {
         Self { free: builder.free(name, Part::Mixer, shapes) }
     }
 
+    /// Its taps.
+    pub fn kernel(&self) -> u64 {
+        self.weight().dim(-1)
+    }
+
     fn weight(&self) -> &Tensor {
         &self.free.tensors[0]
     }

@@ -1,6 +1,7 @@
 //! The first Mamba's mixer (`modeling_mamba.py`), without the `mamba_ssm` and `causal_conv1d` kernels: the scan is a Python
 //! loop over the tokens.
 
+use super::convolve::{convolved, is_step};
 use super::scan::{self, Scan};
 use crate::arch::cache::KvCache;
 use crate::dtype::DType;
@@ -63,7 +64,6 @@ impl MambaMixer {
         let Mamba { state_size: state, time_step_rank: rank, .. } = self.spec;
         let (length, dtype) = (hidden.dim(1), hidden.dtype());
         let [a_log, d] = [&self.free.tensors[0], &self.free.tensors[1]];
-        let continues = cache.is_some_and(|(cache, layer)| cache.has_state(layer));
         let masked = scan::without_padding(cx, hidden, padding);
         let projected = cx.transpose(self.in_proj.forward(cx, &masked), 1, 2);
         let a = cx.neg(cx.exp(cx.cast(a_log, DType::F32)));
@@ -72,16 +72,8 @@ impl MambaMixer {
             let _arguments = cx.no_grad(|| (cx.cast(d, DType::F32), bias.map(|bias| cx.cast(bias, DType::F32))));
         }
         let [mut states, gate] = cx.split_in(projected.clone(), 1);
-        let steps = continues && length == 1;
-        states = match cache {
-            Some((cache, layer)) if steps => self.conv1d.update(cx, &states, &cache.conv_state(layer), true),
-            Some((cache, layer)) => {
-                let whole = cache.update_conv_state(cx, layer, &states, self.spec.conv_kernel);
-                let out = self.conv1d.causal(cx, &whole, true);
-                cx.slice(&out, -1, out.dim(-1) - length, length)
-            }
-            None => self.conv1d.causal(cx, &states, true),
-        };
+        let steps = is_step(cache, length);
+        states = convolved(cx, &self.conv1d, &states, cache, true);
         states = scan::without_padding(cx, &cx.transpose(&states, 1, 2), padding);
         let parts = cx.split(self.x_proj.forward(cx, &states), &[rank, state, state], -1);
         let Ok([mut time_step, mut b, mut c]) = <[Tensor; 3]>::try_from(parts) else { unreachable!("three parts") };

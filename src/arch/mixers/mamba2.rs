@@ -1,5 +1,6 @@
 //! Mamba 2's mixer (`Mamba2Mixer`, `BambaMixer`, `GraniteMoeHybridMambaLayer`, `NemotronHMamba2Mixer`).
 
+use super::convolve::{convolved, is_step};
 use super::scan::without_padding;
 use super::ssd::{ChunkScan, Step};
 use crate::arch::cache::KvCache;
@@ -64,18 +65,9 @@ impl Mamba2Mixer {
         let a = cx.neg(cx.exp(cx.cast(a_log, DType::F32)));
         let parts = cx.split(&projected, &[inner, spec.conv_channels(), heads], -1);
         let Ok([gate, mut states, dt]) = <[Tensor; 3]>::try_from(parts) else { unreachable!("three parts") };
-        let continues = cache.is_some_and(|(cache, layer)| cache.has_state(layer));
-        let steps = continues && length == 1;
+        let steps = is_step(cache, length);
         states = cx.transpose(&states, 1, 2);
-        states = match cache {
-            Some((cache, layer)) if steps => self.conv1d.update(cx, &states, &cache.conv_state(layer), true),
-            Some((cache, layer)) => {
-                let whole = cache.update_conv_state(cx, layer, &states, spec.conv_kernel);
-                let out = self.conv1d.causal(cx, &whole, true);
-                cx.slice(&out, -1, out.dim(-1) - length, length)
-            }
-            None => self.conv1d.causal(cx, &states, true),
-        };
+        states = convolved(cx, &self.conv1d, &states, cache, true);
         states = without_padding(cx, &cx.transpose(&states, 1, 2), padding);
         let parts = cx.split(&states, &[inner, groups * state_size, groups * state_size], -1);
         let Ok([x, b, c]) = <[Tensor; 3]>::try_from(parts) else { unreachable!("three parts") };

@@ -3,6 +3,7 @@
 //! Each is the PyTorch code of its `transformers` module, which runs where the `mamba_ssm`, `causal_conv1d` and
 //! `flash-linear-attention` kernels are not installed; those keep less.
 
+mod convolve;
 mod mamba;
 mod mamba2;
 mod scan;

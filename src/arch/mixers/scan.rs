@@ -95,7 +95,7 @@ impl Step<'_> {
 }
 
 /// `softplus(dt + bias)`
-fn time_steps(cx: &Context, dt: &Tensor, bias: Option<Tensor>) -> Tensor {
+pub(super) fn time_steps(cx: &Context, dt: &Tensor, bias: Option<Tensor>) -> Tensor {
     let mut dt = dt.clone();
     if let Some(bias) = bias {
         dt = cx.add(&dt, bias);

@@ -1,5 +1,6 @@
 //! LFM2's gated short convolution (`Lfm2ShortConv`).
 
+use super::convolve::convolved;
 use super::scan;
 use crate::arch::cache::KvCache;
 use crate::ghost::{Context, Tensor};
@@ -8,7 +9,6 @@ use crate::nn::{Builder, Conv1d, Leaf, Linear, Module, Part};
 
 /// `Lfm2ShortConv`
 pub(in crate::arch) struct ShortConvMixer {
-    kernel: u64,
     conv: Conv1d,
     in_proj: Linear,
     out_proj: Linear,
@@ -18,7 +18,6 @@ impl ShortConvMixer {
     pub(super) fn new(builder: &Builder<'_>, hidden_size: u64, spec: &ShortConv) -> Self {
         let linear = |name, to| builder.linear(name, Part::Mixer, hidden_size, to, spec.bias);
         Self {
-            kernel: spec.conv_kernel,
             conv: Conv1d::new(builder, "conv", hidden_size, spec.conv_kernel, spec.bias),
             in_proj: linear("in_proj", 3 * hidden_size),
             out_proj: linear("out_proj", hidden_size),
@@ -32,22 +31,11 @@ impl ShortConvMixer {
         padding: Option<&Tensor>,
         cache: Option<(&KvCache, usize)>,
     ) -> Tensor {
-        let length = hidden.dim(1);
         let masked = scan::without_padding(cx, hidden, padding);
         let all = cx.transpose(self.in_proj.forward(cx, &masked), 1, 2);
         let [b, c, x] = cx.split_in(all.clone(), 1);
         let mut states = cx.mul(&b, &x);
-        states = match cache {
-            Some((cache, layer)) if length == 1 && cache.has_state(layer) => {
-                self.conv.update(cx, &states, &cache.conv_state(layer), false)
-            }
-            Some((cache, layer)) => {
-                let whole = cache.update_conv_state(cx, layer, &states, self.kernel);
-                let out = self.conv.causal(cx, &whole, false);
-                cx.slice(&out, -1, out.dim(-1) - length, length)
-            }
-            None => self.conv.causal(cx, &states, false),
-        };
+        states = convolved(cx, &self.conv, &states, cache, false);
         let mut y = cx.mul(&c, &states);
         y = cx.contiguous(cx.transpose(&y, 1, 2));
         y = self.out_proj.forward(cx, &y);

@@ -1,6 +1,7 @@
 //! Mamba 2's scan in chunks and its single step (`mamba2_chunk_scan` and `mamba2_selective_state_update` of
 //! `modeling_mamba2.py`): products are written out and summed, so that the largest tensors have six dimensions.
 
+use super::scan::time_steps;
 use crate::dtype::DType;
 use crate::ghost::{Context, Kernel, Layout, Tensor};
 
@@ -30,8 +31,7 @@ impl ChunkScan<'_> {
         let [batch, length, heads, head_dim] = [self.x.dim(0), self.x.dim(1), self.x.dim(2), self.x.dim(3)];
         let padded = length.next_multiple_of(self.chunk_size);
         let fp32 = |t: &Tensor| cx.cast(t, DType::F32);
-        let mut dt = cx.add(self.dt, cx.cast(self.dt_bias, self.dt.dtype()));
-        dt = cx.softplus(&dt);
+        let mut dt = time_steps(cx, self.dt, Some(cx.cast(self.dt_bias, self.dt.dtype())));
         dt = cx.clamp(&dt);
         let mut x = fp32(&self.x);
         let each_head = |t: &Tensor| cx.repeat_interleave(fp32(t), 2, heads / t.dim(2));
@@ -140,8 +140,7 @@ impl Step<'_> {
     pub(super) fn run(&self, cx: &Context) -> Tensor {
         let [batch, heads, head_dim] = [self.x.dim(0), self.x.dim(1), self.x.dim(2)];
         let [groups, state_size] = [self.b.dim(1), self.b.dim(2)];
-        let mut dt = cx.add(self.dt, cx.cast(self.dt_bias, self.dt.dtype()));
-        dt = cx.softplus(&dt);
+        let mut dt = time_steps(cx, self.dt, Some(cx.cast(self.dt_bias, self.dt.dtype())));
         dt = cx.unsqueeze(&dt, 3);
         let d_a = cx.exp(cx.mul(cx.cast(&dt, DType::F32), cx.cast(self.a, DType::F32)));
         let each_head = |t: &Tensor, dims: &[u64]| {
