@@ -126,7 +126,7 @@ pub enum Origin {
 }
 
 /// Token and position embedding.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Embedding {
     /// Rows of a learned position table (GPT-2: `n_positions`; OPT: `max_position_embeddings + 2`).
     pub learned_positions: Option<u64>,
@@ -169,6 +169,27 @@ pub struct Attention {
     pub output_norm: bool,
     /// Ministral 3's `llama_4_scaling_beta`: queries are multiplied by a factor of their position.
     pub scales_queries: bool,
+}
+
+impl Attention {
+    /// Separate projections without biases, whole heads turned.
+    pub const fn of_heads(num_heads: u64, num_kv_heads: u64, head_dim: u64) -> Self {
+        Self {
+            num_heads,
+            num_kv_heads,
+            head_dim,
+            qkv_bias: false,
+            output_bias: false,
+            projections: Projections::Separate,
+            qk_norm: QkNorm::None,
+            rotary_dim: Some(head_dim),
+            alibi: false,
+            logit_softcap: false,
+            dropout: 0.0,
+            output_norm: false,
+            scales_queries: false,
+        }
+    }
 }
 
 /// How query, key and value weights are stored.
@@ -216,6 +237,13 @@ pub struct Mlp {
     pub bias: bool,
     /// BitNet's norm before the last matrix.
     pub inner_norm: bool,
+}
+
+impl Mlp {
+    /// A gated block without biases.
+    pub const fn gated(intermediate_size: u64, activation: Activation) -> Self {
+        Self { intermediate_size, layout: MlpLayout::Gated, activation, bias: false, inner_norm: false }
+    }
 }
 
 /// Which matrices a feed-forward block has.

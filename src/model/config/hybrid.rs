@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use super::base::{Class, HeadDim, KvHeads, PadToken, layers, read, rotary_dim};
+use super::base::{Class, HeadDim, KvHeads, PadToken, as_long_as, layers, read, rotary_dim};
 use super::fields::{Fields, wrong_type};
 use super::limits;
+use super::llama::set_biases;
 use super::mamba::time_step_rank;
 use crate::model::{
     Activation, Block, DecoderConfig, LayerType, Mamba, Mamba2, Mixer, MlpLayout, ModelError, QkNorm, ShortConv,
@@ -261,14 +262,6 @@ pub(super) fn whole_groups(num_heads: u64, num_groups: u64) -> Result<(), ModelE
     })
 }
 
-fn set_biases(model: &mut DecoderConfig, fields: Fields<'_>) -> Result<(), ModelError> {
-    let attention = fields.boolean("attention_bias", false)?;
-    model.attention.qkv_bias = attention;
-    model.attention.output_bias = attention;
-    model.mlp.bias = fields.boolean("mlp_bias", false)?;
-    Ok(())
-}
-
 /// Refuses experts beside other mixers than attention; `class_default` stands where the field is absent.
 fn refuse_experts(fields: Fields<'_>, field: &str, class_default: u64, none: u64) -> Result<(), ModelError> {
     let experts = fields.integer(field, limits::EXPERTS)?.unwrap_or(class_default);
@@ -329,11 +322,4 @@ fn no_experts(fields: Fields<'_>, field: &str, value: &str) -> ModelError {
         model_type: fields.model_type,
         fix: "only models of it without experts are known".to_owned(),
     }
-}
-
-fn as_long_as(layers: u64, found: usize, field: &str) -> Result<(), ModelError> {
-    if u64::try_from(found) == Ok(layers) {
-        return Ok(());
-    }
-    Err(ModelError::WrongLength { field: field.to_owned(), found, expected: layers })
 }

@@ -5,8 +5,8 @@ use super::fields::Fields;
 use super::hybrid::{whole_groups, whole_heads};
 use super::limits;
 use crate::model::{
-    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mamba, Mamba2, Mixer, Mlp, MlpLayout,
-    ModelError, Norm, Origin, Projections, QkNorm,
+    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mamba, Mamba2, Mixer, Mlp, ModelError,
+    Norm, Origin,
 };
 
 /// `max_position_embeddings` of models whose configuration has none: states have no positions.
@@ -78,36 +78,10 @@ pub(super) fn without_attention(name: &str, fields: Fields<'_>, tied: bool) -> R
             .integer("max_position_embeddings", limits::MAX_POSITION_EMBEDDINGS)?
             .unwrap_or(ANY_LENGTH),
         pad_token_id: None,
-        embedding: Embedding {
-            learned_positions: None,
-            projection_dim: None,
-            norm: false,
-            scaled: false,
-            dropout: 0.0,
-        },
-        attention: Attention {
-            num_heads: 0,
-            num_kv_heads: 0,
-            head_dim: 0,
-            qkv_bias: false,
-            output_bias: false,
-            projections: Projections::Separate,
-            qk_norm: QkNorm::None,
-            rotary_dim: None,
-            alibi: false,
-            logit_softcap: false,
-            dropout: 0.0,
-            output_norm: false,
-            scales_queries: false,
-        },
+        embedding: Embedding::default(),
+        attention: Attention { rotary_dim: None, ..Attention::of_heads(0, 0, 0) },
         mixer: None,
-        mlp: Mlp {
-            intermediate_size: 0,
-            layout: MlpLayout::Gated,
-            activation: Activation::Silu,
-            bias: false,
-            inner_norm: false,
-        },
+        mlp: Mlp::gated(0, Activation::Silu),
         norm: Norm::Rms,
         block: Block::OneBranch,
         layer_types: base::same_layers(LayerType::LinearAttention, num_hidden_layers),
