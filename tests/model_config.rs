@@ -356,3 +356,15 @@ fn granite_multiplies_always() {
     assert_eq!(model("granite", json!({"residual_multiplier": 0.22})).residual_multiplier, Some(0.22));
     assert!(model("gemma", json!({})).embedding.scaled);
 }
+
+#[test]
+fn neighbouring_dimensions_turn_in_pairs() {
+    for model_type in ["helium", "glm", "glm4", "ernie4_5"] {
+        let mut map = least(model_type);
+        map.insert("head_dim".to_owned(), json!(1));
+        map.insert("num_key_value_heads".to_owned(), json!(4));
+        map.insert("partial_rotary_factor".to_owned(), json!(1.0));
+        let error = from_config("odd", &Value::Object(map)).expect_err(model_type).to_string();
+        assert!(error.contains("even head_dim"), "{model_type}: {error}");
+    }
+}
