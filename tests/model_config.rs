@@ -19,12 +19,37 @@ fn least(model_type: &str) -> Map<String, Value> {
         }
         "helium" | "bitnet" => json!({"hidden_size": 2560, "num_hidden_layers": 12, "num_attention_heads": 20,
             "intermediate_size": 8192, "vocab_size": 32000}),
+        "mamba" | "falcon_mamba" => json!({"hidden_size": 768, "num_hidden_layers": 24, "vocab_size": 50280}),
+        "mamba2" => json!({"hidden_size": 4096, "num_hidden_layers": 64, "vocab_size": 32768}),
+        "jamba" => json!({"hidden_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 32,
+            "intermediate_size": 8192, "vocab_size": 32000, "num_experts": 1}),
+        "granitemoehybrid" => json!({"hidden_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 32,
+            "intermediate_size": 8192, "vocab_size": 32000, "num_local_experts": 0}),
+        "nemotron_h" => json!({"hidden_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 32,
+            "intermediate_size": 8192, "vocab_size": 32000, "hybrid_override_pattern": "M-*-"}),
         _ => json!({"hidden_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 32,
             "intermediate_size": 8192, "vocab_size": 32000}),
     };
     let mut map = config.as_object().cloned().unwrap_or_default();
     map.insert("model_type".to_owned(), model_type.into());
     map
+}
+
+/// Model types with an encoder.
+const ENCODING: [ModelType; 9] = [
+    ModelType::Bert,
+    ModelType::Roberta,
+    ModelType::XlmRoberta,
+    ModelType::Distilbert,
+    ModelType::Electra,
+    ModelType::T5,
+    ModelType::Mt5,
+    ModelType::Bart,
+    ModelType::Mbart,
+];
+
+fn decoders() -> impl Iterator<Item = ModelType> {
+    ModelType::ALL.iter().copied().filter(|model_type| !ENCODING.contains(model_type))
 }
 
 /// The model of [`least`] and the fields of `more`.
@@ -43,17 +68,20 @@ fn sliding(model: &DecoderConfig) -> Vec<usize> {
 
 #[test]
 fn every_type_reads_its_dimensions_alone() {
-    for model_type in ModelType::ALL {
+    for model_type in decoders() {
         let read = model(model_type.as_str(), json!({}));
-        assert_eq!(read.model_type, *model_type);
+        assert_eq!(read.model_type, model_type);
         assert_eq!(u64::try_from(read.layer_types.len()), Ok(read.num_hidden_layers));
-        assert_eq!(model_type.to_string().parse(), Ok(*model_type));
+        assert_eq!(model_type.to_string().parse(), Ok(model_type));
     }
 }
 
 #[test]
 fn tied_word_embeddings_by_class() {
     let tied = [
+        "mamba",
+        "falcon_mamba",
+        "lfm2",
         "gemma",
         "gemma2",
         "gemma3_text",
@@ -67,7 +95,7 @@ fn tied_word_embeddings_by_class() {
         "cohere2",
         "ernie4_5",
     ];
-    for model_type in ModelType::ALL {
+    for model_type in decoders() {
         let name = model_type.as_str();
         assert_eq!(model(name, json!({})).head.tied, tied.contains(&name), "{name}");
         assert!(model(name, json!({"tie_word_embeddings": true})).head.tied);
@@ -344,4 +372,16 @@ fn granite_multiplies_always() {
     assert!(granite.embedding.scaled && granite.head.scaled);
     assert_eq!(model("granite", json!({"residual_multiplier": 0.22})).residual_multiplier, Some(0.22));
     assert!(model("gemma", json!({})).embedding.scaled);
+}
+
+#[test]
+fn neighbouring_dimensions_turn_in_pairs() {
+    for model_type in ["helium", "glm", "glm4", "ernie4_5"] {
+        let mut map = least(model_type);
+        map.insert("head_dim".to_owned(), json!(1));
+        map.insert("num_key_value_heads".to_owned(), json!(4));
+        map.insert("partial_rotary_factor".to_owned(), json!(1.0));
+        let error = from_config("odd", &Value::Object(map)).expect_err(model_type).to_string();
+        assert!(error.contains("even head_dim"), "{model_type}: {error}");
+    }
 }

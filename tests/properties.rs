@@ -13,11 +13,39 @@ use vramplan::job::{
 use vramplan::model::{self, Model, ModelType};
 use vramplan::step::{self, Estimate};
 
-/// A config.json of any family: few and narrow layers, every switch that changes what is run.
+/// Families with layers that mix tokens otherwise than by attention: what holds of attention need not hold of them.
+const MIXING: [ModelType; 9] = [
+    ModelType::Mamba,
+    ModelType::FalconMamba,
+    ModelType::Mamba2,
+    ModelType::Lfm2,
+    ModelType::Bamba,
+    ModelType::Granitemoehybrid,
+    ModelType::Jamba,
+    ModelType::FalconH1,
+    ModelType::NemotronH,
+];
+
+/// Families with an encoder, whose configurations have fields of their own.
+const ENCODING: [ModelType; 9] = [
+    ModelType::Bert,
+    ModelType::Roberta,
+    ModelType::XlmRoberta,
+    ModelType::Distilbert,
+    ModelType::Electra,
+    ModelType::T5,
+    ModelType::Mt5,
+    ModelType::Bart,
+    ModelType::Mbart,
+];
+
+/// A config.json of any decoder that attends in every layer: few and narrow layers, every switch that changes what is run.
 fn config() -> impl Strategy<Value = Value> {
     let sizes =
         (select(vec![1_u64, 2, 4, 8]), select(vec![8_u64, 16, 64, 128]), 1_u64..=3, 16_u64..=600, 16_u64..=2000);
-    (select(ModelType::ALL), sizes, any::<[bool; 6]>(), select(vec![0.25_f64, 0.5, 1.0]), select(vec![4_u64, 16, 512]))
+    let is_other = |kind: &ModelType| MIXING.contains(kind) || ENCODING.contains(kind);
+    let attending: Vec<ModelType> = ModelType::ALL.iter().copied().filter(|kind| !is_other(kind)).collect();
+    (select(attending), sizes, any::<[bool; 6]>(), select(vec![0.25_f64, 0.5, 1.0]), select(vec![4_u64, 16, 512]))
         .prop_map(|(model_type, (heads, head_dim, layers, inner, vocab), switch, fraction, window)| {
             let mut config = common(model_type, heads, head_dim, layers, inner, vocab);
             config.insert("num_key_value_heads".to_owned(), json!(if switch[0] { heads } else { heads.div_ceil(2) }));
@@ -67,7 +95,10 @@ fn special(model_type: ModelType, switch: [bool; 6], fraction: f64, window: u64,
             "dropout": dropout,
         }),
         ModelType::Bloom => json!({"hidden_dropout": dropout}),
-        ModelType::Gpt2 => json!({"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}),
+        // its other layers are Conv1D: with a tied head GaLore and APOLLO have nothing to project
+        ModelType::Gpt2 => json!({
+            "resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout, "tie_word_embeddings": false,
+        }),
         _ => json!({"attention_bias": a, "mlp_bias": b}),
     }
 }
@@ -120,10 +151,16 @@ fn train() -> impl Strategy<Value = Train> {
     let sizes = (1_u64..=3, 1_u64..=96, 1_u64..=4);
     (method(), sizes, named::<Optim>(Optim::NAMES), implementation, any::<[bool; 5]>()).prop_map(
         |(method, (batch, length, accumulation), optim, attn_implementation, switch)| Train {
+            optim_target_modules: (optim.is_low_rank() && method.peft.is_none()).then_some(TargetModules::AllLinear),
             per_device_train_batch_size: batch,
             max_seq_length: length,
             gradient_accumulation_steps: accumulation,
-            optim,
+            // what a job with these would be refused for
+            optim: match optim {
+                Optim::RmsPropBnb | Optim::RmsPropBnb8bit => Optim::RmsProp,
+                optim if optim.is_low_rank() && method.peft.is_some() => Optim::AdamwTorch,
+                optim => optim,
+            },
             attn_implementation,
             gradient_checkpointing: switch[0],
             attention_mask: switch[1],

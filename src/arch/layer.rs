@@ -2,9 +2,10 @@
 
 use super::attention::{Attend, Attended, SelfAttention};
 use super::cache::KvCache;
+use super::mixers::TokenMixer;
 use super::mlp::FeedForward;
 use crate::ghost::{Context, Tensor};
-use crate::model::{Block, DecoderConfig, ModelType};
+use crate::model::{Block, DecoderConfig, LayerType, ModelType};
 use crate::nn::{Builder, Leaf, Module, NormLayer};
 
 /// One layer of a decoder.
@@ -16,10 +17,41 @@ pub trait Layer: Module {
     fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended;
 }
 
+/// How a layer mixes tokens.
+enum Mixing {
+    Attention(Box<SelfAttention>),
+    Other(TokenMixer),
+}
+
+impl Mixing {
+    fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
+        match model.layer_types.get(index) {
+            Some(LayerType::LinearAttention) => Self::Other(TokenMixer::new(builder, model)),
+            _ => Self::Attention(Box::new(SelfAttention::new(builder, model, index))),
+        }
+    }
+
+    fn forward(&self, cx: &Context, x: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
+        match self {
+            Self::Attention(attention) => attention.forward(cx, x, attend, cache),
+            Self::Other(mixer) => (mixer.forward(cx, x, attend.padding.as_ref(), cache), None),
+        }
+    }
+}
+
+impl Module for Mixing {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        match self {
+            Self::Attention(attention) => attention.leaves(visit),
+            Self::Other(mixer) => mixer.leaves(visit),
+        }
+    }
+}
+
 /// A layer of the Llama-like families.
 pub struct DecoderLayer {
     block: Block,
-    attention: SelfAttention,
+    mixing: Mixing,
     mlp: FeedForward,
     norms: Vec<NormLayer>,
     residual_multiplier: Option<f64>,
@@ -32,7 +64,7 @@ pub struct DecoderLayer {
 impl DecoderLayer {
     /// Layer `index` of `model`.
     pub fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
-        let attention = SelfAttention::new(builder, model, index);
+        let mixing = Mixing::new(builder, model, index);
         let mlp = FeedForward::new(builder, model);
         let names: &[&'static str] = match model.block {
             Block::ParallelSharedNorm => &["input_layernorm"],
@@ -54,7 +86,7 @@ impl DecoderLayer {
         let mlp_only = matches!(model.model_type, ModelType::Starcoder2 | ModelType::Stablelm);
         Self {
             block: model.block,
-            attention,
+            mixing,
             mlp,
             norms,
             residual_multiplier: model.residual_multiplier,
@@ -71,7 +103,7 @@ impl Layer for DecoderLayer {
         // `hidden_states, _ = self.self_attn(...)`: the probabilities stay until the layer returns
         let mut _weights = None;
         let mut attention = |x: &Tensor| {
-            let (out, weights) = self.attention.forward(cx, x, attend, cache);
+            let (out, weights) = self.mixing.forward(cx, x, attend, cache);
             _weights = weights;
             cx.dropout(out, self.attention_dropout)
         };
@@ -134,7 +166,7 @@ impl Layer for DecoderLayer {
 
 impl Module for DecoderLayer {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
-        self.attention.leaves(visit);
+        self.mixing.leaves(visit);
         self.mlp.leaves(visit);
         self.norms.iter_mut().for_each(|norm| norm.leaves(visit));
     }

@@ -3,6 +3,7 @@
 mod attention;
 mod bidirectional;
 mod cache;
+mod classify;
 mod decoder;
 mod encoder;
 mod encoder_decoder;
@@ -10,15 +11,18 @@ mod families;
 mod forward;
 mod layer;
 mod masks;
+mod mixers;
 mod mlp;
 mod names;
 mod network;
+mod virtual_tokens;
 
 pub use attention::{Attend, Attended, SelfAttention, Span};
 pub use cache::KvCache;
+pub use classify::pooled_logits;
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use forward::Forward;
 pub use layer::{DecoderLayer, Layer};
 pub use mlp::FeedForward;
-pub use network::{Batch, BatchShape, Generate, Network, Outputs, Weights, heads, network, weights};
+pub use network::{Batch, BatchShape, Generate, Network, Outputs, network};

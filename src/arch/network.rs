@@ -6,37 +6,62 @@ use super::encoder::Encoder;
 use super::encoder_decoder;
 use super::forward::Forward;
 use crate::ghost::{Context, Tensor};
-use crate::job::{AttnImplementation, Head};
-use crate::model::{Model, Support};
-use crate::nn::{Builder, Module};
-
-/// A model's parameters, by name.
-pub trait Weights: Module {
-    /// Whether the head's weight is the token embedding's.
-    fn is_tied(&self) -> bool;
-
-    /// PEFT's default `target_modules` for it.
-    fn default_targets(&self) -> &'static [&'static str];
-
-    /// Whether PEFT trains the head whole beside its adapters, as it does a classifier (`TaskType.SEQ_CLS`).
-    fn saves_head(&self) -> bool {
-        false
-    }
-}
+use crate::job::AttnImplementation;
+use crate::model::Model;
+use crate::nn::{Builder, Linear, Module, PrefixShape};
 
 /// A model that can be trained and prompted.
-pub trait Network: Weights {
+pub trait Network: Module {
     /// What a training batch brings to the GPU, in the order it comes.
     fn batch(&self, cx: &Context, shape: BatchShape) -> Batch;
 
     /// Forward of a batch with its labels: the loss, and what the model returns beside it.
     fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs);
 
+    /// The base model's last hidden states of a batch, and the head on them, for objectives that compute more than the
+    /// model's own loss; `None` where the model has no such parts.
+    fn backbone(&self, _cx: &Context, _batch: &Batch, _run: Forward<'_>) -> Option<(Tensor, &Linear)> {
+        None
+    }
+
+    /// Whether [`Network::backbone`] gives any.
+    fn has_backbone(&self) -> bool {
+        false
+    }
+
     /// What a prompt brings to the GPU.
     fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor;
 
     /// A prefill of `prompt`, then every token, as `generate()` runs them.
     fn generate(&self, cx: &Context, prompt: &Tensor, how: Generate);
+
+    /// Whether the head's weight is the token embedding's.
+    fn is_tied(&self) -> bool;
+
+    /// PEFT's default `target_modules` for it.
+    fn default_targets(&self) -> &'static [&'static str];
+
+    /// Whether PEFT trains the head whole beside its adapters, as it does a classifier
+    /// (`PeftModelForSequenceClassification`).
+    fn saves_head(&self) -> bool {
+        false
+    }
+
+    /// Names of the linear layers whose outputs are those of attention and of feed-forward blocks; `None`: bottleneck
+    /// adapters are not modelled for it.
+    fn block_outputs(&self) -> Option<[&'static str; 2]> {
+        None
+    }
+
+    /// Width of the embeddings that prompt tuning puts in front of its input; `None`: it takes none.
+    fn prompt_width(&self) -> Option<u64> {
+        None
+    }
+
+    /// The sizes of `tokens` keys and values that prefix tuning puts in front of each layer's; `None`: it takes none.
+    fn prefix_shape(&self, _tokens: u64) -> Option<PrefixShape> {
+        None
+    }
 }
 
 /// The size of a training batch.
@@ -70,6 +95,13 @@ pub struct Outputs {
     pub states: Vec<Tensor>,
 }
 
+impl Outputs {
+    /// Logits, and a cache where one was filled.
+    pub(super) fn of(logits: Tensor, cache: Option<KvCache>) -> Self {
+        Self { logits, caches: cache.into_iter().collect(), states: Vec::new() }
+    }
+}
+
 /// How tokens are generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generate {
@@ -81,35 +113,11 @@ pub struct Generate {
     pub max_new_tokens: u64,
 }
 
-/// The heads a model can be trained with; the first is the one it gets where a job names none.
-pub const fn heads(model: &Model) -> &'static [Head] {
+/// `model` with its parameters, frozen.
+pub fn network(builder: &Builder<'_>, model: &Model) -> Box<dyn Network> {
     match model {
-        Model::Decoder(_) => &[Head::CausalLm],
-        Model::Encoder(_) => &[Head::SeqCls, Head::MaskedLm],
-        Model::EncoderDecoder(_) => &[Head::Seq2seqLm],
-    }
-}
-
-/// `model` with its parameters, frozen, and with `head` on it; `None`: as its checkpoint is. Nothing where only its
-/// parameters are known ([`Support::CountedOnly`]).
-pub fn network(builder: &Builder<'_>, model: &Model, head: Option<Head>) -> Option<Box<dyn Network>> {
-    if model.model_type().support() == Support::CountedOnly {
-        return None;
-    }
-    Some(match model {
         Model::Decoder(config) => Box::new(Decoder::new(builder, config)),
-        Model::Encoder(config) => Box::new(Encoder::new(builder, config, head)),
+        Model::Encoder(config) => Box::new(Encoder::new(builder, config)),
         Model::EncoderDecoder(config) => encoder_decoder::network(builder, config),
-    })
-}
-
-/// The parameters of `model`, as [`network`] has them; with no `head` asked for, those of its checkpoint.
-pub fn weights(builder: &Builder<'_>, model: &Model, head: Option<Head>) -> Box<dyn Weights> {
-    if let (Model::EncoderDecoder(config), None) = (model, head) {
-        return encoder_decoder::checkpoint(builder, config);
-    }
-    match network(builder, model, head) {
-        Some(network) => network,
-        None => unreachable!("every model type can be run"),
     }
 }

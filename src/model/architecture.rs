@@ -1,10 +1,11 @@
 //! What kinds of model there are.
 
-use super::{DecoderConfig, EncoderConfig, EncoderDecoderConfig, ModelType, Origin};
+use super::{DecoderConfig, EncoderClass, EncoderConfig, EncoderDecoderConfig, Head, ModelType, Origin};
 
 /// A model: one variant for each kind of architecture, with all that its memory depends on.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant)] // a run has one: boxing it would only burden those who read it
 pub enum Model {
     /// A decoder with a language-model head.
     Decoder(DecoderConfig),
@@ -48,6 +49,42 @@ impl Model {
             Self::Decoder(config) => config.origin = Origin::Guess,
             Self::Encoder(config) => config.origin = Origin::Guess,
             Self::EncoderDecoder(config) => config.origin = Origin::Guess,
+        }
+        self
+    }
+
+    /// The same model with a head that classifies whole sequences (`AutoModelForSequenceClassification`); `None`: into as
+    /// many classes as its config says, or two. An encoder-decoder stays as it is.
+    #[must_use]
+    pub fn classifying(mut self, num_labels: Option<u64>) -> Self {
+        match &mut self {
+            Self::Decoder(config) => {
+                config.head = Head { num_labels: num_labels.or(Some(2)), ..Head::default() };
+            }
+            Self::Encoder(config) => {
+                config.class = EncoderClass::SequenceClassification;
+                config.num_labels = num_labels.unwrap_or(config.num_labels);
+            }
+            Self::EncoderDecoder(_) => {}
+        }
+        self
+    }
+
+    /// The same model with a head that predicts masked tokens (`AutoModelForMaskedLM`), where it is an encoder.
+    #[must_use]
+    pub fn predicting_masked_tokens(mut self) -> Self {
+        if let Self::Encoder(config) = &mut self {
+            config.class = EncoderClass::MaskedLm;
+        }
+        self
+    }
+
+    /// The same model with its head tied to the token embedding, as transformers 5 runs every encoder-decoder whether or not
+    /// its checkpoint has a head of its own.
+    #[must_use]
+    pub fn tied(mut self) -> Self {
+        if let Self::EncoderDecoder(config) = &mut self {
+            config.untied_head = false;
         }
         self
     }

@@ -1,5 +1,7 @@
 //! The normalised description of a decoder that everything else reads.
 
+use super::Mixer;
+
 /// What a decoder is, as far as memory is concerned.
 ///
 /// Read from a config.json, a model card or a guess; names follow Hugging Face `transformers`.
@@ -24,9 +26,11 @@ pub struct DecoderConfig {
     pub pad_token_id: Option<i64>,
     /// Token and position embedding.
     pub embedding: Embedding,
-    /// Self-attention, the same in every layer but for [`DecoderConfig::layer_types`].
+    /// Self-attention, the same in every layer but for [`DecoderConfig::layer_types`]; no heads where no layer attends.
     pub attention: Attention,
-    /// Feed-forward block.
+    /// What mixes tokens in layers that do not attend.
+    pub mixer: Option<Mixer>,
+    /// Feed-forward block; of no width where layers have none.
     pub mlp: Mlp,
     /// The norm used throughout.
     pub norm: Norm,
@@ -97,6 +101,15 @@ pub enum ModelType {
     Mt5,
     Bart,
     Mbart,
+    Mamba,
+    FalconMamba,
+    Mamba2,
+    Lfm2,
+    Bamba,
+    Granitemoehybrid,
+    Jamba,
+    FalconH1,
+    NemotronH,
 }
 
 /// How far a model type's forward pass is known; its parameters are counted exactly in any case.
@@ -122,7 +135,7 @@ pub enum Origin {
 }
 
 /// Token and position embedding.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Embedding {
     /// Rows of a learned position table (GPT-2: `n_positions`; OPT: `max_position_embeddings + 2`).
     pub learned_positions: Option<u64>,
@@ -165,6 +178,27 @@ pub struct Attention {
     pub output_norm: bool,
     /// Ministral 3's `llama_4_scaling_beta`: queries are multiplied by a factor of their position.
     pub scales_queries: bool,
+}
+
+impl Attention {
+    /// Separate projections without biases, whole heads turned.
+    pub const fn of_heads(num_heads: u64, num_kv_heads: u64, head_dim: u64) -> Self {
+        Self {
+            num_heads,
+            num_kv_heads,
+            head_dim,
+            qkv_bias: false,
+            output_bias: false,
+            projections: Projections::Separate,
+            qk_norm: QkNorm::None,
+            rotary_dim: Some(head_dim),
+            alibi: false,
+            logit_softcap: false,
+            dropout: 0.0,
+            output_norm: false,
+            scales_queries: false,
+        }
+    }
 }
 
 /// How query, key and value weights are stored.
@@ -212,6 +246,13 @@ pub struct Mlp {
     pub bias: bool,
     /// BitNet's norm before the last matrix.
     pub inner_norm: bool,
+}
+
+impl Mlp {
+    /// A gated block without biases.
+    pub const fn gated(intermediate_size: u64, activation: Activation) -> Self {
+        Self { intermediate_size, layout: MlpLayout::Gated, activation, bias: false, inner_norm: false }
+    }
 }
 
 /// Which matrices a feed-forward block has.
@@ -291,6 +332,8 @@ pub enum Block {
     ParallelSharedNorm,
     /// Attention and MLP side by side, each with a norm of its own (GPT-NeoX, Falcon-40B).
     ParallelTwoNorms,
+    /// norm, attention or mixer or MLP, add (Mamba, Nemotron-H).
+    OneBranch,
 }
 
 /// A layer's attention span.
@@ -301,10 +344,16 @@ pub enum LayerType {
     FullAttention,
     /// Attends to the last `sliding_window` tokens.
     SlidingAttention,
+    /// Mixes tokens by [`DecoderConfig::mixer`].
+    LinearAttention,
+    /// Does both side by side (Falcon-H1).
+    Hybrid,
+    /// Mixes nothing: a feed-forward block alone (Nemotron-H).
+    FeedForward,
 }
 
 /// Language-model head.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Head {
     /// Shares its weight with the token embedding.
     pub tied: bool,
@@ -314,4 +363,6 @@ pub struct Head {
     pub logit_softcap: bool,
     /// Logits are divided or multiplied by a constant (Granite's `logits_scaling`).
     pub scaled: bool,
+    /// Sequence classification in place of language modelling: the classes.
+    pub num_labels: Option<u64>,
 }

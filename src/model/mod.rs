@@ -2,21 +2,29 @@
 
 mod architecture;
 mod card;
+mod checkpoint;
 mod config;
 mod description;
 mod encoder;
 mod encoder_decoder;
 mod error;
-mod file;
+pub(crate) mod file;
 mod guess;
+mod mixer;
 mod model_type;
+mod quantization;
 mod resolve;
+mod source;
 
 pub use architecture::Model;
 pub use card::{Card, CardSummary, card, cards};
+pub use checkpoint::{Checkpoint, Gguf, GgufValue, StoredTensor, StoredType, TypeTotal};
 pub use config::from_config;
 pub use description::*;
 pub use encoder::{EncoderClass, EncoderConfig};
 pub use encoder_decoder::{EncoderDecoderConfig, Positions, Stack};
 pub use error::{ModelError, Nearest};
+pub use mixer::{Mamba, Mamba2, Mixer, ShortConv};
+pub use quantization::{CompressedTensors, QuantMethod, Quantization, Scales, StoredWeight};
 pub use resolve::{resolve, resolve_with};
+pub use source::Source;

@@ -1,6 +1,6 @@
 //! What keeps an estimate from being made.
 
-use crate::job::{Head, JobError};
+use crate::job::{Head, JobError, Optim};
 use crate::model::ModelType;
 
 /// Why there is no estimate.
@@ -20,14 +20,63 @@ pub enum EstimateError {
         /// The names it has.
         known: String,
     },
-    /// Only the model type's parameters are known.
+    /// No module that the optimizer would project the gradients of.
     #[error(
-        "{model_type}: its parameters are counted, but how it runs is not modelled yet, so there is no estimate; \
-         `vramplan params` works"
+        "train.optim_target_modules: no linear layer that {optim} could project has such a name; name some, such as \"mlp\", or use \"all-linear\""
+    )]
+    NoOptimTarget {
+        /// The optimizer.
+        optim: Optim,
+    },
+    /// Liger's kernels for the model are not modelled.
+    #[error(
+        "train.use_liger_kernel = true: not supported yet for {model_type}, only for llama, mistral, qwen2 and qwen3; leave it out"
+    )]
+    NoLiger {
+        /// The model's type.
+        model_type: ModelType,
+    },
+    /// PEFT has no default for a model type.
+    #[error("train.peft.{field}: PEFT has no default for {method} on {model_type}; name modules, such as [\"q_proj\"]")]
+    NoDefaultTargets {
+        /// The field.
+        field: &'static str,
+        /// The method.
+        method: &'static str,
+        /// The model's type.
+        model_type: String,
+    },
+    /// A method that a model cannot be trained by.
+    #[error("train.peft.type = \"{method}\": {why}")]
+    Method {
+        /// The method.
+        method: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// Nobody has written down the forward pass of this type: its parameters are counted, nothing else is known.
+    #[error(
+        "model_type `{model_type}` is only counted in this version: what a step of it takes is not known; \
+         `vramplan params` gives its parameters"
     )]
     CountedOnly {
-        /// The model type.
+        /// The model's type.
         model_type: ModelType,
+    },
+    /// A scan that is a loop over tokens is run token by token here too.
+    #[error(
+        "max_seq_length or prompt_length = {length}: a `{model_type}` model's scan takes {steps} steps over tokens and \
+         layers, more than the {most} that are run; shorten it"
+    )]
+    ScanTooLong {
+        /// Tokens.
+        length: u64,
+        /// The model's type.
+        model_type: ModelType,
+        /// Tokens times layers that scan.
+        steps: u64,
+        /// As many as are run.
+        most: u64,
     },
     /// The model has no such head.
     #[error("train.head = \"{head}\": a {model_type} model has none; use {heads}, or leave it out")]

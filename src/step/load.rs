@@ -1,12 +1,11 @@
 //! Loading: the model's parameters as `from_pretrained` leaves them.
 
-use super::error::EstimateError;
-use crate::arch::{self, Network, network};
+use crate::arch::{Network, network};
 use crate::dtype::DType;
 use crate::ghost::{Context, Phase, Tensor};
-use crate::job::{Head, Precision};
+use crate::job::Precision;
 use crate::model::{Model, ModelType};
-use crate::nn::{Builder, Device, Leaf, Linear, Part, Quantization, Quantizer, Weight};
+use crate::nn::{Builder, Device, Kernels, Leaf, Linear, Part, Quantization, Quantizer, Weight};
 
 /// How the linear layers of a job's base model are quantised; `None`: they are not.
 pub(super) fn quantization(precision: Precision, double_quant: bool) -> Option<Quantization> {
@@ -17,42 +16,19 @@ pub(super) fn quantization(precision: Precision, double_quant: bool) -> Option<Q
     }
 }
 
-/// The head a training job puts on a model: the model's own where the job names none.
-///
-/// # Errors
-/// The model has no such head.
-pub(super) fn head(model: &Model, asked: Option<Head>) -> Result<Head, EstimateError> {
-    let heads = arch::heads(model);
-    match asked {
-        None => Ok(heads.first().copied().unwrap_or_default()),
-        Some(head) if heads.contains(&head) => Ok(head),
-        Some(head) => {
-            let heads: Vec<String> = heads.iter().map(|head| format!("\"{head}\"")).collect();
-            Err(EstimateError::NoHead { head, model_type: model.model_type(), heads: heads.join(" or ") })
-        }
-    }
-}
-
 /// The model on the GPU, frozen; what is not quantised of it in `dtype`.
-///
-/// # Errors
-/// No forward pass of the model type is known.
 pub(super) fn load(
     cx: &Context,
     model: &Model,
-    head: Option<Head>,
     dtype: DType,
     quantization: Option<Quantization>,
-) -> Result<Box<dyn Network>, EstimateError> {
+    kernels: Kernels,
+) -> Box<dyn Network> {
     cx.set_phase(Phase::Load);
-    let build = |device| {
-        let network = network(&Builder { cx, dtype, device }, model, head);
-        network.ok_or_else(|| EstimateError::CountedOnly { model_type: model.model_type() })
-    };
     let Some(quantization) = quantization else {
-        return build(Device::Cuda);
+        return network(&Builder { cx, dtype, device: Device::Cuda, kernels }, model);
     };
-    let mut network = build(Device::Meta)?;
+    let mut network = network(&Builder { cx, dtype, device: Device::Meta, kernels }, model);
     let mut quantizer = Quantizer::new(cx, quantization, dtype);
     network.leaves(&mut |leaf| match leaf {
         Leaf::Linear(linear) if is_quantized(model.model_type(), linear) => quantizer.quantize(linear),
@@ -60,7 +36,7 @@ pub(super) fn load(
     });
     materialise(cx, network.as_mut());
     cx.ledger().empty_cache();
-    Ok(network)
+    network
 }
 
 /// Every `nn.Linear` but the head. `Conv1D` is another class, and so is Falcon's linear layer, which transformers 5.17

@@ -7,14 +7,18 @@ mod count;
 mod error;
 mod estimate;
 mod foreach;
+mod head;
 mod infer;
 mod load;
+mod objective;
 mod optimizer;
 mod record;
 mod run;
+mod stored;
 mod train;
 
 pub use count::{Parameters, count_parameters};
 pub use error::EstimateError;
 pub use estimate::*;
 pub use run::{estimate, estimate_with_timeline, record};
+pub use stored::{StoredWeights, stored_weights};

@@ -13,17 +13,15 @@ use super::attention::{Attend, Span};
 use super::bidirectional::bidirectional_mask;
 use super::forward::Forward;
 use super::layer::Layer;
-use super::network::{Batch, BatchShape, Generate, Network, Outputs, Weights};
+use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Phase, Tensor};
-use crate::job::Head;
 use crate::model::{EncoderClass, EncoderConfig, ModelType};
 use crate::nn::{Builder, Leaf, Linear, Module, Part};
 
 /// An encoder with what stands on it.
 pub struct Encoder {
     model: EncoderConfig,
-    class: EncoderClass,
     embeddings: Embeddings,
     /// ELECTRA's projection of narrower embeddings.
     embeddings_project: Option<Linear>,
@@ -32,13 +30,8 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// The model with its parameters, frozen; `None`: with the head its checkpoint has.
-    pub fn new(builder: &Builder<'_>, model: &EncoderConfig, head: Option<Head>) -> Self {
-        let class = match head {
-            Some(Head::SeqCls) => EncoderClass::SequenceClassification,
-            Some(Head::MaskedLm) => EncoderClass::MaskedLm,
-            _ => model.class,
-        };
+    /// The model with its parameters, frozen.
+    pub fn new(builder: &Builder<'_>, model: &EncoderConfig) -> Self {
         let embeddings = Embeddings::new(builder, model);
         let (narrow, width) = (model.embedding_size, model.hidden_size);
         let project = || builder.linear("embeddings_project", Part::Embedding, narrow, width, true);
@@ -50,8 +43,8 @@ impl Encoder {
             }
         };
         let layers = (0..model.num_hidden_layers).map(layer).collect();
-        let top = Top::new(builder, model, class, &embeddings.word);
-        Self { model: model.clone(), class, embeddings, embeddings_project, layers, top }
+        let top = Top::new(builder, model, &embeddings.word);
+        Self { model: model.clone(), embeddings, embeddings_project, layers, top }
     }
 
     /// The last hidden states of `ids`, `[batch, length]`.
@@ -83,7 +76,7 @@ impl Network for Encoder {
         let tensor = |name| cx.input(name, &[shape.batch, shape.length], DType::I64);
         let ids = tensor("input_ids");
         let attention_mask = shape.attention_mask.then(|| tensor("attention_mask"));
-        let labels = match self.class {
+        let labels = match self.model.class {
             EncoderClass::SequenceClassification => cx.input("labels", &[shape.batch], DType::I64),
             _ => tensor("labels"),
         };
@@ -100,7 +93,7 @@ impl Network for Encoder {
             let labels = cx.reshape(&batch.labels, &[rows]);
             cx.cross_entropy(cx.reshape(&logits, &[rows, classes]), &labels)
         });
-        (loss, Outputs { logits, caches: Vec::new(), states: Vec::new() })
+        (loss, Outputs::of(logits, None))
     }
 
     fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor {
@@ -114,9 +107,7 @@ impl Network for Encoder {
         let hidden = self.hidden(cx, prompt, run);
         let _logits = self.top.forward(cx, &hidden);
     }
-}
 
-impl Weights for Encoder {
     fn is_tied(&self) -> bool {
         self.top.is_tied()
     }
@@ -129,7 +120,7 @@ impl Weights for Encoder {
     }
 
     fn saves_head(&self) -> bool {
-        self.class == EncoderClass::SequenceClassification
+        self.model.class == EncoderClass::SequenceClassification
     }
 }
 

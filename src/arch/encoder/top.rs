@@ -45,9 +45,10 @@ enum Act {
 }
 
 impl Top {
-    pub(super) fn new(builder: &Builder<'_>, model: &EncoderConfig, class: EncoderClass, word: &Embedding) -> Self {
+    pub(super) fn new(builder: &Builder<'_>, model: &EncoderConfig, word: &Embedding) -> Self {
         use EncoderClass as C;
         use ModelType as T;
+        let class = model.class;
         let pools = match model.model_type {
             T::Bert => class != C::MaskedLm,
             T::Roberta | T::XlmRoberta => class == C::Base,
@@ -59,7 +60,7 @@ impl Top {
         Self {
             pooler: pools.then(|| builder.linear("dense", Part::Other, width, width, true)),
             language_model: language_model.then(|| LanguageModel::new(builder, model, word)),
-            classifier: Classifier::new(builder, model, class),
+            classifier: Classifier::new(builder, model),
         }
     }
 
@@ -113,13 +114,13 @@ impl LanguageModel {
 }
 
 impl Classifier {
-    fn new(builder: &Builder<'_>, model: &EncoderConfig, class: EncoderClass) -> Option<Self> {
+    fn new(builder: &Builder<'_>, model: &EncoderConfig) -> Option<Self> {
         use EncoderClass as C;
         use ModelType as T;
         let width = model.hidden_size;
         let linear = |name, to| builder.linear(name, Part::Head, width, to, true);
         let dense = |name, act| Some((linear(name, width), act));
-        Some(match (class, model.model_type) {
+        Some(match (model.class, model.model_type) {
             (C::SequenceClassification, T::Bert) => Self {
                 of: State::Pooled,
                 dropout_first: false,

@@ -2,7 +2,7 @@
 
 use super::cache::SeqCache;
 use crate::arch::forward::Forward;
-use crate::arch::network::{Batch, BatchShape, Generate, Network, Outputs, Weights};
+use crate::arch::network::{Batch, BatchShape, Generate, Network, Outputs};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor};
 use crate::model::EncoderDecoderConfig;
@@ -124,9 +124,7 @@ impl<S: Stacks> Network for EncoderDecoder<S> {
             decode(&token());
         }
     }
-}
 
-impl<S: Stacks> Weights for EncoderDecoder<S> {
     fn is_tied(&self) -> bool {
         !self.model.untied_head
     }

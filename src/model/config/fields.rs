@@ -60,6 +60,27 @@ impl<'a> Fields<'a> {
         self.non_null(field).map(|value| integer(field, value, limit)).transpose()
     }
 
+    /// A whole number, or `"auto"`, which is as good as none.
+    pub(super) fn integer_or_auto(&self, field: &str, limit: Limit) -> Result<Option<u64>, ModelError> {
+        match self.non_null(field) {
+            Some(Value::String(text)) if text == "auto" => Ok(None),
+            _ => self.integer(field, limit),
+        }
+    }
+
+    /// Refuses an activation other than the one the model type is modelled with.
+    pub(super) fn only_activation(&self, field: &str, only: Activation) -> Result<(), ModelError> {
+        if self.activation(field, only)? == only {
+            return Ok(());
+        }
+        Err(ModelError::Unsupported {
+            field: field.to_owned(),
+            value: self.get(field).map(show).unwrap_or_default(),
+            model_type: self.model_type,
+            fix: "only the activation that the class has by default is modelled, so leave it out".to_owned(),
+        })
+    }
+
     /// A dimension under the first name it has, and its value; the names that are present must agree.
     pub(super) fn dimension(&self, names: &[&'static str], limit: Limit) -> Result<Option<u64>, ModelError> {
         let mut found: Option<(&str, u64)> = None;

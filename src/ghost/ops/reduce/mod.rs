@@ -25,6 +25,14 @@ impl Context {
         if a.dims().len() > to.dims().len() { self.alias(Kernel::View, &out, *out.layout()) } else { out }
     }
 
+    /// Sums over the dimensions that `kept` has with size one; a view of `dims` of the result.
+    pub(crate) fn sum_to_dims(&self, a: &Tensor, kept: &Layout, dims: &[u64]) -> Tensor {
+        let out = self.launch(Kernel::Sum, &[a], *kept, a.dtype());
+        self.reduction_scratch(a, &out);
+        let layout = Layout::contiguous(dims);
+        self.alias(Kernel::View, &out, layout)
+    }
+
     /// `a.mean(-1, keepdim=True)`: nothing is saved; backward expands and divides.
     pub fn mean_last(&self, a: impl Borrow<Tensor>) -> Tensor {
         let a = a.borrow();
@@ -45,6 +53,25 @@ impl Context {
         out
     }
 
+    /// `a.sum(dim)`: nothing is saved; backward is a view of the gradient.
+    pub fn sum_dim(&self, a: impl Borrow<Tensor>, dim: isize) -> Tensor {
+        let a = a.borrow();
+        let node = self.record(&[a], &[]);
+        let kept = Layout::contiguous(a.layout().narrow(dim, 1).dims());
+        let mut out = self.launch(Kernel::Sum, &[a], Layout::contiguous(kept.select(dim).dims()), a.dtype());
+        self.reduction_scratch_to(a, &kept);
+        if let Some(node) = node {
+            let whole = *a.layout();
+            let axis = usize::try_from(if dim < 0 { dim + whole.rank().cast_signed() } else { dim }).unwrap_or(0);
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let layout = grad.layout().unsqueeze(axis).expand(whole.dims());
+                smallvec![Some(cx.alias(Kernel::Expand, grad, layout))]
+            });
+        }
+        out
+    }
+
     /// `a.sum()`
     pub fn sum_all(&self, a: impl Borrow<Tensor>) -> Tensor {
         let a = a.borrow();
@@ -55,6 +82,27 @@ impl Context {
             let whole = *a.layout();
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 smallvec![Some(cx.alias(Kernel::Expand, incoming.grad, incoming.grad.layout().expand(whole.dims())))]
+            });
+        }
+        out
+    }
+
+    /// `linalg.vector_norm(a)`: saves its input and the norm, which autocast asks for in fp32.
+    pub fn vector_norm(&self, a: impl Borrow<Tensor>) -> Tensor {
+        let a = a.borrow();
+        let dtype = if self.autocast_dtype().is_some() { DType::F32 } else { a.dtype() };
+        let node = self.record(&[a], &[Some(a)]);
+        let mut out = self.launch(Kernel::Unary("norm"), &[a], Layout::contiguous(&[]), dtype);
+        self.reduction_scratch(a, &out);
+        if let Some(mut node) = node {
+            node.save_output(self, &out);
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                let (a, norm) = (incoming.saved(0), incoming.saved(1));
+                // grad * (a / norm), with zeros where the norm is
+                let direction = cx.launch(Kernel::Unary("div"), &[a, norm], *a.layout(), a.dtype());
+                let _zero = cx.launch(Kernel::Unary("eq"), &[norm], Layout::contiguous(&[]), DType::Bool);
+                // numbers without dimensions promote no type
+                smallvec![Some(cx.launch(Kernel::Mul, &[&direction, incoming.grad], *a.layout(), a.dtype()))]
             });
         }
         out
@@ -80,15 +128,19 @@ impl Context {
     /// What `gpu_reduce_kernel` needs beside its output: partial results where blocks share outputs and, past 32-bit
     /// offsets, a sum in the accumulation type where the output's is narrower.
     pub(crate) fn reduction_scratch(&self, from: &Tensor, to: &Tensor) {
+        self.reduction_scratch_to(from, to.layout());
+    }
+
+    fn reduction_scratch_to(&self, from: &Tensor, to: &Layout) {
         if from.layout().numel() == 0 || from.layout().numel() > MOST_ELEMENTS {
             return;
         }
         let element = from.dtype().bytes();
         let accumulator = element.max(4);
-        let reduction = Reduction::new(from.layout(), to.layout(), element);
+        let reduction = Reduction::new(from.layout(), to, element);
         let fits = reduction.fits_32_bits();
         let _sum = (!fits && element < accumulator)
-            .then(|| self.scratch("accumulation", to.layout().numel().saturating_mul(accumulator)));
+            .then(|| self.scratch("accumulation", to.numel().saturating_mul(accumulator)));
         self.reduce_pieces(&reduction, accumulator);
     }
 
