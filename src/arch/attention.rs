@@ -6,7 +6,7 @@ use crate::dtype::DType;
 use crate::ghost::{AttentionOptions, Context, Tensor};
 use crate::job::AttnImplementation;
 use crate::model::{Attention, DecoderConfig, LayerType, ModelType, Norm, Projections, QkNorm};
-use crate::nn::{Builder, Leaf, Linear, Module, NormLayer, Part, RotaryStyle, apply_rotary};
+use crate::nn::{Builder, FreeParameters, Leaf, Linear, Module, NormLayer, Part, RotaryStyle, apply_rotary};
 
 /// What attention returns, and its probabilities where they are whole tensors: a layer has a name for them until it returns.
 pub type Attended = (Tensor, Option<Tensor>);
@@ -90,6 +90,8 @@ pub struct SelfAttention {
     qkv: Qkv,
     output: Linear,
     qk_norms: QkNorms,
+    /// A logit a head; a module's own parameters come before its children's.
+    sinks: Option<FreeParameters>,
 }
 
 impl SelfAttention {
@@ -127,13 +129,16 @@ impl SelfAttention {
         let rotary_style = match model.model_type {
             ModelType::Phi3 => RotaryStyle::Joined,
             ModelType::Phi | ModelType::Stablelm => RotaryStyle::Sliced,
+            ModelType::Glm4Moe => RotaryStyle::SlicedInside,
             ModelType::Olmo2 => RotaryStyle::InFp32,
             _ => RotaryStyle::Whole,
         };
         let layer_type = model.layer_types.get(index).copied().unwrap_or(LayerType::FullAttention);
         let projects_first = model.model_type == ModelType::Stablelm;
-        let norm_before_transpose = model.model_type == ModelType::Qwen3;
-        Self { spec, layer_type, rotary_style, norm_before_transpose, projects_first, qkv, output, qk_norms }
+        let norm_before_transpose =
+            matches!(model.model_type, ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::Dots1);
+        let sinks = spec.sinks.then(|| builder.free("sinks", Part::Attention, &[&[spec.num_heads]]));
+        Self { sinks, spec, layer_type, rotary_style, norm_before_transpose, projects_first, qkv, output, qk_norms }
     }
 
     /// Applies it to `x`, `[batch, length, hidden_size]`; with the probabilities where they are whole tensors.
@@ -278,6 +283,7 @@ fn norm_each_head(cx: &Context, norms: &[NormLayer], x: &Tensor) -> Tensor {
 
 impl Module for SelfAttention {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        self.sinks.leaves(visit);
         match &mut self.qkv {
             Qkv::Separate(all) => {
                 all.iter_mut().for_each(|linear| linear.leaves(visit));

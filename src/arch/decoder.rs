@@ -11,7 +11,7 @@ use super::names::{Names, default_targets};
 use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor, trainable_copy};
-use crate::model::{DecoderConfig, LayerType, ModelType};
+use crate::model::{DecoderConfig, LayerType, Mla, MlaRotary, ModelType};
 use crate::nn::{Builder, Device, Embedding, Leaf, Linear, Module, NormLayer, Part, Rotary, Weight};
 
 /// A decoder-only language model.
@@ -88,7 +88,10 @@ impl Decoder {
             self.front.enter(cx, embeds, &Input { dtype: embeds_dtype, batch, length, past, run });
         let dtype = if self.model.model_type == ModelType::Olmo2 { DType::F32 } else { embeds_dtype };
         let turn = |rotary: &Option<Rotary>| {
-            rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| rotary.forward(cx, positions, dtype))
+            rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| match self.model.mla {
+                Some(Mla { rotary: MlaRotary::Complex, .. }) => rotary.forward_complex(cx, positions),
+                _ => rotary.forward(cx, positions, dtype),
+            })
         };
         let rotary = turn(&self.full_rotary);
         let sliding_rotary = turn(&self.sliding_rotary).or_else(|| rotary.clone());
@@ -224,6 +227,11 @@ impl Module for Decoder {
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
         if let EmbedScale::Buffer(scale) = &mut self.embed_scale {
             visit(scale);
+        }
+        for layer in &mut self.layers {
+            if let Some(layer) = Rc::get_mut(layer) {
+                layer.buffers(visit);
+            }
         }
         for rotary in [&mut self.full_rotary, &mut self.sliding_rotary].into_iter().flatten() {
             rotary.inv_freq.iter_mut().for_each(&mut *visit);

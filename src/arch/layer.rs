@@ -2,7 +2,9 @@
 
 use super::attention::{Attend, Attended, SelfAttention};
 use super::cache::KvCache;
+use super::latent::LatentAttention;
 use super::mlp::FeedForward;
+use super::moe::SparseMoe;
 use crate::ghost::{Context, Tensor};
 use crate::model::{Block, DecoderConfig, ModelType};
 use crate::nn::{Builder, Leaf, Module, NormLayer};
@@ -16,11 +18,50 @@ pub trait Layer: Module {
     fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended;
 }
 
+/// A layer's attention.
+enum Mixing {
+    Heads(SelfAttention),
+    Latent(LatentAttention),
+}
+
+/// A layer's feed-forward part.
+enum Feeding {
+    Dense(FeedForward),
+    Sparse(SparseMoe),
+}
+
+impl Mixing {
+    fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
+        match model.mla {
+            Some(mla) => Self::Latent(LatentAttention::new(builder, model, mla, index)),
+            None => Self::Heads(SelfAttention::new(builder, model, index)),
+        }
+    }
+}
+
+impl Feeding {
+    fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
+        match &model.moe {
+            Some(moe) if moe.sparse_layers.get(index) == Some(&true) => {
+                Self::Sparse(SparseMoe::new(builder, model, moe))
+            }
+            _ => Self::Dense(FeedForward::new(builder, model)),
+        }
+    }
+
+    fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
+        match self {
+            Self::Dense(mlp) => mlp.forward(cx, x),
+            Self::Sparse(moe) => moe.forward(cx, x),
+        }
+    }
+}
+
 /// A layer of the Llama-like families.
 pub struct DecoderLayer {
     block: Block,
-    attention: SelfAttention,
-    mlp: FeedForward,
+    attention: Mixing,
+    mlp: Feeding,
     norms: Vec<NormLayer>,
     residual_multiplier: Option<f64>,
     attention_dropout: f64,
@@ -32,8 +73,8 @@ pub struct DecoderLayer {
 impl DecoderLayer {
     /// Layer `index` of `model`.
     pub fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
-        let attention = SelfAttention::new(builder, model, index);
-        let mlp = FeedForward::new(builder, model);
+        let attention = Mixing::new(builder, model, index);
+        let mlp = Feeding::new(builder, model, index);
         let names: &[&'static str] = match model.block {
             Block::ParallelSharedNorm => &["input_layernorm"],
             Block::BranchNorm => &["post_attention_layernorm", "post_feedforward_layernorm"],
@@ -68,7 +109,10 @@ impl Layer for DecoderLayer {
         // `hidden_states, _ = self.self_attn(...)`: the probabilities stay until the layer returns
         let mut _weights = None;
         let mut attention = |x: &Tensor| {
-            let (out, weights) = self.attention.forward(cx, x, attend, cache);
+            let (out, weights) = match &self.attention {
+                Mixing::Heads(attention) => attention.forward(cx, x, attend, cache),
+                Mixing::Latent(attention) => attention.forward(cx, x, attend, cache),
+            };
             _weights = weights;
             cx.dropout(out, self.attention_dropout)
         };
@@ -131,8 +175,20 @@ impl Layer for DecoderLayer {
 
 impl Module for DecoderLayer {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
-        self.attention.leaves(visit);
-        self.mlp.leaves(visit);
+        match &mut self.attention {
+            Mixing::Heads(attention) => attention.leaves(visit),
+            Mixing::Latent(attention) => attention.leaves(visit),
+        }
+        match &mut self.mlp {
+            Feeding::Dense(mlp) => mlp.leaves(visit),
+            Feeding::Sparse(moe) => moe.leaves(visit),
+        }
         self.norms.iter_mut().for_each(|norm| norm.leaves(visit));
+    }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        if let Feeding::Sparse(moe) = &mut self.mlp {
+            moe.buffers(visit);
+        }
     }
 }

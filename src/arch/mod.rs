@@ -5,9 +5,11 @@ mod cache;
 mod decoder;
 mod families;
 mod forward;
+mod latent;
 mod layer;
 mod masks;
 mod mlp;
+mod moe;
 mod names;
 mod network;
 

@@ -1,5 +1,7 @@
 //! The normalised description of a decoder that everything else reads.
 
+use super::moe::{Mla, Moe};
+
 /// What a decoder is, as far as memory is concerned.
 ///
 /// Read from a config.json, a model card or a guess; names follow Hugging Face `transformers`.
@@ -26,8 +28,12 @@ pub struct DecoderConfig {
     pub embedding: Embedding,
     /// Self-attention, the same in every layer but for [`DecoderConfig::layer_types`].
     pub attention: Attention,
-    /// Feed-forward block.
+    /// Latent attention in place of [`DecoderConfig::attention`]'s projections.
+    pub mla: Option<Mla>,
+    /// Feed-forward block; with a mixture of experts, that of its dense layers.
     pub mlp: Mlp,
+    /// A mixture of experts in place of some layers' feed-forward block.
+    pub moe: Option<Moe>,
     /// The norm used throughout.
     pub norm: Norm,
     /// How attention, MLP, norms and residuals are arranged.
@@ -69,6 +75,24 @@ pub enum ModelType {
     GptNeox,
     Opt,
     Bloom,
+    // mixtures of experts and latent attention
+    Mixtral,
+    Qwen2Moe,
+    Qwen3Moe,
+    Olmoe,
+    Granitemoe,
+    Phimoe,
+    GptOss,
+    DeepseekV2,
+    DeepseekV3,
+    Glm4MoeLite,
+    Youtu,
+    Axk1,
+    Glm4Moe,
+    Ernie45Moe,
+    Dots1,
+    MinimaxM2,
+    SolarOpen,
 }
 
 /// How much is known about a model.
@@ -119,6 +143,8 @@ pub struct Attention {
     pub alibi: bool,
     /// Gemma 2's `attn_logit_softcapping`.
     pub logit_softcap: bool,
+    /// A learned logit a head beside those of the keys (gpt-oss).
+    pub sinks: bool,
     /// Dropout on attention probabilities.
     pub dropout: f64,
 }

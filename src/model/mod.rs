@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod guess;
 mod model_type;
+mod moe;
 mod resolve;
 
 pub use architecture::Model;
@@ -15,4 +16,6 @@ pub use card::{Card, CardSummary, card, cards};
 pub use config::from_config;
 pub use description::*;
 pub use error::{ModelError, Nearest};
+pub use model_type::Support;
+pub use moe::*;
 pub use resolve::resolve;

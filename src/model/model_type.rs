@@ -26,6 +26,23 @@ impl ModelType {
         ModelType::GptNeox,
         ModelType::Opt,
         ModelType::Bloom,
+        ModelType::Mixtral,
+        ModelType::Qwen2Moe,
+        ModelType::Qwen3Moe,
+        ModelType::Olmoe,
+        ModelType::Granitemoe,
+        ModelType::Phimoe,
+        ModelType::GptOss,
+        ModelType::DeepseekV2,
+        ModelType::DeepseekV3,
+        ModelType::Glm4MoeLite,
+        ModelType::Youtu,
+        ModelType::Axk1,
+        ModelType::Glm4Moe,
+        ModelType::Ernie45Moe,
+        ModelType::Dots1,
+        ModelType::MinimaxM2,
+        ModelType::SolarOpen,
     ];
 
     /// The `model_type` a config.json says.
@@ -54,6 +71,54 @@ impl ModelType {
             Self::GptNeox => "gpt_neox",
             Self::Opt => "opt",
             Self::Bloom => "bloom",
+            Self::Mixtral => "mixtral",
+            Self::Qwen2Moe => "qwen2_moe",
+            Self::Qwen3Moe => "qwen3_moe",
+            Self::Olmoe => "olmoe",
+            Self::Granitemoe => "granitemoe",
+            Self::Phimoe => "phimoe",
+            Self::GptOss => "gpt_oss",
+            Self::DeepseekV2 => "deepseek_v2",
+            Self::DeepseekV3 => "deepseek_v3",
+            Self::Glm4MoeLite => "glm4_moe_lite",
+            Self::Youtu => "youtu",
+            Self::Axk1 => "axk1",
+            Self::Glm4Moe => "glm4_moe",
+            Self::Ernie45Moe => "ernie4_5_moe",
+            Self::Dots1 => "dots1",
+            Self::MinimaxM2 => "minimax_m2",
+            Self::SolarOpen => "solar_open",
+        }
+    }
+}
+
+/// How far a model type is modelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Support {
+    /// Its steps are held against measurements of PyTorch.
+    Measured,
+    /// Its steps follow the sources of `transformers`; no recorded measurement has them.
+    FromSources,
+    /// Its parameters are counted; it cannot be run.
+    Counted,
+}
+
+impl ModelType {
+    /// How far it is modelled.
+    pub const fn support(self) -> Support {
+        match self {
+            Self::Phimoe
+            | Self::GptOss
+            | Self::Ernie45Moe
+            | Self::MinimaxM2 => Support::Counted,
+            Self::Glm4MoeLite
+            | Self::Youtu
+            | Self::Axk1
+            | Self::Glm4Moe
+            | Self::Dots1
+            | Self::SolarOpen => Support::FromSources,
+            _ => Support::Measured,
         }
     }
 }

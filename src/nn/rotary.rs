@@ -36,6 +36,26 @@ impl Rotary {
     }
 }
 
+impl Rotary {
+    /// Turns of `positions` as complex numbers, `[1, length, dim / 2, 2]` in fp32 (DeepSeek V2); both names are of one tensor.
+    pub fn forward_complex(&self, cx: &Context, positions: &Tensor) -> (Tensor, Tensor) {
+        cx.no_grad(|| {
+            cx.with_autocast_off(|| {
+                let length = positions.dim(-1);
+                let positions = cx.cast(positions, DType::F32);
+                let freqs = cx.untracked_matmul(&self.inv_freq[0], &positions, &[1, length, self.dim / 2]);
+                let polar = {
+                    let _ones = cx.untracked("ones", &freqs);
+                    let layout = Layout::contiguous(&[1, length, self.dim / 2, 2]);
+                    cx.launch(Kernel::Unary("polar"), &[&freqs], layout, DType::F32)
+                };
+                let turns = cx.mul_scalar(&polar, 1.0);
+                (turns.clone(), turns)
+            })
+        })
+    }
+}
+
 /// How queries and keys are turned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -46,6 +66,8 @@ pub enum RotaryStyle {
     Sliced,
     /// As [`RotaryStyle::Sliced`], but what was turned goes as soon as it is joined (GPT-NeoX).
     Rejoined,
+    /// The first dimensions, sliced off and joined inside, keys after queries (GLM-4-MoE).
+    SlicedInside,
     /// The first dimensions, sliced and joined inside, even where all of them turn (Phi-3).
     Joined,
     /// Whole heads in fp32, cast back (OLMo 2).
@@ -103,6 +125,15 @@ pub fn apply_rotary(
             query_turned = cx.cat(&[&query_turned, &query_pass], -1);
             key_turned = cx.cat(&[&key_turned, &key_pass], -1);
             (query_turned, key_turned, Vec::new())
+        }
+        RotaryStyle::SlicedInside => {
+            let (query_turn, query_pass) = (cx.narrow(query, -1, 0, dim), pass(query));
+            let (key_turn, key_pass) = (cx.narrow(key, -1, 0, dim), pass(key));
+            let mut query = rotate(cx, &query_turn, &cos, &sin);
+            let mut key = rotate(cx, &key_turn, &cos, &sin);
+            query = cx.cat(&[&query, &query_pass], -1);
+            key = cx.cat(&[&key, &key_pass], -1);
+            (query, key, Vec::new())
         }
         RotaryStyle::Joined => {
             let (query_turn, query_pass) = (cx.narrow(query, -1, 0, dim), pass(query));

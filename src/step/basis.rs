@@ -2,7 +2,7 @@
 
 use super::estimate::Basis;
 use crate::job::{AttnImplementation, Job, MixedPrecision, Workload};
-use crate::model::{Model, Origin};
+use crate::model::{Model, Origin, Support};
 use crate::units::Bytes;
 
 /// The versions whose behaviour is modelled and whose measurements the tests hold it against.
@@ -50,6 +50,14 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
             ));
         }
     }
+    notes.extend(experts(model, job));
+    let followed = model.model_type().support() != Support::Measured;
+    if followed {
+        notes.push(format!(
+            "no recorded measurement has a `{}` model; its layers follow the sources of transformers",
+            model.model_type()
+        ));
+    }
     let unmeasured = unmeasured(job);
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
@@ -57,9 +65,51 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
     Basis {
         runtime: "pytorch".to_owned(),
         versions: VERSIONS.to_owned(),
-        validated: model.origin() == Origin::Config && unmeasured.is_none(),
+        validated: model.origin() == Origin::Config && unmeasured.is_none() && !followed,
         notes,
     }
+}
+
+/// What a reader should know of a mixture of experts.
+fn experts(model: &Model, job: &Job) -> Vec<String> {
+    let Some((decoder, moe)) = model.decoder().and_then(|decoder| Some((decoder, decoder.moe.as_ref()?))) else {
+        return Vec::new();
+    };
+    let mut notes = vec![
+        "experts run by grouped_mm, transformers' default, whose sizes do not depend on which experts tokens are sent to; on \
+         compute capability 9.0 its kernels take a workspace that is not counted"
+            .to_owned(),
+    ];
+    let (precision, adapted) = match &job.workload {
+        Workload::Train(train) => (train.precision, train.peft.is_some()),
+        Workload::Infer(infer) => (infer.precision, false),
+    };
+    if super::load::quantization(precision, false).is_some() {
+        let kept = if adapted {
+            "stay as they are, and preparing for k-bit training makes them fp32"
+        } else {
+            "stay as they are"
+        };
+        notes.push(format!(
+            "bitsandbytes quantises nn.Linear alone: the experts, stacked in three-dimensional parameters, {kept}"
+        ));
+    }
+    if adapted {
+        notes.push(
+            "target_modules reach nn.Linear alone: neither the stacked experts nor the router get adapters".to_owned(),
+        );
+    }
+    if let Workload::Infer(infer) = &job.workload {
+        let pairs = infer.batch_size.saturating_mul(moe.num_experts_per_tok);
+        let matrix = 2_u64.saturating_mul(moe.intermediate_size).saturating_mul(decoder.hidden_size);
+        let bytes = pairs.saturating_mul(matrix).saturating_mul(2);
+        notes.push(format!(
+            "decoding is that of the model's forward; `generate()` switches to batched_mm, which copies the first matrix of \
+             every chosen expert for every sequence, {} in half precision",
+            Bytes(bytes)
+        ));
+    }
+    notes
 }
 
 /// What of a job no recorded measurement stands behind.

@@ -8,7 +8,7 @@ use super::record::{self, Recorded};
 use crate::ghost::{Category, Entry, PhaseUse, Playback, Use};
 use crate::hardware::CUDA_CONTEXT;
 use crate::job::{Job, Train, Workload};
-use crate::model::Model;
+use crate::model::{Model, Support};
 use crate::units::Bytes;
 
 /// Points a timeline is thinned to.
@@ -52,6 +52,9 @@ pub fn record(model: &Model, job: &Job) -> Result<Vec<Entry>, EstimateError> {
 
 fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
     job.validate()?;
+    if model.model_type().support() == Support::Counted {
+        return Err(EstimateError::NotModelled { model: model.name().to_owned(), model_type: model.model_type() });
+    }
     let recorded = match &job.workload {
         Workload::Train(train) => record::training(model, train)?,
         Workload::Infer(infer) => record::inference(model, infer),

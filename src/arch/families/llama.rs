@@ -16,12 +16,12 @@ pub(super) struct Spans {
 
 impl Spans {
     pub(super) fn new(model: &DecoderConfig) -> Self {
-        use ModelType::{Gemma2, Gemma3Text, Granite, Qwen2, Qwen3};
+        use ModelType::{Gemma2, Gemma3Text, Granite, Granitemoe, Qwen2, Qwen2Moe, Qwen3};
         let has = |layer_type| model.layer_types.contains(&layer_type);
         // these make the full mask whether or not a layer takes it
-        let always_full = matches!(model.model_type, Gemma2 | Gemma3Text | Qwen2 | Qwen3);
+        let always_full = matches!(model.model_type, Gemma2 | Gemma3Text | Qwen2 | Qwen2Moe | Qwen3);
         Self {
-            multiplier: model.model_type == Granite,
+            multiplier: matches!(model.model_type, Granite | Granitemoe),
             dropout: model.embedding.dropout,
             full: always_full || has(LayerType::FullAttention),
             sliding: has(LayerType::SlidingAttention),

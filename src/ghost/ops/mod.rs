@@ -8,6 +8,8 @@ mod cub;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod grouped;
+mod indexing;
 mod loss;
 mod matmul;
 mod norm;

@@ -45,6 +45,27 @@ impl Context {
         out
     }
 
+    /// `a.sum(dim)`, with the dimension kept as one or taken out; autocast sums in fp32. Backward expands.
+    pub fn sum_along(&self, a: &Tensor, dim: isize, keep: bool) -> Tensor {
+        let a = &if self.autocast_dtype().is_some() { self.cast(a, DType::F32) } else { a.clone() };
+        let node = self.record(&[a], &[]);
+        let kept = Layout::contiguous(a.layout().narrow(dim, 1).dims());
+        let mut out = self.launch(Kernel::Sum, &[a], kept, a.dtype());
+        self.reduction_scratch(a, &out);
+        if !keep {
+            out = self.relaid(out, kept.select(dim));
+        }
+        if let Some(node) = node {
+            let whole = *a.layout();
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let kept = if keep { *grad.layout() } else { grad.layout().unsqueeze(whole.axis_of(dim)) };
+                smallvec![Some(cx.alias(Kernel::Expand, grad, kept.expand(whole.dims())))]
+            });
+        }
+        out
+    }
+
     /// `a.sum()`
     pub fn sum_all(&self, a: impl Borrow<Tensor>) -> Tensor {
         let a = a.borrow();
