@@ -163,12 +163,12 @@ fn turn_interleaved(cx: &Context, query: &Tensor, key: &Tensor, cos: &Tensor, si
     let half = |table: &Tensor| cx.unsqueeze(cx.narrow(table, -1, 0, table.dim(-1) / 2), 1);
     let (cos, sin) = (half(cos), half(sin));
     // every second element, from the first and from the second
-    let alternate = |x: &Tensor| [cx.select(pairs(cx, x), -1), cx.select(pairs(cx, x), -1)];
+    let alternate = |x: &Tensor| [cx.every_second(x), cx.every_second(x)];
     let ([q1, q2], [k1, k2]) = (alternate(query), alternate(key));
     let joined = |even: &Tensor, odd: &Tensor| {
         let first = {
             let straight = cx.mul(even, &cos);
-            cx.add(straight, cx.mul(odd, &sin))
+            cx.sub(straight, cx.mul(odd, &sin))
         };
         let second = {
             let straight = cx.mul(odd, &cos);

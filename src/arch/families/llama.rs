@@ -24,8 +24,9 @@ impl Spans {
             multiplier: matches!(model.model_type, Granite | Granitemoe),
             dropout: model.embedding.dropout,
             full: always_full || has(LayerType::FullAttention),
-            sliding: has(LayerType::SlidingAttention),
-            sliding_window: model.sliding_window,
+            // Qwen2-MoE makes a sliding mask too, of a window of nothing where it has none
+            sliding: model.model_type == Qwen2Moe || has(LayerType::SlidingAttention),
+            sliding_window: model.sliding_window.or((model.model_type == Qwen2Moe).then_some(0)),
         }
     }
 }

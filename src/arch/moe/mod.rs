@@ -53,9 +53,12 @@ impl SparseMoe {
     pub(super) fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
         let shape = *x.layout();
         let width = shape.dim(-1);
-        let hidden = cx.reshape(x, &[shape.numel() / width.max(1), width]);
+        let flat = || cx.reshape(x, &[shape.numel() / width.max(1), width]);
+        // DeepSeek's routers look at the hidden states themselves, the experts at a view of them that is made after
+        let routed_first = (self.shared.is_some() && !self.shared_first).then(|| self.router.forward(cx, &flat()));
+        let hidden = flat();
         let before = self.shared.as_ref().filter(|_| self.shared_first).map(|shared| shared.forward(cx, &hidden));
-        let routed = self.router.forward(cx, &hidden);
+        let routed = routed_first.unwrap_or_else(|| self.router.forward(cx, &hidden));
         let mut out = self.experts.forward(cx, &hidden, &routed.weights, &routed.indices);
         match (before, &self.shared) {
             (Some(mut shared), _) => {

@@ -27,7 +27,7 @@ impl Context {
         self.launch(kernel, &[a, b], Layout::elementwise(&[a.layout(), b.layout()]), a.dtype().promote(b.dtype()))
     }
 
-    /// `a + b` (or `a - b`): nothing is saved.
+    /// `a + b`: nothing is saved.
     pub fn add(&self, a: impl Borrow<Tensor>, b: impl Borrow<Tensor>) -> Tensor {
         let (a, b) = (a.borrow(), b.borrow());
         let node = self.record(&[a, b], &[]);
@@ -37,6 +37,22 @@ impl Context {
             node.finish(self, &mut [&mut out], |_, incoming| {
                 let grad = |i| incoming.needs(i).then(|| incoming.grad.clone());
                 smallvec![grad(0), grad(1)]
+            });
+        }
+        out
+    }
+
+    /// `a - b`, whose second gradient is a tensor of its own.
+    pub fn sub(&self, a: impl Borrow<Tensor>, b: impl Borrow<Tensor>) -> Tensor {
+        let (a, b) = (a.borrow(), b.borrow());
+        let node = self.record(&[a, b], &[]);
+        let mut out = self.binary(Kernel::Add, a, b);
+        if let Some(mut node) = node {
+            node.expecting(&[a, b], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                let grad = incoming.grad;
+                let negative = incoming.needs(1).then(|| cx.like(Kernel::Neg, grad));
+                smallvec![incoming.needs(0).then(|| grad.clone()), negative]
             });
         }
         out

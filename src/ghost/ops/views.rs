@@ -93,6 +93,21 @@ impl Context {
         out
     }
 
+    /// `a[..., ::2]`, or as many from the second on: a view; its backward fills a zero tensor of the whole size.
+    ///
+    /// # Panics
+    /// The last dimension is in no order that allows it: a mistake in model code.
+    pub fn every_second(&self, a: &Tensor) -> Tensor {
+        let whole = *a.layout();
+        let mut pairs = whole.narrow(-1, whole.dim(-1) / 2).dims().to_vec();
+        pairs.push(2);
+        let layout = whole.view(&pairs).expect("the last dimension can be split").select(-1);
+        self.view_op(a, Kernel::Select { dim: -1 }, layout, move |cx, grad| {
+            let kernel = Kernel::SliceBackward { dim: -1, start: 0 };
+            cx.launch(kernel, &[grad], Layout::contiguous(whole.dims()), grad.dtype())
+        })
+    }
+
     /// `a`, whose gradient is made contiguous on its way back (`view_as_real`).
     pub fn with_contiguous_gradient(&self, a: &Tensor) -> Tensor {
         self.view_op(a, Kernel::View, *a.layout(), |cx, grad| cx.contiguous(grad))

@@ -85,7 +85,7 @@ pub(super) fn set_attention_bias(model: &mut DecoderConfig, fields: Fields<'_>) 
 }
 
 /// Layers from `max_window_layers` on have the window, and none has it without `use_sliding_window`.
-pub(super) fn set_qwen_windows(model: &mut DecoderConfig, fields: Fields<'_>) -> Result<(), ModelError> {
+fn set_qwen_windows(model: &mut DecoderConfig, fields: Fields<'_>) -> Result<(), ModelError> {
     let window = fields.nullable_integer("sliding_window", limits::SLIDING_WINDOW)?.or_class_default(Some(4096));
     let window = if fields.boolean("use_sliding_window", false)? { window } else { None };
     let max_window_layers = fields.integer("max_window_layers", limits::MAX_WINDOW_LAYERS)?.unwrap_or(28);

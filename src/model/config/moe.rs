@@ -3,7 +3,7 @@
 use super::base::{Class, EXPERTS_PER_TOK, HeadDim, KvHeads, PadToken, read, rotary_dim, set_layer_types, set_window_everywhere};
 use super::fields::Fields;
 use super::limits;
-use super::llama::{set_attention_bias, set_qwen_windows};
+use super::llama::set_attention_bias;
 use crate::model::{DecoderConfig, Groups, LayerType, ModelError, Moe, MoeOrder, Norm, QkNorm, Routing, SharedExperts};
 
 const NUM_EXPERTS: &[&str] = &["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"];
@@ -65,7 +65,13 @@ pub(super) fn qwen2_moe(name: &str, fields: Fields<'_>) -> Result<DecoderConfig,
     let class = Class { max_position_embeddings: 32_768, kv_heads: KvHeads::Default(Some(16)), ..Class::default() };
     let mut model = read(name, fields, &class)?;
     model.attention.qkv_bias = fields.boolean("qkv_bias", true)?;
-    set_qwen_windows(&mut model, fields)?;
+    let window = fields.nullable_integer("sliding_window", limits::SLIDING_WINDOW)?.or_class_default(Some(4096));
+    let window = if fields.boolean("use_sliding_window", false)? { window } else { None };
+    let max_window_layers = fields.integer("max_window_layers", limits::MAX_WINDOW_LAYERS)?.unwrap_or(28);
+    set_layer_types(&mut model, fields, window, |layer| {
+        let slides = layer.is_multiple_of(2) && layer < max_window_layers;
+        if slides { LayerType::SlidingAttention } else { LayerType::FullAttention }
+    })?;
     let routing = Routing::Softmax { normalised: fields.boolean("norm_topk_prob", false)? };
     let shared = fields.required(&["shared_expert_intermediate_size"], limits::INTERMEDIATE_SIZE)?;
     model.moe = Some(Moe {
