@@ -131,6 +131,7 @@ impl SelfAttention {
             ModelType::Phi | ModelType::Stablelm => RotaryStyle::Sliced,
             ModelType::Glm4Moe => RotaryStyle::SlicedInside,
             ModelType::Olmo2 => RotaryStyle::InFp32,
+            ModelType::GptOss => RotaryStyle::Halves,
             _ => RotaryStyle::Whole,
         };
         let layer_type = model.layer_types.get(index).copied().unwrap_or(LayerType::FullAttention);
@@ -254,9 +255,28 @@ impl SelfAttention {
         if let Some(mask) = mask {
             weights = cx.add(&weights, mask);
         }
+        if let Some(sinks) = self.sinks.as_ref().and_then(|sinks| sinks.tensors.first()) {
+            return self.beside_sinks(cx, weights, sinks, &value);
+        }
         weights = cx.cast(cx.softmax(&weights, DType::F32), query.dtype());
         weights = cx.dropout(&weights, self.spec.dropout);
         let mut out = cx.matmul(&weights, &value);
+        out = cx.contiguous(cx.transpose(&out, 1, 2));
+        (out, Some(weights))
+    }
+}
+
+impl SelfAttention {
+    /// gpt-oss' `eager_attention_forward` from its logits on: a learned one beside those of the keys, in their own type.
+    fn beside_sinks(&self, cx: &Context, mut weights: Tensor, sinks: &Tensor, value: &Tensor) -> Attended {
+        let [batch, heads, length, keys] = [weights.dim(0), weights.dim(1), weights.dim(2), weights.dim(3)];
+        let sinks = cx.expand(cx.reshape(sinks, &[1, heads, 1, 1]), &[batch, heads, length, 1]);
+        let mut logits = cx.cat(&[&weights, &sinks], -1);
+        logits = cx.sub(&logits, cx.max_last(&logits));
+        let probabilities = cx.softmax(&logits, logits.dtype());
+        let scores = cx.narrow(&probabilities, -1, 0, keys);
+        weights = cx.cast(cx.dropout(&scores, self.spec.dropout), value.dtype());
+        let mut out = cx.matmul(&weights, value);
         out = cx.contiguous(cx.transpose(&out, 1, 2));
         (out, Some(weights))
     }

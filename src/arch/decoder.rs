@@ -11,6 +11,7 @@ use super::names::{Names, default_targets};
 use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor, trainable_copy};
+use crate::job::AttnImplementation;
 use crate::model::{DecoderConfig, LayerType, Mla, MlaRotary, ModelType};
 use crate::nn::{Builder, Device, Embedding, Leaf, Linear, Module, NormLayer, Part, Rotary, Weight};
 
@@ -73,6 +74,9 @@ impl Decoder {
 
     /// The last hidden states of `ids`, `[batch, length]`.
     pub fn hidden(&self, cx: &Context, ids: &Tensor, run: Forward<'_>) -> Tensor {
+        // transformers falls back on eager attention where a class supports no other
+        let eager = self.model.attention.sinks;
+        let run = if eager { Forward { implementation: AttnImplementation::Eager, ..run } } else { run };
         let embeds = match &self.embed_scale {
             EmbedScale::None => self.embed.forward(cx, ids),
             EmbedScale::Buffer(scale) => {
@@ -90,6 +94,7 @@ impl Decoder {
         let turn = |rotary: &Option<Rotary>| {
             rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| match self.model.mla {
                 Some(Mla { rotary: MlaRotary::Complex, .. }) => rotary.forward_complex(cx, positions),
+                _ if self.model.model_type == ModelType::GptOss => rotary.forward_halves(cx, positions, dtype),
                 _ => rotary.forward(cx, positions, dtype),
             })
         };

@@ -1,5 +1,7 @@
 //! Decoder layers: how attention, MLP, norms and residuals are arranged.
 
+use std::cell::RefCell;
+
 use super::attention::{Attend, Attended, SelfAttention};
 use super::cache::KvCache;
 use super::latent::LatentAttention;
@@ -68,6 +70,8 @@ pub struct DecoderLayer {
     mlp_dropout: f64,
     /// StableLM keeps a name for each branch until the layer returns.
     keeps_branches: bool,
+    /// gpt-oss gives the probabilities' name to its router's scores.
+    forgets_weights: bool,
 }
 
 impl DecoderLayer {
@@ -99,6 +103,7 @@ impl DecoderLayer {
             attention_dropout: if mlp_only { 0.0 } else { dropout },
             mlp_dropout: dropout,
             keeps_branches: model.model_type == ModelType::Stablelm,
+            forgets_weights: model.model_type == ModelType::GptOss,
         }
     }
 }
@@ -107,16 +112,22 @@ impl Layer for DecoderLayer {
     fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
         let norm = |i: usize, x: &Tensor| self.norms[i].forward(cx, x);
         // `hidden_states, _ = self.self_attn(...)`: the probabilities stay until the layer returns
-        let mut _weights = None;
-        let mut attention = |x: &Tensor| {
+        let kept = RefCell::new(None);
+        let attention = |x: &Tensor| {
             let (out, weights) = match &self.attention {
                 Mixing::Heads(attention) => attention.forward(cx, x, attend, cache),
                 Mixing::Latent(attention) => attention.forward(cx, x, attend, cache),
             };
-            _weights = weights;
+            kept.replace(weights);
             cx.dropout(out, self.attention_dropout)
         };
-        let mlp = |x: &Tensor| cx.dropout(self.mlp.forward(cx, x), self.mlp_dropout);
+        let mlp = |x: &Tensor| {
+            let out = self.mlp.forward(cx, x);
+            if self.forgets_weights {
+                kept.take();
+            }
+            cx.dropout(out, self.mlp_dropout)
+        };
         let add = |residual: &Tensor, branch: &Tensor| match self.residual_multiplier {
             Some(factor) => cx.add(residual, cx.mul_scalar(branch, factor)),
             None => cx.add(residual, branch),

@@ -109,7 +109,6 @@ impl ModelType {
     pub const fn support(self) -> Support {
         match self {
             Self::Phimoe
-            | Self::GptOss
             | Self::Ernie45Moe
             | Self::MinimaxM2 => Support::Counted,
             Self::Glm4MoeLite

@@ -11,8 +11,8 @@ pub struct Moe {
     pub intermediate_size: u64,
     /// How experts are chosen.
     pub routing: Routing,
-    /// Biases on the experts' matrices.
-    pub expert_bias: bool,
+    /// What an expert is.
+    pub expert: Expert,
     /// Bias on the router's matrix.
     pub router_bias: bool,
     /// Experts that every token passes.
@@ -21,6 +21,16 @@ pub struct Moe {
     pub sparse_layers: Vec<bool>,
     /// Where its parameters stand among each other.
     pub order: MoeOrder,
+}
+
+/// What an expert is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expert {
+    /// A gated feed-forward block, gate and up stacked.
+    Gated,
+    /// Gate and up interleaved and clamped, with biases, matrices stored `[in, out]` (gpt-oss).
+    ClampedWithBias,
 }
 
 /// Experts that every token passes, as one feed-forward block.
@@ -67,6 +77,8 @@ pub enum Routing {
     },
     /// The largest scores, then their softmax in fp32, cast back (GraniteMoE).
     TopKFirst,
+    /// The largest scores, then their softmax in their own type (gpt-oss).
+    TopKFirstInType,
     /// Its parameters are counted, what it computes is not modelled.
     Counted,
 }

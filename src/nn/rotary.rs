@@ -22,12 +22,21 @@ impl Rotary {
 
     /// Cosines and sines of `positions` (`[1, length]`) in `dtype`: `[1, length, dim]` each.
     pub fn forward(&self, cx: &Context, positions: &Tensor, dtype: DType) -> (Tensor, Tensor) {
+        self.tables(cx, positions, dtype, true)
+    }
+
+    /// As [`Rotary::forward`], of half the width: each number once (gpt-oss).
+    pub fn forward_halves(&self, cx: &Context, positions: &Tensor, dtype: DType) -> (Tensor, Tensor) {
+        self.tables(cx, positions, dtype, false)
+    }
+
+    fn tables(&self, cx: &Context, positions: &Tensor, dtype: DType, twice: bool) -> (Tensor, Tensor) {
         cx.no_grad(|| {
             cx.with_autocast_off(|| {
                 let length = positions.dim(-1);
                 let positions = cx.cast(positions, DType::F32);
                 let freqs = cx.untracked_matmul(&self.inv_freq[0], &positions, &[1, length, self.dim / 2]);
-                let emb = cx.cat(&[&freqs, &freqs], -1);
+                let emb = if twice { cx.cat(&[&freqs, &freqs], -1) } else { freqs.clone() };
                 let cos = cx.mul_scalar(cx.untracked("cos", &emb), 1.0);
                 let sin = cx.mul_scalar(cx.untracked("sin", &emb), 1.0);
                 (cx.cast(&cos, dtype), cx.cast(&sin, dtype))
@@ -70,6 +79,8 @@ pub enum RotaryStyle {
     SlicedInside,
     /// The first dimensions, sliced and joined inside, even where all of them turn (Phi-3).
     Joined,
+    /// Both halves by tables of half a head, joined (gpt-oss).
+    Halves,
     /// Whole heads in fp32, cast back (OLMo 2).
     InFp32,
 }
@@ -134,6 +145,22 @@ pub fn apply_rotary(
             query = cx.cat(&[&query, &query_pass], -1);
             key = cx.cat(&[&key, &key_pass], -1);
             (query, key, Vec::new())
+        }
+        RotaryStyle::Halves => {
+            let turn = |x: &Tensor| {
+                let [first, second] = cx.split_in(x.clone(), -1);
+                let turned = {
+                    let straight = cx.mul(&first, &cos);
+                    cx.sub(straight, cx.mul(&second, &sin))
+                };
+                let other = {
+                    let straight = cx.mul(&second, &cos);
+                    cx.add(straight, cx.mul(&first, &sin))
+                };
+                cx.cat(&[&turned, &other], -1)
+            };
+            let query = turn(query);
+            (query, turn(key), Vec::new())
         }
         RotaryStyle::Joined => {
             let (query_turn, query_pass) = (cx.narrow(query, -1, 0, dim), pass(query));

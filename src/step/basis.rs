@@ -94,6 +94,9 @@ fn experts(model: &Model, job: &Job) -> Vec<String> {
             "bitsandbytes quantises nn.Linear alone: the experts, stacked in three-dimensional parameters, {kept}"
         ));
     }
+    if decoder.attention.sinks {
+        notes.push("its class supports no scaled_dot_product_attention: attention is eager, as transformers falls back on".to_owned());
+    }
     if adapted {
         notes.push(
             "target_modules reach nn.Linear alone: neither the stacked experts nor the router get adapters".to_owned(),

@@ -16,16 +16,16 @@ pub(super) struct Spans {
 
 impl Spans {
     pub(super) fn new(model: &DecoderConfig) -> Self {
-        use ModelType::{Gemma2, Gemma3Text, Granite, Granitemoe, Qwen2, Qwen2Moe, Qwen3};
+        use ModelType::{Gemma2, Gemma3Text, GptOss, Granite, Granitemoe, Qwen2, Qwen2Moe, Qwen3};
         let has = |layer_type| model.layer_types.contains(&layer_type);
         // these make the full mask whether or not a layer takes it
-        let always_full = matches!(model.model_type, Gemma2 | Gemma3Text | Qwen2 | Qwen2Moe | Qwen3);
+        let always_full = matches!(model.model_type, Gemma2 | Gemma3Text | GptOss | Qwen2 | Qwen2Moe | Qwen3);
         Self {
             multiplier: matches!(model.model_type, Granite | Granitemoe),
             dropout: model.embedding.dropout,
             full: always_full || has(LayerType::FullAttention),
             // Qwen2-MoE makes a sliding mask too, of a window of nothing where it has none
-            sliding: model.model_type == Qwen2Moe || has(LayerType::SlidingAttention),
+            sliding: matches!(model.model_type, GptOss | Qwen2Moe) || has(LayerType::SlidingAttention),
             sliding_window: model.sliding_window.or((model.model_type == Qwen2Moe).then_some(0)),
         }
     }

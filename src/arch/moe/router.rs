@@ -73,6 +73,12 @@ impl Router {
                 let weights = cx.cast(cx.softmax(&values, DType::F32), hidden.dtype());
                 Routed { weights, indices, _logits: logits }
             }
+            Routing::TopKFirstInType => {
+                let logits = cx.linear(hidden, weight, self.parameters.tensors.get(1));
+                let (values, indices) = cx.top_k(&logits, self.chosen);
+                let weights = cx.softmax(&values, values.dtype());
+                Routed { weights, indices, _logits: logits }
+            }
             Routing::SoftmaxInFp32 { groups } => {
                 let logits = in_fp32(cx, hidden, weight);
                 let mut scores = cx.softmax(&logits, DType::F32);

@@ -168,6 +168,22 @@ impl Context {
         self.fused_unary(a.borrow(), "sigmoid", Reads::Output)
     }
 
+    /// `a.clamp(max=..)`, or with both bounds: saves its input; backward compares it again.
+    pub fn clamp(&self, a: &Tensor, both: bool) -> Tensor {
+        self.unary(a, Kernel::Unary("clamp"), Reads::Input, move |cx, incoming| {
+            let (grad, a) = (incoming.grad, incoming.saved(0));
+            let layout = Layout::elementwise(&[a.layout()]);
+            let _zero = cx.launch(Kernel::Zeros, &[], Layout::contiguous(&[]), grad.dtype());
+            let compared = || cx.launch(Kernel::Unary("compare"), &[a], layout, DType::Bool);
+            let mut _within = compared();
+            if both {
+                let _above = compared();
+                _within = compared();
+            }
+            cx.binary(Kernel::Where, grad, a)
+        })
+    }
+
     /// `a /= b`: what is written over is copied first where `b` wants a gradient.
     pub fn div_in_place(&self, a: Tensor, b: &Tensor) -> Tensor {
         let wanted = self.grad_enabled() && b.requires_grad();

@@ -72,6 +72,11 @@ impl Context {
         (values, places)
     }
 
+    /// `a.max(dim=-1, keepdim=True).values`: its places are saved. Backward scatters into zeros.
+    pub fn max_last(&self, a: &Tensor) -> Tensor {
+        self.top_k(a, 1).0
+    }
+
     /// `a.gather(-1, places)`: saves the places.
     pub fn gather(&self, a: &Tensor, places: &Tensor) -> Tensor {
         let node = self.record(&[a], &[Some(places)]);

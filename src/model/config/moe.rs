@@ -4,7 +4,7 @@ use super::base::{Class, EXPERTS_PER_TOK, HeadDim, KvHeads, PadToken, read, rota
 use super::fields::Fields;
 use super::limits;
 use super::llama::set_attention_bias;
-use crate::model::{DecoderConfig, Groups, LayerType, ModelError, Moe, MoeOrder, Norm, QkNorm, Routing, SharedExperts};
+use crate::model::{DecoderConfig, Expert, Groups, LayerType, ModelError, Moe, MoeOrder, Norm, QkNorm, Routing, SharedExperts};
 
 const NUM_EXPERTS: &[&str] = &["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"];
 
@@ -23,7 +23,7 @@ pub(super) fn mixture(
         num_experts_per_tok,
         intermediate_size: model.mlp.intermediate_size,
         routing,
-        expert_bias: false,
+        expert: Expert::Gated,
         router_bias: false,
         shared: None,
         sparse_layers: model.layer_types.iter().map(|_| true).collect(),
@@ -149,7 +149,11 @@ pub(super) fn gpt_oss(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, M
         if layer.is_multiple_of(2) { LayerType::SlidingAttention } else { LayerType::FullAttention }
     })?;
     model.moe =
-        Some(Moe { expert_bias: true, router_bias: true, ..mixture(&model, fields, 4, Routing::Counted)? });
+        Some(Moe {
+            expert: Expert::ClampedWithBias,
+            router_bias: true,
+            ..mixture(&model, fields, 4, Routing::TopKFirstInType)?
+        });
     Ok(model)
 }
 
