@@ -85,7 +85,7 @@ pub struct SelfAttention {
     rotary_style: RotaryStyle,
     /// Qwen3 normalises heads before they are transposed, the others after.
     norm_before_transpose: bool,
-    /// StableLM splits nothing into heads before all three projections are there.
+    /// StableLM and GLM-4-MoE split nothing into heads before all three projections are there.
     projects_first: bool,
     qkv: Qkv,
     output: Linear,
@@ -129,15 +129,18 @@ impl SelfAttention {
         let rotary_style = match model.model_type {
             ModelType::Phi3 => RotaryStyle::Joined,
             ModelType::Phi | ModelType::Stablelm => RotaryStyle::Sliced,
-            ModelType::Glm4Moe => RotaryStyle::SlicedInside,
+            ModelType::Glm4Moe | ModelType::MinimaxM2 => RotaryStyle::SlicedInside,
             ModelType::Olmo2 => RotaryStyle::InFp32,
             ModelType::GptOss => RotaryStyle::Halves,
             _ => RotaryStyle::Whole,
         };
         let layer_type = model.layer_types.get(index).copied().unwrap_or(LayerType::FullAttention);
-        let projects_first = model.model_type == ModelType::Stablelm;
+        let projects_first = matches!(model.model_type, ModelType::Stablelm | ModelType::Glm4Moe);
         let norm_before_transpose =
-            matches!(model.model_type, ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::Dots1);
+            {
+            use ModelType::{Dots1, Glm4Moe, Qwen3, Qwen3Moe};
+            matches!(model.model_type, Dots1 | Glm4Moe | Qwen3 | Qwen3Moe)
+        };
         let sinks = spec.sinks.then(|| builder.free("sinks", Part::Attention, &[&[spec.num_heads]]));
         Self { sinks, spec, layer_type, rotary_style, norm_before_transpose, projects_first, qkv, output, qk_norms }
     }
@@ -178,6 +181,16 @@ impl SelfAttention {
                 let key = k_norm.forward(cx, k.forward(cx, x));
                 let value = v.forward(cx, x);
                 (heads(query, num_heads), heads(key, num_kv_heads), heads(value, num_kv_heads))
+            }
+            (Qkv::Separate([q, k, v]), QkNorms::One([q_norm, k_norm]))
+                if self.norm_before_transpose && self.projects_first =>
+            {
+                let mut query = view(q.forward(cx, x), num_heads);
+                let mut key = view(k.forward(cx, x), num_kv_heads);
+                let value = view(v.forward(cx, x), num_kv_heads);
+                query = q_norm.forward(cx, &query);
+                key = k_norm.forward(cx, &key);
+                (cx.transpose(query, 1, 2), cx.transpose(key, 1, 2), cx.transpose(value, 1, 2))
             }
             (Qkv::Separate([q, k, v]), QkNorms::One([q_norm, k_norm])) if self.norm_before_transpose => {
                 let query = cx.transpose(q_norm.forward(cx, view(q.forward(cx, x), num_heads)), 1, 2);

@@ -108,15 +108,7 @@ impl ModelType {
     /// How far it is modelled.
     pub const fn support(self) -> Support {
         match self {
-            Self::Phimoe
-            | Self::Ernie45Moe
-            | Self::MinimaxM2 => Support::Counted,
-            Self::Glm4MoeLite
-            | Self::Youtu
-            | Self::Axk1
-            | Self::Glm4Moe
-            | Self::Dots1
-            | Self::SolarOpen => Support::FromSources,
+            Self::Phimoe | Self::Ernie45Moe => Support::Counted,
             _ => Support::Measured,
         }
     }

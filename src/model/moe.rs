@@ -79,6 +79,8 @@ pub enum Routing {
     TopKFirst,
     /// The largest scores, then their softmax in their own type (gpt-oss).
     TopKFirstInType,
+    /// Sigmoid in fp32 of scores in their own type, chosen with a bias that is a buffer, divided by their sum (MiniMax-M2).
+    UngroupedSigmoid,
     /// Its parameters are counted, what it computes is not modelled.
     Counted,
 }

@@ -31,7 +31,7 @@ impl Router {
         let weight = [moe.num_experts, model.hidden_size];
         let bias = [moe.num_experts];
         let shapes: &[&[u64]] = if moe.router_bias { &[&weight, &bias] } else { &[&weight] };
-        let correction = matches!(moe.routing, Routing::Sigmoid { .. })
+        let correction = matches!(moe.routing, Routing::Sigmoid { .. } | Routing::UngroupedSigmoid)
             .then(|| builder.buffer("e_score_correction_bias", &bias, DType::F32));
         Self {
             parameters: builder.free("gate", Part::Experts, shapes),
@@ -124,6 +124,17 @@ impl Router {
                     _denominator = Some(denominator);
                 }
                 weights = cx.mul_scalar(&weights, 1.0);
+                Routed { weights, indices, _logits: logits }
+            }
+            Routing::UngroupedSigmoid => {
+                let logits = cx.linear(hidden, weight, None);
+                let scores = cx.sigmoid(cx.cast(&logits, DType::F32));
+                let (_locals, indices) = cx.no_grad(|| {
+                    let choice = cx.add(&scores, self.correction.as_ref().expect("this routing has a correction"));
+                    let (values, indices) = cx.top_k(&choice, self.chosen);
+                    ((choice, values), indices)
+                });
+                let weights = normalised_in_place(cx, cx.gather(&scores, &indices));
                 Routed { weights, indices, _logits: logits }
             }
             Routing::Counted => unreachable!("what is only counted is not run"),

@@ -175,11 +175,7 @@ impl Context {
             let layout = Layout::elementwise(&[a.layout()]);
             let _zero = cx.launch(Kernel::Zeros, &[], Layout::contiguous(&[]), grad.dtype());
             let compared = || cx.launch(Kernel::Unary("compare"), &[a], layout, DType::Bool);
-            let mut _within = compared();
-            if both {
-                let _above = compared();
-                _within = compared();
-            }
+            let (_below, _above) = (compared(), both.then(compared));
             cx.binary(Kernel::Where, grad, a)
         })
     }

@@ -217,6 +217,8 @@ pub(super) fn solar_open(name: &str, fields: Fields<'_>) -> Result<DecoderConfig
     };
     let mut model = read(name, fields, &class)?;
     model.attention.qkv_bias = fields.boolean("attention_bias", false)?;
+    model.attention.rotary_dim =
+        Some(rotary_dim(model.attention.head_dim, fields.partial_rotary_factor("partial_rotary_factor", 1.0)?));
     let routing = sigmoid(fields, [1, 1], true)?;
     model.moe =
         Some(Moe { sparse_layers: from_layer(&model, 0), ..sigmoid_mixture(&model, fields, 8, routing, 0)? });
@@ -279,6 +281,8 @@ pub(super) fn minimax_m2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig
     };
     let mut model = read(name, fields, &class)?;
     model.attention.qk_norm = QkNorm::FullWidth;
-    model.moe = Some(mixture(&model, fields, 8, Routing::Counted)?);
+    model.attention.rotary_dim =
+        Some(rotary_dim(model.attention.head_dim, fields.partial_rotary_factor("partial_rotary_factor", 1.0)?));
+    model.moe = Some(mixture(&model, fields, 8, Routing::UngroupedSigmoid)?);
     Ok(model)
 }
