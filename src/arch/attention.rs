@@ -136,8 +136,7 @@ impl SelfAttention {
         };
         let layer_type = model.layer_types.get(index).copied().unwrap_or(LayerType::FullAttention);
         let projects_first = matches!(model.model_type, ModelType::Stablelm | ModelType::Glm4Moe);
-        let norm_before_transpose =
-            {
+        let norm_before_transpose = {
             use ModelType::{Dots1, Glm4Moe, Qwen3, Qwen3Moe};
             matches!(model.model_type, Dots1 | Glm4Moe | Qwen3 | Qwen3Moe)
         };

@@ -56,7 +56,13 @@ impl LatentAttention {
     }
 
     /// Applies it to `x`, `[batch, length, hidden_size]`; with the probabilities where they are whole tensors.
-    pub(super) fn forward(&self, cx: &Context, x: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
+    pub(super) fn forward(
+        &self,
+        cx: &Context,
+        x: &Tensor,
+        attend: &Attend,
+        cache: Option<(&KvCache, usize)>,
+    ) -> Attended {
         let [batch, length, heads] = [x.dim(0), x.dim(1), self.num_heads];
         let Mla { kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim, .. } = self.spec;
         let span = attend.span(self.layer_type);

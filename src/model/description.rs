@@ -93,6 +93,11 @@ pub enum ModelType {
     Dots1,
     MinimaxM2,
     SolarOpen,
+    FlexOlmo,
+    HunyuanV1Moe,
+    Minicpm3,
+    HyV3,
+    Deepseek,
 }
 
 /// How much is known about a model.

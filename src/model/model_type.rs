@@ -43,6 +43,11 @@ impl ModelType {
         ModelType::Dots1,
         ModelType::MinimaxM2,
         ModelType::SolarOpen,
+        ModelType::FlexOlmo,
+        ModelType::HunyuanV1Moe,
+        ModelType::Minicpm3,
+        ModelType::HyV3,
+        ModelType::Deepseek,
     ];
 
     /// The `model_type` a config.json says.
@@ -88,6 +93,11 @@ impl ModelType {
             Self::Dots1 => "dots1",
             Self::MinimaxM2 => "minimax_m2",
             Self::SolarOpen => "solar_open",
+            Self::FlexOlmo => "flex_olmo",
+            Self::HunyuanV1Moe => "hunyuan_v1_moe",
+            Self::Minicpm3 => "minicpm3",
+            Self::HyV3 => "hy_v3",
+            Self::Deepseek => "deepseek",
         }
     }
 }
@@ -108,7 +118,13 @@ impl ModelType {
     /// How far it is modelled.
     pub const fn support(self) -> Support {
         match self {
-            Self::Phimoe | Self::Ernie45Moe => Support::Counted,
+            Self::Phimoe
+            | Self::Ernie45Moe
+            | Self::FlexOlmo
+            | Self::HunyuanV1Moe
+            | Self::Minicpm3
+            | Self::HyV3
+            | Self::Deepseek => Support::Counted,
             _ => Support::Measured,
         }
     }

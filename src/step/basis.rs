@@ -1,7 +1,7 @@
 //! What an estimate rests on, and what a reader should know about it.
 
 use super::estimate::Basis;
-use crate::job::{AttnImplementation, Job, MixedPrecision, Workload};
+use crate::job::{AttnImplementation, Job, MixedPrecision, Precision, Workload};
 use crate::model::{Model, Origin, Support};
 use crate::units::Bytes;
 
@@ -95,7 +95,10 @@ fn experts(model: &Model, job: &Job) -> Vec<String> {
         ));
     }
     if decoder.attention.sinks {
-        notes.push("its class supports no scaled_dot_product_attention: attention is eager, as transformers falls back on".to_owned());
+        notes.push(
+            "its class supports no scaled_dot_product_attention: attention is eager, as transformers falls back on"
+                .to_owned(),
+        );
     }
     if adapted {
         notes.push(
@@ -103,13 +106,14 @@ fn experts(model: &Model, job: &Job) -> Vec<String> {
         );
     }
     if let Workload::Infer(infer) = &job.workload {
+        let matrices = 3_u64.saturating_mul(moe.intermediate_size).saturating_mul(decoder.hidden_size);
+        let element = if precision == Precision::Fp32 { 4 } else { 2 };
         let pairs = infer.batch_size.saturating_mul(moe.num_experts_per_tok);
-        let matrix = 2_u64.saturating_mul(moe.intermediate_size).saturating_mul(decoder.hidden_size);
-        let bytes = pairs.saturating_mul(matrix).saturating_mul(2);
+        let copied = pairs.saturating_mul(matrices).saturating_mul(element);
         notes.push(format!(
-            "decoding is that of the model's forward; `generate()` switches to batched_mm, which copies the first matrix of \
-             every chosen expert for every sequence, {} in half precision",
-            Bytes(bytes)
+            "decoding is that of the model's own forward; `generate()` switches to batched_mm for it, which copies the matrices \
+             of every expert that is chosen, once for every sequence: allow {} more while decoding",
+            Bytes(copied)
         ));
     }
     notes

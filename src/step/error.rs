@@ -11,7 +11,9 @@ pub enum EstimateError {
     #[error(transparent)]
     Job(#[from] JobError),
     /// The model's parameters can be counted and no more.
-    #[error("{model}: a `{model_type}` model's parameters are counted, its steps are not modelled yet; `vramplan params` works")]
+    #[error(
+        "{model}: a `{model_type}` model's parameters are counted, its steps are not modelled yet; `vramplan params` works"
+    )]
     NotModelled {
         /// The model.
         model: String,

@@ -23,9 +23,7 @@ impl Experts {
         let (up_bias, down_bias) = ([experts, 2 * inner], [experts, width]);
         let shapes: &[&[u64]] = match moe.expert {
             Expert::Gated => &[&[experts, 2 * inner, width], &[experts, width, inner]],
-            Expert::ClampedWithBias => {
-                &[&[experts, width, 2 * inner], &up_bias, &[experts, inner, width], &down_bias]
-            }
+            Expert::ClampedWithBias => &[&[experts, width, 2 * inner], &up_bias, &[experts, inner, width], &down_bias],
         };
         let parameters = builder.free("experts", Part::Experts, shapes);
         Self { parameters, kind: moe.expert, num_experts: experts, activation: model.mlp.activation }

@@ -89,7 +89,8 @@ impl Router {
                         let of_kind = |dtype| cx.launch(Kernel::Unary("max"), &[grouped], layout, dtype);
                         (of_kind(grouped.dtype()), of_kind(DType::I64))
                     };
-                    let (mask, locals) = self.group_mask(cx, &scores, cx.saves_for_backward_of(&scores), groups, largest);
+                    let (mask, locals) =
+                        self.group_mask(cx, &scores, cx.saves_for_backward_of(&scores), groups, largest);
                     scores = cx.masked_fill(&scores, &inverted(cx, &mask));
                     _locals = Some((mask, locals));
                 }

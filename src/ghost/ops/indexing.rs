@@ -84,9 +84,7 @@ impl Context {
         let mut out = self.launch(Kernel::Unary("gather"), &[a, places], layout, a.dtype());
         if let Some(node) = node {
             let whole = *a.layout();
-            node.finish(self, &mut [&mut out], move |cx, incoming| {
-                smallvec![Some(cx.scattered(incoming.grad, whole))]
-            });
+            node.finish(self, &mut [&mut out], move |cx, incoming| smallvec![Some(cx.scattered(incoming.grad, whole))]);
         }
         out
     }

@@ -101,3 +101,15 @@ pub(super) fn glm4_moe_lite(name: &str, fields: Fields<'_>) -> Result<DecoderCon
 pub(super) fn youtu(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     read_latent(name, fields, 131_072, true, 1536)
 }
+
+pub(super) fn minicpm3(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    read_latent(name, fields, 32_768, true, 768)
+}
+
+/// DeepSeek-MoE: the first of the family, whose attention is Llama's.
+pub(super) fn deepseek(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let mut model = super::llama::llama(name, fields)?;
+    let per_tok = fields.required(super::base::EXPERTS_PER_TOK, limits::NUM_EXPERTS)?;
+    model.moe = Some(sigmoid_mixture(&model, fields, per_tok, Routing::Counted, 0)?);
+    Ok(model)
+}

@@ -198,9 +198,7 @@ impl<'a> Fields<'a> {
 
     /// A text.
     pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, ModelError> {
-        self.non_null(field)
-            .map(|value| value.as_str().ok_or_else(|| wrong_type(field, value, "a text")))
-            .transpose()
+        self.non_null(field).map(|value| value.as_str().ok_or_else(|| wrong_type(field, value, "a text"))).transpose()
     }
 
     /// A whole number that may be negative.

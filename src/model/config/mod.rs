@@ -91,6 +91,11 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Axk1 => deepseek::axk1(name, fields),
         ModelType::Glm4MoeLite => deepseek::glm4_moe_lite(name, fields),
         ModelType::Youtu => deepseek::youtu(name, fields),
+        ModelType::Minicpm3 => deepseek::minicpm3(name, fields),
+        ModelType::Deepseek => deepseek::deepseek(name, fields),
+        ModelType::FlexOlmo => moe::flex_olmo(name, fields),
+        ModelType::HunyuanV1Moe => moe::hunyuan_v1_moe(name, fields),
+        ModelType::HyV3 => moe::hy_v3(name, fields),
     }?;
     refuse_absurd_size(&model)?;
     Ok(Model::Decoder(model))

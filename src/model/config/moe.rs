@@ -1,10 +1,14 @@
 //! Mixtures of experts with the attention of Llama and its kin.
 
-use super::base::{Class, EXPERTS_PER_TOK, HeadDim, KvHeads, PadToken, read, rotary_dim, set_layer_types, set_window_everywhere};
-use super::fields::Fields;
+use super::base::{
+    Class, EXPERTS_PER_TOK, HeadDim, KvHeads, PadToken, read, rotary_dim, set_layer_types, set_window_everywhere,
+};
+use super::fields::{Fields, wrong_type};
 use super::limits;
 use super::llama::set_attention_bias;
-use crate::model::{DecoderConfig, Expert, Groups, LayerType, ModelError, Moe, MoeOrder, Norm, QkNorm, Routing, SharedExperts};
+use crate::model::{
+    DecoderConfig, Expert, Groups, LayerType, ModelError, Moe, MoeOrder, Norm, QkNorm, Routing, SharedExperts,
+};
 
 const NUM_EXPERTS: &[&str] = &["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"];
 
@@ -39,6 +43,29 @@ pub(super) fn expert_width(fields: Fields<'_>) -> Result<u64, ModelError> {
 /// Layers from `first` on.
 pub(super) fn from_layer(model: &DecoderConfig, first: u64) -> Vec<bool> {
     (0..model.num_hidden_layers).map(|layer| layer >= first).collect()
+}
+
+/// The layers `mlp_layer_types` calls sparse; where there is no such list, those from `first` on.
+pub(super) fn sparse_layers(model: &DecoderConfig, fields: Fields<'_>, first: u64) -> Result<Vec<bool>, ModelError> {
+    const FIELD: &str = "mlp_layer_types";
+    let Some(list) = fields.list(FIELD)? else {
+        return Ok(from_layer(model, first));
+    };
+    if u64::try_from(list.len()) != Ok(model.num_hidden_layers) {
+        return Err(ModelError::WrongLength {
+            field: FIELD.to_owned(),
+            found: list.len(),
+            expected: model.num_hidden_layers,
+        });
+    }
+    list.iter()
+        .enumerate()
+        .map(|(index, entry)| match entry.as_str() {
+            Some("sparse") => Ok(true),
+            Some("dense") => Ok(false),
+            _ => Err(wrong_type(&format!("{FIELD}[{index}]"), entry, "\"dense\" or \"sparse\"")),
+        })
+        .collect()
 }
 
 /// `count` shared experts, each as wide as the others; none where there are none.
@@ -148,12 +175,11 @@ pub(super) fn gpt_oss(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, M
     set_layer_types(&mut model, fields, window, |layer| {
         if layer.is_multiple_of(2) { LayerType::SlidingAttention } else { LayerType::FullAttention }
     })?;
-    model.moe =
-        Some(Moe {
-            expert: Expert::ClampedWithBias,
-            router_bias: true,
-            ..mixture(&model, fields, 4, Routing::TopKFirstInType)?
-        });
+    model.moe = Some(Moe {
+        expert: Expert::ClampedWithBias,
+        router_bias: true,
+        ..mixture(&model, fields, 4, Routing::TopKFirstInType)?
+    });
     Ok(model)
 }
 
@@ -186,7 +212,7 @@ pub(super) fn sigmoid_mixture(
     Ok(Moe {
         intermediate_size: width,
         shared: shared_experts(shared, width),
-        sparse_layers: from_layer(model, first),
+        sparse_layers: sparse_layers(model, fields, first)?,
         order: MoeOrder::ExpertsFirst,
         ..moe
     })
@@ -220,8 +246,7 @@ pub(super) fn solar_open(name: &str, fields: Fields<'_>) -> Result<DecoderConfig
     model.attention.rotary_dim =
         Some(rotary_dim(model.attention.head_dim, fields.partial_rotary_factor("partial_rotary_factor", 1.0)?));
     let routing = sigmoid(fields, [1, 1], true)?;
-    model.moe =
-        Some(Moe { sparse_layers: from_layer(&model, 0), ..sigmoid_mixture(&model, fields, 8, routing, 0)? });
+    model.moe = Some(Moe { sparse_layers: from_layer(&model, 0), ..sigmoid_mixture(&model, fields, 8, routing, 0)? });
     Ok(model)
 }
 
@@ -284,5 +309,36 @@ pub(super) fn minimax_m2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig
     model.attention.rotary_dim =
         Some(rotary_dim(model.attention.head_dim, fields.partial_rotary_factor("partial_rotary_factor", 1.0)?));
     model.moe = Some(mixture(&model, fields, 8, Routing::UngroupedSigmoid)?);
+    Ok(model)
+}
+
+pub(super) fn flex_olmo(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let mut model = super::llama::olmo2(name, fields)?;
+    model.moe = Some(mixture(&model, fields, 5, Routing::Counted)?);
+    Ok(model)
+}
+
+pub(super) fn hunyuan_v1_moe(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let mut model = read(name, fields, &Class { tie_word_embeddings: true, ..Class::default() })?;
+    set_attention_bias(&mut model, fields)?;
+    model.attention.qk_norm = QkNorm::PerHead;
+    let width = model.mlp.intermediate_size;
+    model.moe = Some(Moe { shared: shared_experts(1, width), ..mixture(&model, fields, 1, Routing::Counted)? });
+    Ok(model)
+}
+
+pub(super) fn hy_v3(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let class = Class { max_position_embeddings: 262_144, ..Class::default() };
+    let mut model = read(name, fields, &class)?;
+    set_attention_bias(&mut model, fields)?;
+    model.attention.qk_norm = QkNorm::PerHead;
+    let width = expert_width(fields)?;
+    let shared = fields.integer("num_shared_experts", limits::SHARED_EXPERTS)?.unwrap_or(1);
+    model.moe = Some(Moe {
+        intermediate_size: width,
+        shared: shared_experts(shared, width),
+        sparse_layers: sparse_layers(&model, fields, 1)?,
+        ..mixture(&model, fields, 8, Routing::Counted)?
+    });
     Ok(model)
 }

@@ -33,11 +33,7 @@ pub struct AttentionOptions {
 
 impl AttentionKernel {
     /// The kernel `torch.nn.functional.scaled_dot_product_attention` takes (`sdp_utils.cpp`, torch 2.11).
-    pub fn choose(
-        [query, key, value]: [&Tensor; 3],
-        mask: Option<&Tensor>,
-        options: AttentionOptions,
-    ) -> Self {
+    pub fn choose([query, key, value]: [&Tensor; 3], mask: Option<&Tensor>, options: AttentionOptions) -> Self {
         // the fused kernels broadcast no heads
         if !options.grouped && query.dim(1) != key.dim(1) {
             return Self::Math;
