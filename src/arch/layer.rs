@@ -29,7 +29,7 @@ enum Mixing {
 /// A layer's feed-forward part.
 enum Feeding {
     Dense(FeedForward),
-    Sparse(SparseMoe),
+    Sparse(Box<SparseMoe>),
 }
 
 impl Mixing {
@@ -45,7 +45,7 @@ impl Feeding {
     fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
         match &model.moe {
             Some(moe) if moe.sparse_layers.get(index) == Some(&true) => {
-                Self::Sparse(SparseMoe::new(builder, model, moe))
+                Self::Sparse(Box::new(SparseMoe::new(builder, model, moe)))
             }
             _ => Self::Dense(FeedForward::new(builder, model)),
         }

@@ -8,7 +8,7 @@ use self::router::Router;
 use super::mlp::FeedForward;
 use crate::ghost::{Context, Tensor};
 use crate::model::{DecoderConfig, ModelType, Moe, MoeOrder, SharedExperts};
-use crate::nn::{Builder, Leaf, Linear, Module, Part};
+use crate::nn::{Builder, Leaf, Linear, Module, NormLayer, Part};
 
 /// A mixture of experts in place of a feed-forward block.
 pub(super) struct SparseMoe {
@@ -19,6 +19,8 @@ pub(super) struct SparseMoe {
     shared_gate: Option<Linear>,
     /// Qwen2-MoE and Ernie 4.5 run their shared expert before the others.
     shared_first: bool,
+    /// A.X-K1's norm of what comes out.
+    post_norm: Option<NormLayer>,
 }
 
 impl SparseMoe {
@@ -45,6 +47,8 @@ impl SparseMoe {
             experts,
             shared: moe.shared.map(shared),
             shared_gate: moe.shared.and_then(gate),
+            post_norm: (model.model_type == ModelType::Axk1)
+                .then(|| builder.norm("post_mlp_layernorm", model.norm, model.hidden_size)),
             shared_first: matches!(model.model_type, ModelType::Qwen2Moe | ModelType::Ernie45Moe),
         }
     }
@@ -71,7 +75,11 @@ impl SparseMoe {
             }
             (None, Some(shared)) => {
                 out = cx.reshape(&out, shape.dims());
-                cx.add(&out, shared.forward(cx, x))
+                out = cx.add(&out, shared.forward(cx, x));
+                match &self.post_norm {
+                    Some(norm) => norm.forward(cx, &out),
+                    None => out,
+                }
             }
             (None, None) => cx.reshape(&out, shape.dims()),
         }
@@ -97,5 +105,6 @@ impl Module for SparseMoe {
         }
         self.shared.leaves(visit);
         self.shared_gate.leaves(visit);
+        self.post_norm.leaves(visit);
     }
 }
