@@ -125,6 +125,7 @@ impl ModelType {
             | Self::Minicpm3
             | Self::HyV3
             | Self::Deepseek => Support::Counted,
+            Self::Youtu | Self::Axk1 => Support::FromSources,
             _ => Support::Measured,
         }
     }
