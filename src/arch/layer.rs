@@ -28,7 +28,7 @@ enum Mixing {
 
 /// A layer's feed-forward part.
 enum Feeding {
-    Dense(FeedForward),
+    Dense(Box<FeedForward>),
     Sparse(Box<SparseMoe>),
 }
 
@@ -47,7 +47,7 @@ impl Feeding {
             Some(moe) if moe.sparse_layers.get(index) == Some(&true) => {
                 Self::Sparse(Box::new(SparseMoe::new(builder, model, moe)))
             }
-            _ => Self::Dense(FeedForward::new(builder, model)),
+            _ => Self::Dense(Box::new(FeedForward::new(builder, model))),
         }
     }
 
