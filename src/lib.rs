@@ -6,6 +6,7 @@ pub mod dtype;
 pub mod formula;
 pub mod ghost;
 pub mod hardware;
+pub mod hub;
 pub mod job;
 pub mod model;
 pub mod nn;

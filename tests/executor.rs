@@ -184,6 +184,7 @@ impl Numbers {
                     panic!("parts as long as the whole")
                 })
             }
+            Kernel::Sub => each(&|i| inputs[0].at(i) - inputs[1].at(i)),
             Kernel::Add => each(&|i| inputs[0].at(i) + inputs[1].at(i)),
             Kernel::Mul => each(&|i| inputs[0].at(i) * inputs[1].at(i)),
             Kernel::MulScalar(factor) => each(&|i| inputs[0].at(i) * factor),

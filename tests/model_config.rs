@@ -17,6 +17,8 @@ fn least(model_type: &str) -> Map<String, Value> {
             json!({"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "ffn_dim": 3072,
                 "vocab_size": 50272})
         }
+        "helium" | "bitnet" => json!({"hidden_size": 2560, "num_hidden_layers": 12, "num_attention_heads": 20,
+            "intermediate_size": 8192, "vocab_size": 32000}),
         _ => json!({"hidden_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 32,
             "intermediate_size": 8192, "vocab_size": 32000}),
     };
@@ -51,7 +53,20 @@ fn every_type_reads_its_dimensions_alone() {
 
 #[test]
 fn tied_word_embeddings_by_class() {
-    let tied = ["gemma", "gemma2", "gemma3_text", "starcoder2", "falcon", "gpt2", "opt", "bloom"];
+    let tied = [
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "starcoder2",
+        "falcon",
+        "gpt2",
+        "opt",
+        "bloom",
+        "smollm3",
+        "cohere",
+        "cohere2",
+        "ernie4_5",
+    ];
     for model_type in ModelType::ALL {
         let name = model_type.as_str();
         assert_eq!(model(name, json!({})).head.tied, tied.contains(&name), "{name}");

@@ -83,12 +83,17 @@ pub struct SelfAttention {
     spec: Attention,
     layer_type: LayerType,
     rotary_style: RotaryStyle,
+    /// Whether it has rotary embedding.
+    turns: bool,
     /// Qwen3 normalises heads before they are transposed, the others after.
     norm_before_transpose: bool,
-    /// StableLM and GLM-4-MoE split nothing into heads before all three projections are there.
+    /// StableLM and OLMo split nothing into heads before all three projections are there.
     projects_first: bool,
+    /// Cohere and GLM-4-MoE transpose when all three are there, and normed.
+    transposes_last: bool,
     qkv: Qkv,
     output: Linear,
+    output_norm: Option<NormLayer>,
     qk_norms: QkNorms,
     /// A logit a head; a module's own parameters come before its children's.
     sinks: Option<FreeParameters>,
@@ -119,8 +124,12 @@ impl SelfAttention {
         let one = |kind, q, k| QkNorms::One([builder.norm("q_norm", kind, q), builder.norm("k_norm", kind, k)]);
         let qk_norms = match spec.qk_norm {
             QkNorm::None => QkNorms::None,
-            QkNorm::PerHead => one(model.norm, spec.head_dim, spec.head_dim),
+            QkNorm::PerHead | QkNorm::PerHeadAfterRotary => one(model.norm, spec.head_dim, spec.head_dim),
             QkNorm::FullWidth => one(model.norm, q_width, kv_width),
+            QkNorm::EachHeadOwnWeight => QkNorms::One([
+                builder.norm_shaped("q_norm", model.norm, &[spec.num_heads, spec.head_dim]),
+                builder.norm_shaped("k_norm", model.norm, &[spec.num_kv_heads, spec.head_dim]),
+            ]),
             QkNorm::LayerNormShared => one(Norm::Layer { bias: true }, spec.head_dim, spec.head_dim),
             QkNorm::LayerNormEachHead => QkNorms::EachHead([spec.num_heads, spec.num_kv_heads].map(|heads| {
                 (0..heads).map(|_| builder.norm("norms", Norm::Layer { bias: false }, spec.head_dim)).collect()
@@ -129,19 +138,38 @@ impl SelfAttention {
         let rotary_style = match model.model_type {
             ModelType::Phi3 => RotaryStyle::Joined,
             ModelType::Phi | ModelType::Stablelm => RotaryStyle::Sliced,
-            ModelType::Glm4Moe | ModelType::MinimaxM2 => RotaryStyle::SlicedInside,
-            ModelType::Olmo2 => RotaryStyle::InFp32,
+            ModelType::Glm4Moe | ModelType::MinimaxM2 => RotaryStyle::Rejoined,
             ModelType::GptOss => RotaryStyle::Halves,
+            ModelType::Olmo | ModelType::Olmo2 | ModelType::Olmo3 => RotaryStyle::InFp32,
+            ModelType::Helium => RotaryStyle::Interleaved,
+            ModelType::Glm | ModelType::Glm4 => RotaryStyle::InterleavedFirst,
+            ModelType::Nemotron => RotaryStyle::Renamed,
+            ModelType::Ernie4_5 => RotaryStyle::InterleavedInFp32,
+            ModelType::Cohere | ModelType::Cohere2 => RotaryStyle::CastToFp32,
             _ => RotaryStyle::Whole,
         };
         let layer_type = model.layer_types.get(index).copied().unwrap_or(LayerType::FullAttention);
-        let projects_first = matches!(model.model_type, ModelType::Stablelm | ModelType::Glm4Moe);
-        let norm_before_transpose = {
-            use ModelType::{Dots1, Glm4Moe, Qwen3, Qwen3Moe};
-            matches!(model.model_type, Dots1 | Glm4Moe | Qwen3 | Qwen3Moe)
-        };
+        let projects_first = matches!(model.model_type, ModelType::Stablelm | ModelType::Olmo);
+        let transposes_last = matches!(model.model_type, ModelType::Cohere | ModelType::Glm4Moe);
+        let norm_before_transpose =
+            matches!(model.model_type, ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::Dots1);
         let sinks = spec.sinks.then(|| builder.free("sinks", Part::Attention, &[&[spec.num_heads]]));
-        Self { sinks, spec, layer_type, rotary_style, norm_before_transpose, projects_first, qkv, output, qk_norms }
+        let turns = !model.nope_layers.get(index).copied().unwrap_or(false);
+        let output_norm = spec.output_norm.then(|| builder.norm("attn_sub_norm", model.norm, q_width));
+        Self {
+            sinks,
+            spec,
+            layer_type,
+            rotary_style,
+            turns,
+            norm_before_transpose,
+            projects_first,
+            transposes_last,
+            qkv,
+            output,
+            output_norm,
+            qk_norms,
+        }
     }
 
     /// Applies it to `x`, `[batch, length, hidden_size]`; with the probabilities where they are whole tensors.
@@ -151,9 +179,16 @@ impl SelfAttention {
         // names are bound again rather than shadowed, so that what they stood for goes when it does in Python
         let Projected { mut query, mut key, mut value, fused: _fused } = self.project(cx, x);
         let mut _locals = Vec::new();
-        if let Some((cos, sin)) = &span.rotary {
+        if let (Some((cos, sin)), true) = (&span.rotary, self.turns) {
             let turned = apply_rotary(cx, self.rotary_style, &query, &key, cos, sin);
             (query, key, _locals) = (turned.query, turned.key, turned.locals);
+        }
+        if let (QkNorm::PerHeadAfterRotary, QkNorms::One([q_norm, k_norm])) = (self.spec.qk_norm, &self.qk_norms) {
+            query = q_norm.forward(cx, &query);
+            key = k_norm.forward(cx, &key);
+        }
+        if let (true, Some(positions)) = (self.spec.scales_queries, &attend.positions) {
+            query = cx.mul(&query, position_scale(cx, positions, query.dtype()));
         }
         if let Some((cache, layer)) = cache {
             (key, value) = cache.update(cx, layer, key, value);
@@ -163,7 +198,10 @@ impl SelfAttention {
             AttnImplementation::Eager => self.eager(cx, &query, &key, &value, mask),
             _ => (self.sdpa(cx, &query, &key, &value, mask), None),
         };
-        let out = cx.reshape(out, &[batch, length, self.spec.num_heads * self.spec.head_dim]);
+        let mut out = cx.reshape(out, &[batch, length, self.spec.num_heads * self.spec.head_dim]);
+        if let Some(norm) = &self.output_norm {
+            out = norm.forward(cx, &out);
+        }
         (self.output.forward(cx, out), weights)
     }
 
@@ -181,14 +219,14 @@ impl SelfAttention {
                 let value = v.forward(cx, x);
                 (heads(query, num_heads), heads(key, num_kv_heads), heads(value, num_kv_heads))
             }
-            (Qkv::Separate([q, k, v]), QkNorms::One([q_norm, k_norm]))
-                if self.norm_before_transpose && self.projects_first =>
-            {
+            (Qkv::Separate([q, k, v]), norms) if self.transposes_last => {
                 let mut query = view(q.forward(cx, x), num_heads);
                 let mut key = view(k.forward(cx, x), num_kv_heads);
                 let value = view(v.forward(cx, x), num_kv_heads);
-                query = q_norm.forward(cx, &query);
-                key = k_norm.forward(cx, &key);
+                if let QkNorms::One([q_norm, k_norm]) = norms {
+                    query = q_norm.forward(cx, &query);
+                    key = k_norm.forward(cx, &key);
+                }
                 (cx.transpose(query, 1, 2), cx.transpose(key, 1, 2), cx.transpose(value, 1, 2))
             }
             (Qkv::Separate([q, k, v]), QkNorms::One([q_norm, k_norm])) if self.norm_before_transpose => {
@@ -211,6 +249,7 @@ impl SelfAttention {
                 }
                 match norms {
                     QkNorms::None => {}
+                    QkNorms::One(_) if self.spec.qk_norm == QkNorm::PerHeadAfterRotary => {}
                     QkNorms::One([q_norm, k_norm]) => {
                         query = q_norm.forward(cx, &query);
                         key = k_norm.forward(cx, &key);
@@ -294,6 +333,16 @@ impl SelfAttention {
     }
 }
 
+/// `get_llama_4_attn_scale(...).to(dtype)`, `[1, 1, length, 1]`.
+fn position_scale(cx: &Context, positions: &Tensor, dtype: DType) -> Tensor {
+    let steps = cx.untracked("floor", cx.cast(positions, DType::F32));
+    let log = cx.untracked("log", cx.add_scalar(&steps, 1.0));
+    drop(steps);
+    let scale = cx.add_scalar(cx.mul_scalar(&log, 1.0), 1.0);
+    drop(log);
+    cx.cast(cx.unsqueeze(cx.unsqueeze(scale, 1), 3), dtype)
+}
+
 /// Repeats key or value heads for grouped queries: a view, then a copy.
 pub(super) fn repeat_kv(cx: &Context, x: &Tensor, groups: u64) -> Tensor {
     if groups == 1 {
@@ -331,5 +380,6 @@ impl Module for SelfAttention {
             QkNorms::One(norms) => norms.iter_mut().for_each(|norm| norm.leaves(visit)),
             QkNorms::EachHead(norms) => norms.iter_mut().flatten().for_each(|norm| norm.leaves(visit)),
         }
+        self.output_norm.leaves(visit);
     }
 }

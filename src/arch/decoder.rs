@@ -63,8 +63,13 @@ impl Decoder {
             norm = make_norm();
         }
         let full_rotary = rotary(model);
-        // Gemma 3 turns its sliding layers by other frequencies
-        let sliding_rotary = if model.model_type == ModelType::Gemma3Text { rotary(model) } else { None };
+        // Gemma 3 and OLMo 3 turn their sliding layers by other frequencies
+        let two_rotaries = match model.model_type {
+            ModelType::Gemma3Text => true,
+            ModelType::Olmo3 => model.layer_types.contains(&LayerType::SlidingAttention),
+            _ => false,
+        };
+        let sliding_rotary = if two_rotaries { rotary(model) } else { None };
         let mut head = builder.linear("lm_head", Part::Head, width, model.vocab_size, model.head.bias);
         if model.head.tied {
             head.weight = Weight::Dense(embed.weight.clone());
@@ -90,7 +95,11 @@ impl Decoder {
         let past = run.cache.map_or(0, KvCache::length);
         let Entered { mut hidden, positions, mask, sliding_mask, alibi, locals: _locals } =
             self.front.enter(cx, embeds, &Input { dtype: embeds_dtype, batch, length, past, run });
-        let dtype = if self.model.model_type == ModelType::Olmo2 { DType::F32 } else { embeds_dtype };
+        let in_fp32 = matches!(
+            self.model.model_type,
+            ModelType::Olmo | ModelType::Olmo2 | ModelType::Olmo3 | ModelType::Ernie4_5
+        );
+        let dtype = if in_fp32 { DType::F32 } else { embeds_dtype };
         let turn = |rotary: &Option<Rotary>| {
             rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| match self.model.mla {
                 Some(Mla { rotary: MlaRotary::Complex, .. }) => rotary.forward_complex(cx, positions),

@@ -82,6 +82,9 @@ impl DecoderLayer {
         let names: &[&'static str] = match model.block {
             Block::ParallelSharedNorm => &["input_layernorm"],
             Block::BranchNorm => &["post_attention_layernorm", "post_feedforward_layernorm"],
+            Block::Sandwich if model.model_type == ModelType::Glm4 => {
+                &["input_layernorm", "post_attention_layernorm", "post_self_attn_layernorm", "post_mlp_layernorm"]
+            }
             Block::Sandwich => &[
                 "input_layernorm",
                 "post_attention_layernorm",

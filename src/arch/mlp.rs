@@ -3,7 +3,7 @@
 use super::names::Names;
 use crate::ghost::{Context, Tensor};
 use crate::model::{DecoderConfig, Mlp, MlpLayout};
-use crate::nn::{Builder, Leaf, Linear, Module, Part, activate};
+use crate::nn::{Builder, Leaf, Linear, Module, NormLayer, Part, activate};
 
 /// The feed-forward block of a decoder layer.
 pub struct FeedForward {
@@ -11,6 +11,7 @@ pub struct FeedForward {
     gate: Option<Linear>,
     up: Option<Linear>,
     down: Linear,
+    inner_norm: Option<NormLayer>,
 }
 
 impl FeedForward {
@@ -35,7 +36,8 @@ impl FeedForward {
             MlpLayout::GatedFused => None,
             _ => Some(linear(names[1], width, inner)),
         };
-        Self { spec, gate, up, down: linear(names[2], inner, width) }
+        let inner_norm = model.mlp.inner_norm.then(|| builder.norm("ffn_sub_norm", model.norm, inner));
+        Self { spec, gate, up, down: linear(names[2], inner, width), inner_norm }
     }
 
     /// Applies it.
@@ -59,6 +61,10 @@ impl FeedForward {
             (None, Some(up)) => activate(cx, activation, up.forward(cx, x)),
             (None, None) => unreachable!("a feed-forward block has a first matrix"),
         };
+        let inner = match &self.inner_norm {
+            Some(norm) => norm.forward(cx, inner),
+            None => inner,
+        };
         self.down.forward(cx, inner)
     }
 }
@@ -68,5 +74,6 @@ impl Module for FeedForward {
         self.gate.leaves(visit);
         self.up.leaves(visit);
         self.down.leaves(visit);
+        self.inner_norm.leaves(visit);
     }
 }

@@ -27,6 +27,8 @@ impl Names {
         use ModelType as T;
         let (qkv, output, mlp) = match model_type {
             T::Phi => (SEPARATE, "dense", ["", "fc1", "fc2"]),
+            T::Glm | T::Glm4 => (SEPARATE, "o_proj", ["gate_up_proj", "", "down_proj"]),
+            T::Nemotron | T::Jais2 | T::Arcee => (SEPARATE, "o_proj", ["", "up_proj", "down_proj"]),
             T::Phi3 => (["qkv_proj", "", ""], "o_proj", ["gate_up_proj", "", "down_proj"]),
             T::Starcoder2 => (SEPARATE, "o_proj", ["", "c_fc", "c_proj"]),
             T::Falcon | T::GptNeox | T::Bloom => (FUSED, "dense", FOUR_H),
@@ -49,7 +51,8 @@ impl Names {
         }
     }
 
-    /// PEFT's default `target_modules` for a model type (`TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING`, peft 0.21).
+    /// PEFT's default `target_modules` for a model type (`TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING`, peft 0.21);
+    /// where it has none and wants them named: queries and values.
     pub(super) fn default_targets(model_type: ModelType, projections: Projections) -> &'static [&'static str] {
         match (model_type, projections) {
             (ModelType::Phi, _) => &["q_proj", "v_proj", "fc1", "fc2"],

@@ -15,9 +15,13 @@ Examples:
   vramplan estimate 7b --infer --prompt-length 4096 --precision nf4
   vramplan estimate --job job.toml --batch 8 --json
 
+Models by Hub id (org/name) come from the cache that huggingface_hub keeps, else over the network; HF_TOKEN,
+HF_HOME, HF_HUB_CACHE, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean there. Built-in ones need no network.
+
 Exit codes:
   0  the answer was printed
-  2  bad usage or input, or a job this version cannot answer; one line on standard error says why
+  2  bad usage or input, a model that cannot be fetched, or a job this version cannot answer;
+     one line on standard error says why
   1 and 3 are kept for answers of commands that judge whether a job fits";
 
 /// How much GPU memory a model needs to train or to serve, and what it is made of at its peak.
@@ -45,6 +49,7 @@ const ESTIMATE_EXAMPLES: &str = "\
 Examples:
   vramplan estimate llama-2-7b                    full fine-tuning in bf16, 1 x 2048 tokens
   vramplan estimate llama-2-7b --qlora --r 16     LoRA on 4-bit weights
+  vramplan estimate Qwen/Qwen3-8B@main            a model on the Hugging Face Hub
   vramplan estimate 7b --infer --prompt-length 4096
   vramplan estimate --job job.toml --timeline     a job file (TOML or JSON)
   vramplan estimate --job job.toml --batch 8      ... with one of its fields changed
@@ -75,7 +80,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(super) struct EstimateArgs {
-    /// A known model's name or Hub id, a config.json or its folder, or a size such as 7b
+    /// A known model's name, a config.json or its folder, a size such as 7b, or a Hub id (org/name)
     pub(super) model: Option<String>,
     /// Job file, TOML or JSON; - reads standard input
     #[arg(long, value_name = "FILE|-")]
@@ -89,6 +94,8 @@ pub(super) struct EstimateArgs {
     /// How to estimate: run the step, add up the tutorials' formula, or both side by side
     #[arg(long, value_enum, default_value_t = Method::Step)]
     pub(super) method: Method,
+    #[command(flatten)]
+    pub(super) hub: HubFlags,
     #[command(flatten)]
     pub(super) common: CommonFlags,
     #[command(flatten)]
@@ -104,6 +111,18 @@ pub(super) enum Method {
     Step,
     Formula,
     Both,
+}
+
+/// How a model is found that is neither a file nor built in.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = "Hugging Face Hub")]
+pub(super) struct HubFlags {
+    /// Read the Hub's cache alone, as HF_HUB_OFFLINE=1 does
+    #[arg(long)]
+    pub(super) offline: bool,
+    /// Branch, tag or commit of a Hub id; as org/name@REVISION
+    #[arg(long)]
+    pub(super) revision: Option<String>,
 }
 
 /// Fields that training and inference share.
@@ -231,21 +250,25 @@ pub(super) enum ModelsCommand {
     /// Show what is known of one model, and where that comes from
     #[command(after_help = SHOW_EXAMPLES)]
     Show {
-        /// A known model's name or Hub id, a config.json or its folder, or a size such as 7b
+        /// A known model's name, a config.json or its folder, a size such as 7b, or a Hub id (org/name)
         model: String,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        hub: HubFlags,
     },
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ParamsArgs {
-    /// A known model's name or Hub id, a config.json or its folder, or a size such as 7b
+    /// A known model's name, a config.json or its folder, a size such as 7b, or a Hub id (org/name)
     pub(super) model: String,
     /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) hub: HubFlags,
     #[command(flatten)]
     pub(super) lora: LoraFlags,
 }

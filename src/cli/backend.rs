@@ -1,6 +1,8 @@
 //! What the commands ask of the rest of the library.
 
+use super::args::HubFlags;
 use super::error::CliError;
+use super::hub;
 use crate::job::{Job, Lora, ModelRef};
 use crate::model::{self, Model};
 use crate::step::{self, Estimate, ModelSummary, Parameters};
@@ -9,9 +11,12 @@ use crate::step::{self, Estimate, ModelSummary, Parameters};
 pub(super) use crate::hardware::CUDA_CONTEXT_SOURCE as CONTEXT_SOURCE;
 
 /// The model a job means.
-pub(super) fn resolve(model: &ModelRef) -> Result<Model, CliError> {
+pub(super) fn resolve(model: &ModelRef, flags: &HubFlags) -> Result<Model, CliError> {
     Ok(match model {
-        ModelRef::Named(name) => model::resolve(name)?,
+        ModelRef::Named(name) => hub::resolve(name, flags)?,
+        ModelRef::Inline(_) if flags.revision.is_some() => {
+            return Err(CliError::usage("--revision: only a Hub id has it, and the job file has its model inline"));
+        }
         ModelRef::Inline(inline) => {
             let name = inline.name.as_deref().unwrap_or("inline model");
             model::from_config(name, &serde_json::Value::Object(inline.config.clone()))?

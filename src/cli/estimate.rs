@@ -48,7 +48,7 @@ pub(super) fn run(args: &EstimateArgs) -> Result<String, CliError> {
     let file = args.job.as_deref().map(read).transpose()?;
     let job = layer::job(args, file)?;
     job.validate()?;
-    let model = backend::resolve(&job.model)?;
+    let model = backend::resolve(&job.model, &args.hub)?;
     let width = text::width();
     let formula = || -> Result<Formula, CliError> {
         let parameters = backend::count_parameters(&model, None)?.total;

@@ -4,6 +4,7 @@ mod args;
 mod backend;
 mod error;
 mod estimate;
+mod hub;
 mod layer;
 mod models;
 mod params;

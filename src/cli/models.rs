@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use serde::Serialize;
 
-use super::args::{ModelsArgs, ModelsCommand};
+use super::args::{HubFlags, ModelsArgs, ModelsCommand};
 use super::backend;
 use super::error::CliError;
 use super::text::{bold, grouped, lines, plain, table, width, wrap};
@@ -44,7 +44,7 @@ struct DecoderFields {
 
 pub(super) fn run(args: &ModelsArgs) -> Result<String, CliError> {
     match &args.command {
-        Some(ModelsCommand::Show { model, json }) => show(model, *json || args.json),
+        Some(ModelsCommand::Show { model, json, hub }) => show(model, *json || args.json, hub),
         None => list(args.filter.as_deref().unwrap_or_default(), args.json),
     }
 }
@@ -91,8 +91,8 @@ fn list(filter: &str, json: bool) -> Result<String, CliError> {
     Ok(lines(&models))
 }
 
-fn show(name: &str, json: bool) -> Result<String, CliError> {
-    let model = backend::resolve(&ModelRef::Named(name.to_owned()))?;
+fn show(name: &str, json: bool, hub: &HubFlags) -> Result<String, CliError> {
+    let model = backend::resolve(&ModelRef::Named(name.to_owned()), hub)?;
     let known = Known::new(name, &model, backend::count_parameters(&model, None)?.total);
     if json {
         return Ok(serde_json::to_string_pretty(&known)? + "\n");

@@ -42,7 +42,7 @@ pub(super) fn run(args: &ParamsArgs) -> Result<String, CliError> {
     let lora = args.lora.first().is_some().then(|| args.lora.over(Lora::default()));
     let train = Train { peft: lora.clone().map(Peft::Lora), ..Train::default() };
     Job::train(args.model.as_str(), train).validate()?;
-    let model = backend::resolve(&ModelRef::Named(args.model.clone()))?;
+    let model = backend::resolve(&ModelRef::Named(args.model.clone()), &args.hub)?;
     let count = backend::count_parameters(&model, lora.as_ref())?;
     if args.json {
         let output = Output { parameters: count.total, trainable_parameters: count.trainable, parts: count.into() };

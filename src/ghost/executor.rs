@@ -41,6 +41,7 @@ pub enum Kernel {
     Cast,
     Copy,
     Add,
+    Sub,
     Mul,
     MulScalar(f64),
     Neg,

@@ -40,6 +40,8 @@ pub struct DecoderConfig {
     pub block: Block,
     /// Each layer's attention span; as long as `num_hidden_layers`.
     pub layer_types: Vec<LayerType>,
+    /// Layers without rotary embedding ("NoPE"); empty: every layer turns.
+    pub nope_layers: Vec<bool>,
     /// `sliding_window` of the sliding layers.
     pub sliding_window: Option<u64>,
     /// Dropout on each residual branch (`resid_pdrop`, `hidden_dropout`, `dropout` ...).
@@ -98,6 +100,23 @@ pub enum ModelType {
     Minicpm3,
     HyV3,
     Deepseek,
+    Ministral3,
+    SeedOss,
+    Smollm3,
+    Helium,
+    Olmo,
+    Olmo3,
+    Exaone4,
+    HunyuanV1Dense,
+    Glm,
+    Glm4,
+    Cohere,
+    Cohere2,
+    Nemotron,
+    Jais2,
+    Ernie4_5,
+    Bitnet,
+    Arcee,
 }
 
 /// How much is known about a model.
@@ -152,6 +171,10 @@ pub struct Attention {
     pub sinks: bool,
     /// Dropout on attention probabilities.
     pub dropout: f64,
+    /// BitNet's norm before the output projection.
+    pub output_norm: bool,
+    /// Ministral 3's `llama_4_scaling_beta`: queries are multiplied by a factor of their position.
+    pub scales_queries: bool,
 }
 
 /// How query, key and value weights are stored.
@@ -178,6 +201,10 @@ pub enum QkNorm {
     FullWidth,
     /// A layer norm of its own for every head, without bias (StableLM 2 12B, `qk_layernorm`).
     LayerNormEachHead,
+    /// As [`QkNorm::PerHead`], but after the rotary embedding (HunYuan).
+    PerHeadAfterRotary,
+    /// A weight of its own for every head, in Cohere's norm (`use_qk_norm`).
+    EachHeadOwnWeight,
     /// One layer norm of `head_dim` with bias, shared by the heads (Phi, `qk_layernorm`).
     LayerNormShared,
 }
@@ -193,6 +220,8 @@ pub struct Mlp {
     pub activation: Activation,
     /// Biases on its matrices.
     pub bias: bool,
+    /// BitNet's norm before the last matrix.
+    pub inner_norm: bool,
 }
 
 /// Which matrices a feed-forward block has.
@@ -235,6 +264,14 @@ pub enum Norm {
     Rms,
     /// OLMo 2's RMSNorm: weight applied in fp32, then cast.
     RmsInFp32,
+    /// Helium's RMSNorm: as [`Norm::RmsInFp32`], with the weight cast to fp32 first.
+    RmsWeightInFp32,
+    /// Cohere's layer norm without bias, written out in fp32.
+    CohereLayer,
+    /// OLMo's layer norm without weight and bias, in fp32.
+    LayerInFp32,
+    /// Nemotron's layer norm: weight (1 + w), bias.
+    LayerOnePlus,
     /// Gemma's RMSNorm: weight (1 + w) applied in fp32.
     GemmaRms,
     /// `torch.nn.LayerNorm`, with or without bias.

@@ -165,6 +165,19 @@ pub enum ModelError {
         /// Where the first bad byte is.
         offset: usize,
     },
+    /// A revision of what has none.
+    #[error("`{spec}` has no revision `{revision}`: {reason}")]
+    NoRevision {
+        /// What was asked for.
+        spec: String,
+        /// The revision.
+        revision: String,
+        /// What has revisions.
+        reason: crate::hub::HubIdError,
+    },
+    /// A repository on the Hub that could not be read.
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
     /// Text that is neither JSON nor TOML.
     #[error("`{path}` is not valid {format}: {reason}")]
     Syntax {

@@ -9,8 +9,7 @@ use serde_json::{Map, Value};
 use super::ModelError;
 use super::error::one_line;
 
-/// The largest configuration read; the largest on the Hub are some hundred kilobytes.
-pub(super) const LIMIT: u64 = 4 << 20;
+pub(super) use crate::hub::CONFIG_LIMIT as LIMIT;
 
 /// The text of a regular file of at most [`LIMIT`] bytes.
 pub(super) fn read_text(path: &Path) -> Result<String, ModelError> {

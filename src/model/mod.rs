@@ -18,4 +18,4 @@ pub use description::*;
 pub use error::{ModelError, Nearest};
 pub use model_type::Support;
 pub use moe::*;
-pub use resolve::resolve;
+pub use resolve::{resolve, resolve_with};

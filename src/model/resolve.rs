@@ -6,9 +6,11 @@ use serde_json::Value;
 
 use super::error::{one_line, show};
 use super::{Model, ModelError, Nearest, card, file, from_config, guess};
+use crate::hub::{Hub, HubId, HubIdError};
 
 /// The model that `spec` stands for. In this order: a path that ends in `.json` or `.toml`, or a folder that has a
-/// config.json; the name or an alias of a [card](super::cards); a bare size such as `7b`.
+/// config.json; the name or an alias of a [card](super::cards); a bare size such as `7b`. The Hub is not asked:
+/// [`resolve_with`] does that.
 ///
 /// # Errors
 /// It is none of these, or what it names cannot be read.
@@ -20,24 +22,53 @@ use super::{Model, ModelError, Nearest, card, file, from_config, guess};
 /// # Ok::<(), vramplan::model::ModelError>(())
 /// ```
 pub fn resolve(spec: &str) -> Result<Model, ModelError> {
+    resolve_here(spec).unwrap_or_else(|| Err(unknown(spec)))
+}
+
+/// As [`resolve`], and where `spec` is none of those but a Hub id, `org/name` or `org/name@revision`: the repository's
+/// config.json, from the Hub's cache or over the network.
+///
+/// # Errors
+/// As of [`resolve`], or the Hub does not hand the config.json out.
+pub fn resolve_with(spec: &str, revision: Option<&str>, hub: &Hub) -> Result<Model, ModelError> {
+    if let Some(revision) = revision {
+        // A card is of no revision in particular.
+        let id = spec.trim().parse::<HubId>().and_then(|id| id.at(revision));
+        let no_revision =
+            |reason| ModelError::NoRevision { spec: one_line(spec), revision: one_line(revision), reason };
+        return from_hub(&id.map_err(no_revision)?, hub);
+    }
+    match resolve_here(spec) {
+        Some(model) => model,
+        None if Path::new(spec).exists() => Err(unknown(spec)),
+        None => from_hub(&spec.trim().parse().map_err(|reason| not_on_the_hub(spec, &reason))?, hub),
+    }
+}
+
+fn from_hub(id: &HubId, hub: &Hub) -> Result<Model, ModelError> {
+    let shown = format!("{id}/config.json");
+    let text = String::from_utf8(hub.config(id)?.bytes)
+        .map_err(|error| ModelError::NotText { path: shown.clone(), offset: error.utf8_error().valid_up_to() })?;
+    from_config(&id.to_string(), &file::parse_json(&shown, &text)?)
+}
+
+/// What needs no network.
+fn resolve_here(spec: &str) -> Option<Result<Model, ModelError>> {
     let path = Path::new(spec);
     match path.extension().and_then(|extension| extension.to_str()) {
         Some(extension) if extension.eq_ignore_ascii_case("json") || extension.eq_ignore_ascii_case("toml") => {
-            return from_file(path);
+            return Some(from_file(path));
         }
         _ => {}
     }
     let inside = path.join("config.json");
     if !spec.is_empty() && path.is_dir() && inside.exists() {
-        return from_file(&inside);
+        return Some(from_file(&inside));
     }
     if let Some(card) = card(spec) {
-        return card.model();
+        return Some(card.model());
     }
-    if let Some(guessed) = guess::guess(spec) {
-        return guessed;
-    }
-    Err(unknown(spec))
+    guess::guess(spec)
 }
 
 fn from_file(path: &Path) -> Result<Model, ModelError> {
@@ -67,6 +98,16 @@ fn name_of(path: &Path) -> String {
     let folder = absolute.parent().and_then(Path::file_name);
     let named = if stem.is_some_and(|stem| stem == "config") { folder.or(stem) } else { stem };
     named.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// As [`unknown`], where a slash shows that a Hub id may have been meant.
+fn not_on_the_hub(spec: &str, reason: &HubIdError) -> ModelError {
+    match unknown(spec) {
+        ModelError::UnknownModel { spec, hint, nearest } if spec.contains(['/', '@']) => {
+            ModelError::UnknownModel { spec, hint: format!("{hint} ({reason})"), nearest }
+        }
+        other => other,
+    }
 }
 
 fn unknown(spec: &str) -> ModelError {

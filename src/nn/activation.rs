@@ -10,8 +10,9 @@ pub fn activate(cx: &Context, activation: Activation, x: Tensor) -> Tensor {
         Activation::Gelu | Activation::GeluTanh => cx.gelu(x),
         Activation::Relu => cx.relu(x),
         Activation::Relu2 => {
-            let positive = cx.relu(x);
-            cx.pow(positive, 2)
+            // both keep their names until the call returns
+            let positive = cx.relu(&x);
+            cx.pow(&positive, 2)
         }
         Activation::GeluNew => gelu_new(cx, &x),
         Activation::BloomGelu => cx.custom_function(x, bloom_gelu_forward, bloom_gelu_back),

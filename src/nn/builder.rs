@@ -94,9 +94,14 @@ impl Builder<'_> {
 
     /// The model's norm, of `width`.
     pub fn norm(&self, name: &'static str, kind: model::Norm, width: u64) -> NormLayer {
-        let bias = matches!(kind, model::Norm::Layer { bias: true });
-        let learned = !matches!(kind, model::Norm::LayerWithoutWeight);
-        let vector = |wanted: bool| wanted.then(|| self.parameter(name, &[width]));
+        self.norm_shaped(name, kind, &[width])
+    }
+
+    /// The model's norm, with weights of these dimensions.
+    pub fn norm_shaped(&self, name: &'static str, kind: model::Norm, dims: &[u64]) -> NormLayer {
+        let bias = matches!(kind, model::Norm::Layer { bias: true } | model::Norm::LayerOnePlus);
+        let learned = !matches!(kind, model::Norm::LayerWithoutWeight | model::Norm::LayerInFp32);
+        let vector = |wanted: bool| wanted.then(|| self.parameter(name, dims));
         NormLayer { name, kind, weight: vector(learned), bias: vector(bias) }
     }
 }

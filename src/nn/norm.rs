@@ -32,25 +32,52 @@ impl NormLayer {
     pub fn forward(&self, cx: &Context, x: impl Borrow<Tensor>) -> Tensor {
         let x = x.borrow();
         match (self.kind, &self.weight) {
-            (Norm::Rms, Some(weight)) => rms(cx, x, weight, false),
-            (Norm::RmsInFp32, Some(weight)) => rms(cx, x, weight, true),
+            (Norm::Rms, Some(weight)) => rms(cx, x, |normed| cx.mul(weight, cx.cast(normed, x.dtype()))),
+            (Norm::RmsInFp32, Some(weight)) => rms(cx, x, |normed| cx.cast(cx.mul(weight, normed), x.dtype())),
+            (Norm::RmsWeightInFp32, Some(weight)) => {
+                rms(cx, x, |normed| weighted_in_fp32(cx, weight, normed, x.dtype()))
+            }
+            (Norm::CohereLayer, Some(weight)) => cohere_layer(cx, x, weight),
+            (Norm::LayerInFp32, _) => {
+                let normed = cx.layer_norm(cx.cast(x, DType::F32), None, None);
+                cx.cast(normed, x.dtype())
+            }
+            (Norm::LayerOnePlus, Some(weight)) => one_plus(cx, x, weight, self.bias.as_ref()),
             (Norm::GemmaRms, Some(weight)) => gemma_rms(cx, x, weight),
             (_, weight) => cx.layer_norm(x, weight.as_ref(), self.bias.as_ref()),
         }
     }
 }
 
-/// `weight * (x.float() * rsqrt(mean(x²) + eps)).to(x.dtype)`, or the cast after the product with the weight.
-fn rms(cx: &Context, x: &Tensor, weight: &Tensor, weight_in_fp32: bool) -> Tensor {
-    let input_dtype = x.dtype();
+/// `x.float() * rsqrt(mean(x²) + eps)`, then `finish`.
+fn rms(cx: &Context, x: &Tensor, finish: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
     let x = cx.cast(x, DType::F32);
     let variance = cx.mean_last(cx.pow(&x, 2));
     let normed = cx.mul(x, cx.rsqrt(cx.add_scalar(&variance, EPSILON)));
-    if weight_in_fp32 {
-        cx.cast(cx.mul(weight, &normed), input_dtype)
-    } else {
-        cx.mul(weight, cx.cast(&normed, input_dtype))
-    }
+    finish(&normed)
+}
+
+/// `(weight.float() * normed).to(dtype)`
+fn weighted_in_fp32(cx: &Context, weight: &Tensor, normed: &Tensor, dtype: DType) -> Tensor {
+    cx.cast(cx.mul(cx.cast(weight, DType::F32), normed), dtype)
+}
+
+/// `CohereLayerNorm`
+fn cohere_layer(cx: &Context, x: &Tensor, weight: &Tensor) -> Tensor {
+    let mut states = cx.cast(x, DType::F32);
+    let mean = cx.mean_last(&states);
+    let variance = cx.mean_last(cx.pow(cx.sub(&states, &mean), 2));
+    states = cx.mul(cx.sub(&states, &mean), cx.rsqrt(cx.add_scalar(&variance, EPSILON)));
+    states = cx.mul(cx.cast(weight, DType::F32), &states);
+    cx.cast(&states, x.dtype())
+}
+
+/// `NemotronLayerNorm1P`: what it is given is cast to autocast's type, outside of which it runs.
+fn one_plus(cx: &Context, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    let weight = cx.add_scalar(weight, 1.0);
+    let given = |t: &Tensor| cx.autocast_dtype().map_or_else(|| t.clone(), |dtype| cx.cast(t, dtype));
+    let (x, weight, bias) = (given(x), given(&weight), bias.map(given));
+    cx.with_autocast_off(|| cx.layer_norm(&x, Some(&weight), bias.as_ref()))
 }
 
 /// `(norm(x.float()) * (1 + weight.float())).type_as(x)`

@@ -73,16 +73,24 @@ pub enum RotaryStyle {
     Whole,
     /// The first dimensions, sliced off before and joined after (Phi, StableLM).
     Sliced,
-    /// As [`RotaryStyle::Sliced`], but what was turned goes as soon as it is joined (GPT-NeoX).
+    /// As [`RotaryStyle::Sliced`], but what was turned goes as soon as it is joined (GPT-NeoX, GLM-4-MoE).
     Rejoined,
-    /// The first dimensions, sliced off and joined inside, keys after queries (GLM-4-MoE).
-    SlicedInside,
     /// The first dimensions, sliced and joined inside, even where all of them turn (Phi-3).
     Joined,
     /// Both halves by tables of half a head, joined (gpt-oss).
     Halves,
+    /// As [`RotaryStyle::Joined`], but queries and keys are both turned before either is joined (Nemotron).
+    Renamed,
     /// Whole heads in fp32, cast back (OLMo 2).
     InFp32,
+    /// Whole heads, neighbouring dimensions with each other (Helium).
+    Interleaved,
+    /// As [`RotaryStyle::Interleaved`], the first dimensions alone (GLM).
+    InterleavedFirst,
+    /// As [`RotaryStyle::Interleaved`], what is turned cast to fp32 piece by piece (ERNIE 4.5).
+    InterleavedInFp32,
+    /// Whole heads cast to fp32 before they are turned, and back (Cohere).
+    CastToFp32,
 }
 
 /// What [`apply_rotary`] returns.
@@ -107,7 +115,7 @@ pub fn apply_rotary(
     let cos = cx.unsqueeze(cos, 1);
     let sin = cx.unsqueeze(sin, 1);
     let dim = cos.dim(-1);
-    let pass = |x: &Tensor| cx.narrow(x, -1, dim, x.dim(-1) - dim);
+    let pass = |x: &Tensor| not_turned(cx, x, dim);
     let (query, key, locals) = match style {
         RotaryStyle::Whole => {
             let query = rotate(cx, query, &cos, &sin);
@@ -116,6 +124,41 @@ pub fn apply_rotary(
         RotaryStyle::InFp32 => {
             let turned_query = rotate(cx, query, &cos, &sin);
             let turned_key = rotate(cx, key, &cos, &sin);
+            let query = cx.cast(&turned_query, query.dtype());
+            (query, cx.cast(&turned_key, key.dtype()), Vec::new())
+        }
+        RotaryStyle::Renamed => {
+            let (query_turn, query_pass) = (cx.narrow(query, -1, 0, dim), pass(query));
+            let (key_turn, key_pass) = (cx.narrow(key, -1, 0, dim), pass(key));
+            let turned_query = rotate(cx, &query_turn, &cos, &sin);
+            let turned_key = rotate(cx, &key_turn, &cos, &sin);
+            let query = cx.cat(&[&turned_query, &query_pass], -1);
+            (query, cx.cat(&[&turned_key, &key_pass], -1), Vec::new())
+        }
+        RotaryStyle::Interleaved => {
+            let (cos, sin) = (interleave(cx, &cos), interleave(cx, &sin));
+            let query = rotate(cx, query, &cos, &sin);
+            (query, rotate(cx, key, &cos, &sin), Vec::new())
+        }
+        RotaryStyle::InterleavedFirst => {
+            let (cos, sin) = (interleave(cx, &cos), interleave(cx, &sin));
+            rejoined(cx, [query, key], &cos, &sin)
+        }
+        RotaryStyle::InterleavedInFp32 => {
+            let (cos, sin) = (interleave(cx, &cos), interleave(cx, &sin));
+            let turn = |x: &Tensor| {
+                let straight = cx.mul(cx.cast(x, DType::F32), &cos);
+                let turned = cx.mul(cx.cast(rotate_half(cx, x), DType::F32), &sin);
+                cx.add(straight, turned)
+            };
+            let (turned_query, turned_key) = (turn(query), turn(key));
+            let query = cx.cast(&turned_query, query.dtype());
+            (query, cx.cast(&turned_key, key.dtype()), Vec::new())
+        }
+        RotaryStyle::CastToFp32 => {
+            let (query32, key32) = (cx.cast(query, DType::F32), cx.cast(key, DType::F32));
+            let turned_query = rotate(cx, &query32, &cos, &sin);
+            let turned_key = rotate(cx, &key32, &cos, &sin);
             let query = cx.cast(&turned_query, query.dtype());
             (query, cx.cast(&turned_key, key.dtype()), Vec::new())
         }
@@ -128,24 +171,7 @@ pub fn apply_rotary(
             let key = cx.cat(&[&key_turned, &key_pass], -1);
             (query, key, vec![query_turned, query_pass, key_turned, key_pass])
         }
-        RotaryStyle::Rejoined => {
-            let (mut query_turned, query_pass) = (cx.narrow(query, -1, 0, dim), pass(query));
-            let (mut key_turned, key_pass) = (cx.narrow(key, -1, 0, dim), pass(key));
-            query_turned = rotate(cx, &query_turned, &cos, &sin);
-            key_turned = rotate(cx, &key_turned, &cos, &sin);
-            query_turned = cx.cat(&[&query_turned, &query_pass], -1);
-            key_turned = cx.cat(&[&key_turned, &key_pass], -1);
-            (query_turned, key_turned, Vec::new())
-        }
-        RotaryStyle::SlicedInside => {
-            let (query_turn, query_pass) = (cx.narrow(query, -1, 0, dim), pass(query));
-            let (key_turn, key_pass) = (cx.narrow(key, -1, 0, dim), pass(key));
-            let mut query = rotate(cx, &query_turn, &cos, &sin);
-            let mut key = rotate(cx, &key_turn, &cos, &sin);
-            query = cx.cat(&[&query, &query_pass], -1);
-            key = cx.cat(&[&key, &key_pass], -1);
-            (query, key, Vec::new())
-        }
+        RotaryStyle::Rejoined => rejoined(cx, [query, key], &cos, &sin),
         RotaryStyle::Halves => {
             let turn = |x: &Tensor| {
                 let [first, second] = cx.split_in(x.clone(), -1);
@@ -172,6 +198,34 @@ pub fn apply_rotary(
     Turned { query, key, locals }
 }
 
+/// The first dimensions turned and joined with the others, under the names they had.
+fn rejoined(cx: &Context, [query, key]: [&Tensor; 2], cos: &Tensor, sin: &Tensor) -> (Tensor, Tensor, Vec<Tensor>) {
+    let dim = cos.dim(-1);
+    let (mut query_turned, query_pass) = (cx.narrow(query, -1, 0, dim), not_turned(cx, query, dim));
+    let (mut key_turned, key_pass) = (cx.narrow(key, -1, 0, dim), not_turned(cx, key, dim));
+    query_turned = rotate(cx, &query_turned, cos, sin);
+    key_turned = rotate(cx, &key_turned, cos, sin);
+    query_turned = cx.cat(&[&query_turned, &query_pass], -1);
+    key_turned = cx.cat(&[&key_turned, &key_pass], -1);
+    (query_turned, key_turned, Vec::new())
+}
+
+/// The dimensions from `dim` on.
+fn not_turned(cx: &Context, x: &Tensor, dim: u64) -> Tensor {
+    cx.narrow(x, -1, dim, x.dim(-1) - dim)
+}
+
+/// `x[..., : dim // 2].repeat_interleave(2, dim=-1)`: a copy.
+fn interleave(cx: &Context, x: &Tensor) -> Tensor {
+    let half = cx.narrow(x, -1, 0, x.dim(-1) / 2);
+    let mut dims = x.dims().to_vec();
+    dims.push(2);
+    if let Some(last) = dims.iter_mut().rev().nth(1) {
+        *last /= 2;
+    }
+    cx.reshape(cx.expand(cx.unsqueeze(half, x.dims().len()), &dims), x.dims())
+}
+
 /// `x * cos + rotate_half(x) * sin`
 fn rotate(cx: &Context, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
     let straight = cx.mul(x, cos);
@@ -179,6 +233,7 @@ fn rotate(cx: &Context, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
     cx.add(straight, turned)
 }
 
+/// Halves, or neighbours: strides differ, and no allocation.
 fn rotate_half(cx: &Context, x: &Tensor) -> Tensor {
     let half = x.dim(-1) / 2;
     let first = cx.narrow(x, -1, 0, half);

@@ -16,10 +16,14 @@ pub(super) struct Spans {
 
 impl Spans {
     pub(super) fn new(model: &DecoderConfig) -> Self {
-        use ModelType::{Gemma2, Gemma3Text, GptOss, Granite, Granitemoe, Qwen2, Qwen2Moe, Qwen3};
+        use ModelType::{Cohere2, Exaone4, Gemma2, Gemma3Text, GptOss, Granite, Granitemoe, Olmo3, Qwen2, Qwen2Moe};
+        use ModelType::{Qwen3, Smollm3};
         let has = |layer_type| model.layer_types.contains(&layer_type);
         // these make the full mask whether or not a layer takes it
-        let always_full = matches!(model.model_type, Gemma2 | Gemma3Text | GptOss | Qwen2 | Qwen2Moe | Qwen3);
+        let always_full = matches!(
+            model.model_type,
+            Cohere2 | Exaone4 | Gemma2 | Gemma3Text | GptOss | Olmo3 | Qwen2 | Qwen2Moe | Qwen3 | Smollm3
+        );
         Self {
             multiplier: matches!(model.model_type, Granite | Granitemoe),
             dropout: model.embedding.dropout,

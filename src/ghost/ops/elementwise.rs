@@ -42,17 +42,16 @@ impl Context {
         out
     }
 
-    /// `a - b`, whose second gradient is a tensor of its own.
+    /// `a - b`: nothing is saved; `b`'s gradient is a tensor of its own.
     pub fn sub(&self, a: impl Borrow<Tensor>, b: impl Borrow<Tensor>) -> Tensor {
         let (a, b) = (a.borrow(), b.borrow());
         let node = self.record(&[a, b], &[]);
-        let mut out = self.binary(Kernel::Add, a, b);
+        let mut out = self.binary(Kernel::Sub, a, b);
         if let Some(mut node) = node {
             node.expecting(&[a, b], out.layout(), out.dtype());
             node.finish(self, &mut [&mut out], |cx, incoming| {
-                let grad = incoming.grad;
-                let negative = incoming.needs(1).then(|| cx.like(Kernel::Neg, grad));
-                smallvec![incoming.needs(0).then(|| grad.clone()), negative]
+                let second = incoming.needs(1).then(|| cx.like(Kernel::Neg, incoming.grad));
+                smallvec![incoming.needs(0).then(|| incoming.grad.clone()), second]
             });
         }
         out

@@ -128,6 +128,8 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Deco
             logit_softcap: false,
             sinks: false,
             dropout: fields.dropout("attention_dropout", 0.0)?,
+            output_norm: false,
+            scales_queries: false,
         },
         mla: None,
         mlp: Mlp {
@@ -135,11 +137,13 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Deco
             layout: MlpLayout::Gated,
             activation: fields.activation(class.activation.0, class.activation.1)?,
             bias: false,
+            inner_norm: false,
         },
         moe: None,
         norm: Norm::Rms,
         block: Block::PreNorm,
         layer_types: same_layers(LayerType::FullAttention, num_hidden_layers),
+        nope_layers: Vec::new(),
         sliding_window: None,
         residual_dropout: 0.0,
         residual_multiplier: None,
@@ -251,6 +255,11 @@ pub(super) fn set_layer_types(
         model.sliding_window = sliding_window;
     }
     Ok(())
+}
+
+/// Every `pattern`-th layer is full, the others slide.
+pub(super) fn every(pattern: u64, layer: u64) -> LayerType {
+    if (layer + 1).is_multiple_of(pattern) { LayerType::FullAttention } else { LayerType::SlidingAttention }
 }
 
 /// Sets a window that every layer has (Mistral, Phi-3, StarCoder2: one mask for all layers).

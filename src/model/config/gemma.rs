@@ -1,10 +1,10 @@
 //! The Gemma families: RMSNorm with (1 + weight), scaled embeddings, tied heads.
 
-use super::base::{Class, HeadDim, KvHeads, PadToken, read, set_layer_types};
+use super::base::{Class, HeadDim, KvHeads, PadToken, every, read, set_layer_types};
 use super::fields::Fields;
 use super::limits;
 use super::llama::set_attention_bias;
-use crate::model::{Activation, Block, DecoderConfig, LayerType, ModelError, Norm, QkNorm};
+use crate::model::{Activation, Block, DecoderConfig, ModelError, Norm, QkNorm};
 
 fn class() -> Class {
     Class {
@@ -60,9 +60,4 @@ pub(super) fn gemma3_text(name: &str, fields: Fields<'_>) -> Result<DecoderConfi
     let pattern = fields.integer("sliding_window_pattern", limits::SLIDING_WINDOW_PATTERN)?.unwrap_or(6);
     set_layer_types(&mut model, fields, window, |layer| every(pattern, layer))?;
     Ok(model)
-}
-
-/// Every `pattern`-th layer is full, the others slide.
-fn every(pattern: u64, layer: u64) -> LayerType {
-    if (layer + 1).is_multiple_of(pattern) { LayerType::FullAttention } else { LayerType::SlidingAttention }
 }

@@ -1,4 +1,4 @@
-//! Families with rotary embedding and `LayerNorm`: Phi, StarCoder2, StableLM and GPT-NeoX.
+//! Families with rotary embedding and `LayerNorm`: Phi, StarCoder2, StableLM, GPT-NeoX, Nemotron and Jais 2.
 
 use super::base::{Class, HeadDim, KvHeads, PadToken, read, rotary_dim, set_window_everywhere};
 use super::fields::Fields;
@@ -81,6 +81,29 @@ pub(super) fn gpt_neox(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, 
     let dropout = fields.dropout("hidden_dropout", 0.0)?;
     model.embedding.dropout = dropout;
     model.residual_dropout = dropout;
+    Ok(model)
+}
+
+pub(super) fn nemotron(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let class =
+        Class { max_position_embeddings: 4096, activation: ("hidden_act", Activation::Relu2), ..Class::default() };
+    let mut model = read(name, fields, &class)?;
+    plain_with_bias(&mut model);
+    model.norm = Norm::LayerOnePlus;
+    set_bias(&mut model, fields.boolean("attention_bias", false)?);
+    model.mlp.bias = fields.boolean("mlp_bias", false)?;
+    model.attention.rotary_dim =
+        Some(rotary_dim(model.attention.head_dim, fields.partial_rotary_factor("partial_rotary_factor", 0.5)?));
+    Ok(model)
+}
+
+pub(super) fn jais2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let class =
+        Class { max_position_embeddings: 8192, activation: ("hidden_act", Activation::Relu2), ..Class::default() };
+    let mut model = read(name, fields, &class)?;
+    plain_with_bias(&mut model);
+    set_bias(&mut model, fields.boolean("attention_bias", true)?);
+    model.mlp.bias = fields.boolean("mlp_bias", true)?;
     Ok(model)
 }
 

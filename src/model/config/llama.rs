@@ -1,9 +1,9 @@
 //! Llama and the families that follow it: RMSNorm, gated feed-forward block, rotary embedding.
 
-use super::base::{Class, HeadDim, KvHeads, PadToken, read, rotary_dim, set_layer_types, set_window_everywhere};
+use super::base::{Class, HeadDim, KvHeads, PadToken, every, read, rotary_dim, set_layer_types, set_window_everywhere};
 use super::fields::Fields;
 use super::limits;
-use crate::model::{Block, DecoderConfig, LayerType, MlpLayout, ModelError, Norm, Projections, QkNorm};
+use crate::model::{Activation, Block, DecoderConfig, LayerType, MlpLayout, ModelError, Norm, Projections, QkNorm};
 
 pub(super) fn llama(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let mut model = read(name, fields, &Class::default())?;
@@ -74,6 +74,84 @@ pub(super) fn granite(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, M
     for multiplier in ["embedding_multiplier", "attention_multiplier", "logits_scaling"] {
         fields.number(multiplier)?;
     }
+    Ok(model)
+}
+
+pub(super) fn ministral3(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let class = Class {
+        max_position_embeddings: 262_144,
+        pad_token_id: PadToken::Default(Some(11)),
+        head_dim: HeadDim::Or(128),
+        kv_heads: KvHeads::Default(Some(8)),
+        ..Class::default()
+    };
+    let mut model = read(name, fields, &class)?;
+    model.attention.scales_queries = true;
+    set_window_everywhere(&mut model, fields, None)?;
+    Ok(model)
+}
+
+pub(super) fn seed_oss(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let class = Class {
+        max_position_embeddings: 524_288,
+        pad_token_id: PadToken::Default(Some(1)),
+        head_dim: HeadDim::Or(128),
+        kv_heads: KvHeads::Default(Some(8)),
+        ..Class::default()
+    };
+    let mut model = read(name, fields, &class)?;
+    model.attention.qkv_bias = fields.boolean("attention_bias", true)?;
+    model.attention.output_bias = fields.boolean("attention_out_bias", false)?;
+    model.mlp.bias = fields.boolean("mlp_bias", false)?;
+    model.attention.dropout = fields.dropout("attention_dropout", 0.1)?;
+    model.residual_dropout = fields.dropout("residual_dropout", 0.1)?;
+    Ok(model)
+}
+
+pub(super) fn hunyuan_v1_dense(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let class = Class { pad_token_id: PadToken::Default(Some(0)), ..Class::default() };
+    let mut model = read(name, fields, &class)?;
+    set_attention_bias(&mut model, fields)?;
+    model.attention.qk_norm = QkNorm::PerHeadAfterRotary;
+    Ok(model)
+}
+
+pub(super) fn olmo(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let class = Class { pad_token_id: PadToken::Default(Some(1)), ..Class::default() };
+    let mut model = read(name, fields, &class)?;
+    set_attention_bias(&mut model, fields)?;
+    model.norm = Norm::LayerInFp32;
+    Ok(model)
+}
+
+pub(super) fn olmo3(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let mut model = olmo2(name, fields)?;
+    let window = fields.nullable_integer("sliding_window", limits::SLIDING_WINDOW)?.or_class_default(Some(4096));
+    set_layer_types(&mut model, fields, window, |layer| every(4, layer))?;
+    Ok(model)
+}
+
+pub(super) fn bitnet(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let class = Class {
+        head_dim: HeadDim::OrDerived,
+        kv_heads: KvHeads::Default(Some(5)),
+        activation: ("hidden_act", Activation::Relu2),
+        ..Class::default()
+    };
+    let mut model = read(name, fields, &class)?;
+    set_attention_bias(&mut model, fields)?;
+    model.attention.output_norm = true;
+    model.mlp.inner_norm = true;
+    Ok(model)
+}
+
+pub(super) fn arcee(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let class =
+        Class { max_position_embeddings: 4096, activation: ("hidden_act", Activation::Relu2), ..Class::default() };
+    let mut model = read(name, fields, &class)?;
+    set_attention_bias(&mut model, fields)?;
+    model.mlp.layout = MlpLayout::Plain;
+    model.mlp.bias = fields.boolean("mlp_bias", false)?;
     Ok(model)
 }
 

@@ -9,10 +9,12 @@ mod falcon;
 mod fields;
 mod gemma;
 mod gpt;
+mod interleaved;
 mod layer_norm;
 mod limits;
 mod llama;
 mod moe;
+mod nope;
 
 use serde_json::Value;
 
@@ -96,6 +98,23 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::FlexOlmo => moe::flex_olmo(name, fields),
         ModelType::HunyuanV1Moe => moe::hunyuan_v1_moe(name, fields),
         ModelType::HyV3 => moe::hy_v3(name, fields),
+        ModelType::Ministral3 => llama::ministral3(name, fields),
+        ModelType::SeedOss => llama::seed_oss(name, fields),
+        ModelType::HunyuanV1Dense => llama::hunyuan_v1_dense(name, fields),
+        ModelType::Olmo => llama::olmo(name, fields),
+        ModelType::Olmo3 => llama::olmo3(name, fields),
+        ModelType::Bitnet => llama::bitnet(name, fields),
+        ModelType::Arcee => llama::arcee(name, fields),
+        ModelType::Smollm3 => nope::smollm3(name, fields),
+        ModelType::Exaone4 => nope::exaone4(name, fields),
+        ModelType::Cohere2 => nope::cohere2(name, fields),
+        ModelType::Helium => interleaved::helium(name, fields),
+        ModelType::Glm => interleaved::glm(name, fields),
+        ModelType::Glm4 => interleaved::glm4(name, fields),
+        ModelType::Cohere => interleaved::cohere(name, fields),
+        ModelType::Ernie4_5 => interleaved::ernie4_5(name, fields),
+        ModelType::Nemotron => layer_norm::nemotron(name, fields),
+        ModelType::Jais2 => layer_norm::jais2(name, fields),
     }?;
     refuse_absurd_size(&model)?;
     Ok(Model::Decoder(model))
