@@ -68,7 +68,9 @@ fn hold(row: &Row, summaries: [&mut Summary; 2]) -> (String, Value) {
 /// The recorded cases that come with the source.
 fn recorded() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/truth");
-    ["public.jsonl", "families.jsonl"].map(|file| folder.join(file)).to_vec()
+    ["public.jsonl", "families.jsonl", "peft.jsonl", "liger.jsonl", "objectives.jsonl", "optimizers.jsonl"]
+        .map(|file| folder.join(file))
+        .to_vec()
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -10,6 +10,7 @@ pub mod hub;
 pub mod job;
 pub mod model;
 pub mod nn;
+pub mod plan;
 pub mod step;
 pub mod truth;
 pub mod units;

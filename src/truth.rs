@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::ghost::Entry;
 use crate::job::{
-    AttnImplementation, Head, Infer, Job, Lora, MixedPrecision, Optim, Peft, Precision, TargetModules, Train,
-    VirtualTokens, Workload,
+    AttnImplementation, Head, Infer, Job, Lora, MixedPrecision, Objective, Optim, Peft, Precision, TargetModules,
+    Train, Workload,
 };
 use crate::model::{self, Model};
 use crate::step::{self, Estimate};
@@ -69,6 +69,20 @@ pub struct Case {
     pub last_logits: bool,
     /// Steps run.
     pub steps: u64,
+    /// What is learned.
+    pub objective: String,
+    /// DPO: tokens of a completion.
+    pub completion: Option<u64>,
+    /// DPO: reference log-probabilities come with the batch.
+    pub precompute_ref_log_probs: bool,
+    /// Liger's kernels.
+    pub liger: bool,
+    /// What GaLore and APOLLO project to.
+    pub rank: u64,
+    /// What they project; absent: every linear layer.
+    pub optim_target_modules: Option<Vec<String>>,
+    /// Positions whose logits prefill computes, where it is neither one nor all.
+    pub logits_to_keep: Option<u64>,
     /// Many GPUs.
     pub parallel: Option<Value>,
 }
@@ -95,6 +109,13 @@ impl Default for Case {
             new_tokens: 8,
             last_logits: true,
             steps: 3,
+            objective: "sft".to_owned(),
+            completion: None,
+            precompute_ref_log_probs: false,
+            liger: false,
+            rank: 128,
+            optim_target_modules: None,
+            logits_to_keep: None,
             parallel: None,
         }
     }
@@ -114,6 +135,8 @@ pub struct Method {
     pub rslora: bool,
     pub modules_to_save: Vec<String>,
     pub virtual_tokens: u64,
+    /// Further fields of PEFT's configuration.
+    pub config: serde_json::Map<String, Value>,
     pub autocast_adapter_dtype: bool,
 }
 
@@ -129,6 +152,7 @@ impl Default for Method {
             rslora: false,
             modules_to_save: Vec::new(),
             virtual_tokens: 20,
+            config: serde_json::Map::new(),
             autocast_adapter_dtype: true,
         }
     }
@@ -299,23 +323,34 @@ impl Case {
                 batch_size: self.batch,
                 prompt_length: self.seq,
                 max_new_tokens: self.new_tokens,
-                logits_to_keep: u64::from(self.last_logits),
+                logits_to_keep: self.logits_to_keep.unwrap_or(u64::from(self.last_logits)),
                 attn_implementation,
                 ..Infer::default()
             };
             return Ok(Job::infer(self.model.clone(), infer));
         }
+        let optim = self.optim()?;
         let train = Train {
             precision,
             double_quant,
             compute_dtype,
             mixed_precision: word::<MixedPrecision>(self.amp.as_deref().unwrap_or("no"))?,
             head: word::<Head>(&self.head)?,
+            num_labels: self.config["num_labels"].as_u64().unwrap_or(2),
+            objective: word::<Objective>(&self.objective)?,
+            precompute_ref_log_probs: self.precompute_ref_log_probs,
+            max_completion_length: self.completion,
             per_device_train_batch_size: self.batch,
             max_seq_length: self.seq,
             gradient_accumulation_steps: self.grad_accum,
             gradient_checkpointing: self.grad_checkpointing,
-            optim: self.optim()?,
+            optim,
+            optim_target_modules: optim.is_low_rank().then(|| match &self.optim_target_modules {
+                Some(names) => TargetModules::Names(names.clone()),
+                None => TargetModules::AllLinear,
+            }),
+            optim_rank: self.rank,
+            use_liger_kernel: self.liger,
             max_grad_norm: Some(self.clip),
             attn_implementation,
             attention_mask: self.mask,
@@ -336,7 +371,6 @@ impl Case {
 
     fn peft(&self) -> Result<Option<Peft>, NotEstimable> {
         let method = &self.method;
-        let virtual_tokens = || VirtualTokens { num_virtual_tokens: method.virtual_tokens };
         Ok(match method.kind.as_str() {
             "full" => None,
             "lora" => Some(Peft::Lora(Lora {
@@ -349,11 +383,27 @@ impl Case {
                 autocast_adapter_dtype: method.autocast_adapter_dtype,
                 ..Lora::default()
             })),
-            "prefix" => Some(Peft::PrefixTuning(virtual_tokens())),
-            "prompt" => Some(Peft::PromptTuning(virtual_tokens())),
-            "ia3" => Some(Peft::Ia3),
+            "prefix" => Some(method.configured("prefix_tuning", true)?),
+            "prompt" => Some(method.configured("prompt_tuning", true)?),
+            kind if Peft::of_type(kind).is_some() => Some(method.configured(kind, false)?),
             other => return Err(NotEstimable(format!("method {other}"))),
         })
+    }
+}
+
+/// Fields that only a schedule reads.
+const SCHEDULE: [&str; 1] = ["total_step"];
+
+impl Method {
+    /// A job's `[train.peft]` of this type with the configuration's fields.
+    fn configured(&self, kind: &str, virtual_tokens: bool) -> Result<Peft, NotEstimable> {
+        let mut table = self.config.clone();
+        SCHEDULE.iter().for_each(|field| drop(table.remove(*field)));
+        table.insert("type".to_owned(), kind.into());
+        if virtual_tokens {
+            table.insert("num_virtual_tokens".to_owned(), self.virtual_tokens.into());
+        }
+        serde_json::from_value(Value::Object(table)).map_err(|e| NotEstimable(e.to_string()))
     }
 }
 

@@ -169,6 +169,34 @@ fn parameters_are_counted_with_and_without_adapters() {
 }
 
 #[test]
+fn methods_are_compared_within_the_width_and_as_json() {
+    let arguments = ["compare", "gpt2", "--seq", "128"];
+    for columns in ["40", "80"] {
+        let output = vramplan(&arguments).env("COLUMNS", columns).assert().success().get_output().stdout.clone();
+        let text = String::from_utf8(output).unwrap();
+        for name in ["full", "LoRA", "QLoRA", "prefix", "prompt", "IA3", "adapter"] {
+            assert!(text.lines().any(|line| line.starts_with(name)), "{name}: {text}");
+        }
+        let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        assert!(widest <= columns.parse().unwrap(), "{widest} of {columns}: {text}");
+    }
+    let answer = json(&printed(&[
+        "compare",
+        "gpt2",
+        "--seq",
+        "128",
+        "--peft",
+        "prefix_tuning",
+        "--num-virtual-tokens",
+        "7",
+        "--json",
+    ]));
+    assert_eq!(answer["schema"], "vramplan.compare/1");
+    // 12 layers of keys and values, 768 wide
+    assert_eq!(answer["methods"][3]["trainable_parameters"], 7 * 12 * 2 * 768);
+}
+
+#[test]
 fn what_is_known_of_models_is_there_as_json() {
     let list = json(&printed(&["models", "llama-2", "--json"]));
     let models = list["models"].as_array().unwrap();
@@ -248,7 +276,7 @@ fn a_reader_that_leaves_is_no_error() {
 fn help_shows_examples_and_exit_codes() {
     let help = printed(&["--help"]);
     assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
-    for command in ["estimate", "models", "params"] {
+    for command in ["estimate", "compare", "models", "params"] {
         assert!(printed(&[command, "--help"]).contains("Examples:"), "{command}");
     }
     vramplan(&[]).assert().code(2).stdout("");

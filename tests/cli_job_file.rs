@@ -196,13 +196,22 @@ fn fields_of_another_peft_method_are_named() {
     let train = |peft: &str| format!("model = \"7b\"\n[train.peft]\n{peft}");
     for (peft, line) in [
         ("r = 8", "train.peft: missing field `type`"),
-        ("type = \"ia3\"\nr = 8", "train.peft.r = 8: only LoRA has it; set type = \"lora\" or remove it"),
+        (
+            "type = \"ia3\"\nr = 8",
+            "train.peft.r = 8: ia3 has no such field, lora, loha, lokr, oft, vera have; remove it",
+        ),
         (
             "type = \"lora\"\nnum_virtual_tokens = 20",
-            "train.peft.num_virtual_tokens = 20: only prefix_tuning and prompt_tuning have virtual tokens; set their type or \
-             remove it",
+            "train.peft.num_virtual_tokens = 20: lora has no such field, prefix_tuning, prompt_tuning have; remove it",
         ),
-        ("type = \"qlora\"", "train.peft: `qlora` is not one of lora, prefix_tuning, prompt_tuning, ia3, adapter"),
+        (
+            "type = \"lora\"\ninit_r = 20",
+            "train.peft.init_r = 20: lora has no such field; set type = \"adalora\" or remove it",
+        ),
+        (
+            "type = \"qlora\"",
+            "train.peft: `qlora` is not one of lora, adalora, loha, lokr, oft, vera, ia3, prefix_tuning, prompt_tuning, adapter",
+        ),
         (
             "type = \"lora\"\ntarget_modules = \"q_proj\"",
             "train.peft.target_modules: invalid value: string \"q_proj\", expected a list of module names or \"all-linear\"",
@@ -268,6 +277,23 @@ fn contradictions_in_training_are_told_with_their_fix() {
             "peft = { type = \"lora\", target_modules = [] }",
             "train.peft.target_modules = []: name a module, such as \"q_proj\", or leave it out for the model type's default",
         ),
+        (
+            "gradient_checkpointing = true\npeft = { type = \"prefix_tuning\" }",
+            "train.gradient_checkpointing = true: PEFT does not prefix-tune with gradient checkpointing, which has no cache; turn \
+             one of them off",
+        ),
+        (
+            "precision = \"nf4\"\npeft = { type = \"loha\" }",
+            "train.precision = \"nf4\": PEFT has no loha for quantised layers; use bf16, fp16 or fp32",
+        ),
+        (
+            "peft = { type = \"oft\", r = 8 }",
+            "train.peft.r = 8: its product with oft_block_size = 32 is the layer's width; give one of them and set the other to 0",
+        ),
+        (
+            "peft = { type = \"lokr\", decompose_factor = -2 }",
+            "train.peft.decompose_factor = -2: give a number above 0, or -1 for factors near the square root",
+        ),
     ] {
         check(&[(&format!("model = \"7b\"\n[train]\n{fields}"), line)]);
     }
@@ -276,7 +302,8 @@ fn contradictions_in_training_are_told_with_their_fix() {
 #[test]
 fn what_is_not_supported_yet_is_said_so() {
     for (fields, line) in [
-        ("head = \"seq-cls\"", "train.head = \"seq-cls\": not supported yet; use \"causal-lm\""),
+        ("head = \"seq2seq-lm\"", "train.head = \"seq2seq-lm\": not supported yet; use \"causal-lm\" or \"seq-cls\""),
+        ("objective = \"grpo\"", "train.objective = \"grpo\": not supported yet; use \"sft\", \"dpo\" or \"reward\""),
         (
             "attn_implementation = \"flash_attention_2\"",
             "train.attn_implementation = \"flash_attention_2\": not supported yet; use \"sdpa\", which runs flash kernels where it \
@@ -284,19 +311,11 @@ fn what_is_not_supported_yet_is_said_so() {
         ),
         ("tensor_parallel_size = 2", "train.tensor_parallel_size = 2: not supported yet; use 1"),
         ("fsdp = { world_size = 8 }", "train.fsdp.world_size = 8: not supported yet; remove [train.fsdp]"),
+        ("peft = { type = \"oft\", coft = true }", "train.peft.coft = true: not supported yet; use false"),
         (
-            "peft = { type = \"prefix_tuning\" }",
-            "train.peft.type = \"prefix_tuning\": not supported yet; use \"lora\" or full fine-tuning",
+            "peft = { type = \"oft\", use_cayley_neumann = false }",
+            "train.peft.use_cayley_neumann = false: not supported yet; use true",
         ),
-        (
-            "peft = { type = \"prompt_tuning\" }",
-            "train.peft.type = \"prompt_tuning\": not supported yet; use \"lora\" or full fine-tuning",
-        ),
-        (
-            "peft = { type = \"adapter\" }",
-            "train.peft.type = \"adapter\": not supported yet; use \"lora\" or full fine-tuning",
-        ),
-        ("peft = { type = \"ia3\" }", "train.peft.type = \"ia3\": not supported yet; use \"lora\" or full fine-tuning"),
     ] {
         let text = format!("model = \"7b\"\n[train]\n{fields}");
         check(&[(&text, line)]);
@@ -345,5 +364,38 @@ proptest::proptest! {
                 proptest::prop_assert!(!error.to_string().contains('\n'), "{error}");
             }
         }
+    }
+}
+
+#[test]
+fn what_an_optimizer_or_an_objective_does_not_go_with_is_told() {
+    for (fields, line) in [
+        (
+            "optim = \"apollo_adamw\"",
+            "train.optim = \"apollo_adamw\": name the modules it projects: optim_target_modules = \"all-linear\", or \
+             [\"self_attn\", \"mlp\"]",
+        ),
+        (
+            "optim_target_modules = \"all-linear\"",
+            "train.optim_target_modules = [...]: adamw_torch projects nothing; remove it, or use galore_adamw or apollo_adamw",
+        ),
+        (
+            "optim = \"rmsprop_bnb\"",
+            "train.optim = \"rmsprop_bnb\": bitsandbytes' RMSprop has no kernel for bf16 gradients; use rmsprop, or fp32 weights",
+        ),
+        (
+            "precompute_ref_log_probs = true",
+            "train.precompute_ref_log_probs = true: only objective = \"dpo\" has a reference; remove it",
+        ),
+        (
+            "objective = \"dpo\"\nhead = \"seq-cls\"",
+            "train.objective = \"dpo\": it compares log-probabilities of tokens; use head = \"causal-lm\"",
+        ),
+        (
+            "objective = \"dpo\"\nmax_completion_length = 4096",
+            "train.max_completion_length = 4096: give a number from 1 to 2048",
+        ),
+    ] {
+        check(&[(&format!("model = \"7b\"\n[train]\n{fields}"), line)]);
     }
 }

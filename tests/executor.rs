@@ -8,7 +8,7 @@ use std::rc::Rc;
 use vramplan::DType;
 use vramplan::ghost::{Context, Executor, Kernel, Layout, Tensor, Value, trainable_copy};
 use vramplan::model::Activation;
-use vramplan::nn::{NormLayer, activate};
+use vramplan::nn::{Kernels, NormLayer, activate};
 
 /// Numbers in row-major order; every view is a copy.
 #[derive(Clone, Debug, PartialEq)]
@@ -431,7 +431,13 @@ fn every_norm() {
             given.insert("bias", numbers(&[4], 9));
         }
         agrees(&given, &[], &move |cx, leaf| {
-            let norm = NormLayer { name: "norm", kind, weight: Some(leaf("weight")), bias: bias.then(|| leaf("bias")) };
+            let norm = NormLayer {
+                name: "norm",
+                kind,
+                weight: Some(leaf("weight")),
+                bias: bias.then(|| leaf("bias")),
+                kernels: Kernels::default(),
+            };
             cx.sum_all(cx.mul(norm.forward(cx, leaf("x")), leaf("target")))
         });
     }

@@ -19,8 +19,20 @@ fn least(model_type: &str) -> Map<String, Value> {
         }
         "helium" | "bitnet" => json!({"hidden_size": 2560, "num_hidden_layers": 12, "num_attention_heads": 20,
             "intermediate_size": 8192, "vocab_size": 32000}),
+        "mamba" | "falcon_mamba" => json!({"hidden_size": 768, "num_hidden_layers": 24, "vocab_size": 50280}),
+        "mamba2" => json!({"hidden_size": 4096, "num_hidden_layers": 64, "vocab_size": 32768}),
+        "jamba" => json!({"hidden_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 32,
+            "intermediate_size": 8192, "vocab_size": 32000, "num_experts": 1}),
+        "granitemoehybrid" => json!({"hidden_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 32,
+            "intermediate_size": 8192, "vocab_size": 32000, "num_local_experts": 0}),
+        "nemotron_h" => json!({"hidden_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 32,
+            "intermediate_size": 8192, "vocab_size": 32000, "hybrid_override_pattern": "M-*-"}),
+        // dense classes read nothing of experts and latents
         _ => json!({"hidden_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 32,
-            "intermediate_size": 8192, "vocab_size": 32000}),
+            "intermediate_size": 8192, "vocab_size": 32000, "num_experts": 8, "num_experts_per_tok": 2,
+            "moe_intermediate_size": 512, "shared_expert_intermediate_size": 512, "kv_lora_rank": 512,
+            "q_lora_rank": 768, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+            "moe_num_shared_experts": 2, "n_shared_experts": 1, "n_group": 1, "topk_group": 1}),
     };
     let mut map = config.as_object().cloned().unwrap_or_default();
     map.insert("model_type".to_owned(), model_type.into());
@@ -54,6 +66,9 @@ fn every_type_reads_its_dimensions_alone() {
 #[test]
 fn tied_word_embeddings_by_class() {
     let tied = [
+        "mamba",
+        "falcon_mamba",
+        "lfm2",
         "gemma",
         "gemma2",
         "gemma3_text",
@@ -66,6 +81,9 @@ fn tied_word_embeddings_by_class() {
         "cohere",
         "cohere2",
         "ernie4_5",
+        "ernie4_5_moe",
+        "minicpm3",
+        "youtu",
     ];
     for model_type in ModelType::ALL {
         let name = model_type.as_str();
@@ -344,4 +362,16 @@ fn granite_multiplies_always() {
     assert!(granite.embedding.scaled && granite.head.scaled);
     assert_eq!(model("granite", json!({"residual_multiplier": 0.22})).residual_multiplier, Some(0.22));
     assert!(model("gemma", json!({})).embedding.scaled);
+}
+
+#[test]
+fn neighbouring_dimensions_turn_in_pairs() {
+    for model_type in ["helium", "glm", "glm4", "ernie4_5"] {
+        let mut map = least(model_type);
+        map.insert("head_dim".to_owned(), json!(1));
+        map.insert("num_key_value_heads".to_owned(), json!(4));
+        map.insert("partial_rotary_factor".to_owned(), json!(1.0));
+        let error = from_config("odd", &Value::Object(map)).expect_err(model_type).to_string();
+        assert!(error.contains("even head_dim"), "{model_type}: {error}");
+    }
 }

@@ -241,7 +241,7 @@ proptest! {
                 prop_assert_eq!(u64::try_from(model.layer_types.len()), Ok(model.num_hidden_layers));
                 prop_assert!(model.attention.num_heads.is_multiple_of(model.attention.num_kv_heads));
                 prop_assert!(model.attention.rotary_dim.is_none_or(|turned| turned <= model.attention.head_dim));
-                prop_assert!(model.sliding_window.is_some() || model.layer_types.iter().all(|layer| *layer == model::LayerType::FullAttention));
+                prop_assert!(model.sliding_window.is_some() || model.layer_types.iter().all(|layer| *layer != model::LayerType::SlidingAttention));
             }
             Err(error) => {
                 let message = error.to_string();

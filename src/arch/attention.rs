@@ -6,7 +6,7 @@ use crate::dtype::DType;
 use crate::ghost::{AttentionOptions, Context, Tensor};
 use crate::job::AttnImplementation;
 use crate::model::{Attention, DecoderConfig, LayerType, ModelType, Norm, Projections, QkNorm};
-use crate::nn::{Builder, FreeParameters, Leaf, Linear, Module, NormLayer, Part, RotaryStyle, apply_rotary};
+use crate::nn::{Builder, FreeParameters, Kernels, Leaf, Linear, Module, NormLayer, Part, RotaryStyle, apply_rotary};
 
 /// What attention returns, and its probabilities where they are whole tensors: a layer has a name for them until it returns.
 pub type Attended = (Tensor, Option<Tensor>);
@@ -22,6 +22,8 @@ pub struct Attend {
     pub sliding: Span,
     /// ALiBi, `[batch * heads, 1, keys]`.
     pub alibi: Option<Tensor>,
+    /// The padding mask, `[batch, length]`, for what mixes tokens without attention.
+    pub padding: Option<Tensor>,
     /// Position ids: layers are handed them, so that checkpointed ones keep them.
     pub positions: Option<Tensor>,
 }
@@ -41,8 +43,12 @@ impl Attend {
     pub fn only(&self, layer_type: LayerType) -> Self {
         let mut own = self.clone();
         match layer_type {
-            LayerType::FullAttention => own.sliding = Span::default(),
             LayerType::SlidingAttention => own.full = Span::default(),
+            LayerType::LinearAttention | LayerType::FeedForward => {
+                own.sliding = Span::default();
+                own.full.mask = None;
+            }
+            _ => own.sliding = Span::default(),
         }
         own
     }
@@ -50,8 +56,8 @@ impl Attend {
     /// What a layer of this kind is given.
     pub fn span(&self, layer_type: LayerType) -> &Span {
         match layer_type {
-            LayerType::FullAttention => &self.full,
             LayerType::SlidingAttention => &self.sliding,
+            _ => &self.full,
         }
     }
 }
@@ -87,6 +93,8 @@ pub struct SelfAttention {
     turns: bool,
     /// Qwen3 normalises heads before they are transposed, the others after.
     norm_before_transpose: bool,
+    /// Falcon-H1 multiplies its keys.
+    key_multiplier: bool,
     /// StableLM and OLMo split nothing into heads before all three projections are there.
     projects_first: bool,
     /// Cohere and GLM-4-MoE transpose when all three are there, and normed.
@@ -138,7 +146,7 @@ impl SelfAttention {
         let rotary_style = match model.model_type {
             ModelType::Phi3 => RotaryStyle::Joined,
             ModelType::Phi | ModelType::Stablelm => RotaryStyle::Sliced,
-            ModelType::Glm4Moe | ModelType::MinimaxM2 => RotaryStyle::Rejoined,
+            ModelType::Bamba | ModelType::Glm4Moe | ModelType::MinimaxM2 => RotaryStyle::Rejoined,
             ModelType::GptOss => RotaryStyle::Halves,
             ModelType::Olmo | ModelType::Olmo2 | ModelType::Olmo3 => RotaryStyle::InFp32,
             ModelType::Helium => RotaryStyle::Interleaved,
@@ -146,18 +154,21 @@ impl SelfAttention {
             ModelType::Nemotron => RotaryStyle::Renamed,
             ModelType::Ernie4_5 => RotaryStyle::InterleavedInFp32,
             ModelType::Cohere | ModelType::Cohere2 => RotaryStyle::CastToFp32,
+            _ if builder.kernels == Kernels::Liger => RotaryStyle::Fused,
             _ => RotaryStyle::Whole,
         };
         let layer_type = model.layer_types.get(index).copied().unwrap_or(LayerType::FullAttention);
         let projects_first = matches!(model.model_type, ModelType::Stablelm | ModelType::Olmo);
         let transposes_last = matches!(model.model_type, ModelType::Cohere | ModelType::Glm4Moe);
         let norm_before_transpose =
-            matches!(model.model_type, ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::Dots1);
+            matches!(model.model_type, ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::Dots1 | ModelType::Lfm2);
+        let key_multiplier = model.model_type == ModelType::FalconH1;
         let sinks = spec.sinks.then(|| builder.free("sinks", Part::Attention, &[&[spec.num_heads]]));
         let turns = !model.nope_layers.get(index).copied().unwrap_or(false);
         let output_norm = spec.output_norm.then(|| builder.norm("attn_sub_norm", model.norm, q_width));
         Self {
             sinks,
+            key_multiplier,
             spec,
             layer_type,
             rotary_style,
@@ -245,6 +256,9 @@ impl SelfAttention {
                 } else {
                     query = heads(q.forward(cx, x), num_heads);
                     key = heads(k.forward(cx, x), num_kv_heads);
+                    if self.key_multiplier {
+                        key = cx.mul_scalar(&key, 1.0);
+                    }
                     value = heads(v.forward(cx, x), num_kv_heads);
                 }
                 match norms {

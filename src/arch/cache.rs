@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use crate::dtype::DType;
-use crate::ghost::{Category, Context, Tensor};
+use crate::ghost::{Category, Context, Kernel, Layout, Tensor};
 use crate::model::{DecoderConfig, LayerType};
 
 /// transformers' `DynamicCache`: keys and values of each layer, grown by concatenation.
@@ -19,6 +19,10 @@ struct CacheLayer {
     window_tensor: RefCell<Option<Tensor>>,
     held: RefCell<Option<(Tensor, Tensor)>>,
     seen: Cell<u64>,
+    /// The last inputs of a convolution, `[batch, channels, kernel]`.
+    conv_state: RefCell<Option<Tensor>>,
+    /// What a recurrence has come to.
+    recurrent_state: RefCell<Option<Tensor>>,
 }
 
 impl KvCache {
@@ -31,15 +35,83 @@ impl KvCache {
         Self { layers: model.layer_types.iter().map(layer).collect(), category }
     }
 
+    /// One that begins with keys and values, `[2, batch, heads, length, head_dim]` a layer, without windows unless
+    /// `windowed`.
+    pub fn beginning_with(
+        cx: &Context,
+        model: &DecoderConfig,
+        category: Category,
+        layers: Vec<Tensor>,
+        windowed: bool,
+    ) -> Self {
+        let mut cache = Self::new(model, category);
+        for (layer, both) in layers.into_iter().enumerate() {
+            if !windowed {
+                cache.layers[layer].window = None;
+            }
+            let [keys, values] = cx.unbind_pair(&both);
+            drop(both);
+            cache.update(cx, layer, keys, values);
+        }
+        cache
+    }
+
     /// Tokens it has seen.
     pub fn length(&self) -> u64 {
-        self.layers.first().map_or(0, |layer| layer.seen.get())
+        // layers that mix tokens otherwise see none
+        self.layers.iter().map(|layer| layer.seen.get()).max().unwrap_or(0)
     }
 
     /// Tokens that a layer with this window still holds.
     pub fn held_length(&self, window: Option<u64>) -> u64 {
         let seen = self.length();
         window.map_or(seen, |window| seen.min(window.saturating_sub(1)))
+    }
+
+    /// Whether a layer has states from tokens before.
+    pub fn has_state(&self, layer: usize) -> bool {
+        self.layers[layer].conv_state.borrow().is_some()
+    }
+
+    /// A layer's convolution state.
+    ///
+    /// # Panics
+    /// It has none yet: a mistake in model code.
+    pub fn conv_state(&self, layer: usize) -> Tensor {
+        self.layers[layer].conv_state.borrow().clone().expect("a prompt came before")
+    }
+
+    /// A layer's recurrent state.
+    ///
+    /// # Panics
+    /// It has none yet: a mistake in model code.
+    pub fn recurrent_state(&self, layer: usize) -> Tensor {
+        self.layers[layer].recurrent_state.borrow().clone().expect("a prompt came before")
+    }
+
+    /// `update_conv_state` of `LinearAttentionLayer`: keeps the last `kernel` of `states`, `[batch, channels, length]`,
+    /// and returns all that the convolution is to see.
+    pub fn update_conv_state(&self, cx: &Context, layer: usize, states: &Tensor, kernel: u64) -> Tensor {
+        let held = &self.layers[layer].conv_state;
+        let zeros = |length| {
+            cx.launch(Kernel::Zeros, &[], Layout::contiguous(&[states.dim(0), states.dim(1), length]), states.dtype())
+        };
+        let old = held.borrow().clone();
+        match old {
+            Some(old) => cx.cat(&[&old, states], -1),
+            None => {
+                held.replace(Some(cx.within(self.category, || zeros(kernel))));
+                if states.dim(-1) < kernel { zeros(kernel) } else { states.clone() }
+            }
+        }
+    }
+
+    /// `update_recurrent_state` of `LinearAttentionLayer`: a copy of `state`, in place after the first.
+    pub fn update_recurrent_state(&self, cx: &Context, layer: usize, state: &Tensor) {
+        let mut held = self.layers[layer].recurrent_state.borrow_mut();
+        held.get_or_insert_with(|| {
+            cx.within(self.category, || cx.launch(Kernel::Zeros, &[], *state.layout(), state.dtype()))
+        });
     }
 
     /// Appends a layer's new keys and values (`[batch, heads, length, head_dim]`); returns all of them.

@@ -4,16 +4,20 @@ use std::rc::Rc;
 
 use super::attention::{Attend, Span};
 use super::cache::KvCache;
+use super::classify::pooled_logits;
 use super::families::{self, Entered, Front, Input};
 use super::forward::Forward;
 use super::layer::Layer;
 use super::names::{Names, default_targets};
 use super::network::{Batch, BatchShape, Generate, Network, Outputs};
+use super::virtual_tokens::{self, Prompted};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor, trainable_copy};
 use crate::job::AttnImplementation;
 use crate::model::{DecoderConfig, LayerType, Mla, MlaRotary, ModelType};
-use crate::nn::{Builder, Device, Embedding, Leaf, Linear, Module, NormLayer, Part, Rotary, Weight};
+use crate::nn::{
+    Builder, Device, Embedding, Kernels, Leaf, Linear, Module, NormLayer, Part, PrefixShape, Rotary, Weight,
+};
 
 /// A decoder-only language model.
 pub struct Decoder {
@@ -26,6 +30,7 @@ pub struct Decoder {
     full_rotary: Option<Rotary>,
     sliding_rotary: Option<Rotary>,
     head: Linear,
+    kernels: Kernels,
 }
 
 /// What embeddings are multiplied by.
@@ -70,18 +75,29 @@ impl Decoder {
             _ => false,
         };
         let sliding_rotary = if two_rotaries { rotary(model) } else { None };
-        let mut head = builder.linear("lm_head", Part::Head, width, model.vocab_size, model.head.bias);
+        let mut head = match model.head.num_labels {
+            Some(labels) => builder.linear("score", Part::Head, model.hidden_size, labels, false),
+            None => builder.linear("lm_head", Part::Head, width, model.vocab_size, model.head.bias),
+        };
         if model.head.tied {
             head.weight = Weight::Dense(embed.weight.clone());
         }
-        Self { model: model.clone(), embed, embed_scale, front, layers, norm, full_rotary, sliding_rotary, head }
+        Self {
+            model: model.clone(),
+            embed,
+            embed_scale,
+            front,
+            layers,
+            norm,
+            full_rotary,
+            sliding_rotary,
+            head,
+            kernels: builder.kernels,
+        }
     }
 
-    /// The last hidden states of `ids`, `[batch, length]`.
-    pub fn hidden(&self, cx: &Context, ids: &Tensor, run: Forward<'_>) -> Tensor {
-        // transformers falls back on eager attention where a class supports no other
-        let eager = self.model.attention.sinks;
-        let run = if eager { Forward { implementation: AttnImplementation::Eager, ..run } } else { run };
+    /// The embedded tokens of `ids`, `[batch, length]`.
+    pub(super) fn embed(&self, cx: &Context, ids: &Tensor, run: Forward<'_>) -> Tensor {
         let embeds = match &self.embed_scale {
             EmbedScale::None => self.embed.forward(cx, ids),
             EmbedScale::Buffer(scale) => {
@@ -89,11 +105,18 @@ impl Decoder {
                 cx.mul(embeds, cx.cast(scale, self.embed.weight.dtype()))
             }
         };
-        let embeds = if run.input_require_grads && !embeds.requires_grad() { trainable_copy(&embeds) } else { embeds };
+        if run.input_require_grads && !embeds.requires_grad() { trainable_copy(&embeds) } else { embeds }
+    }
+
+    /// The last hidden states of embedded tokens, `[batch, length, width]`.
+    fn hidden(&self, cx: &Context, embeds: Tensor, run: Forward<'_>) -> Tensor {
+        // transformers falls back on eager attention where a class supports no other
+        let eager = self.model.attention.sinks;
+        let run = if eager { Forward { implementation: AttnImplementation::Eager, ..run } } else { run };
         let embeds_dtype = embeds.dtype();
-        let [batch, length] = [ids.dim(0), ids.dim(1)];
+        let [batch, length] = [embeds.dim(0), embeds.dim(1)];
         let past = run.cache.map_or(0, KvCache::length);
-        let Entered { mut hidden, positions, mask, sliding_mask, alibi, locals: _locals } =
+        let Entered { mut hidden, positions, mask, sliding_mask, alibi, padding, locals: _locals } =
             self.front.enter(cx, embeds, &Input { dtype: embeds_dtype, batch, length, past, run });
         let in_fp32 = matches!(
             self.model.model_type,
@@ -114,6 +137,7 @@ impl Decoder {
             full: Span { rotary, mask },
             sliding: Span { rotary: sliding_rotary, mask: sliding_mask },
             alibi,
+            padding,
             positions,
         };
         let mut _weights = None;
@@ -135,7 +159,14 @@ impl Decoder {
     /// Logits of hidden states.
     pub fn logits(&self, cx: &Context, hidden: &Tensor) -> Tensor {
         cx.within(Category::Logits, || {
-            let mut logits = self.head.forward(cx, hidden);
+            let recurrent = is_mamba(self.model.model_type);
+            let mut logits = match &self.head.weight {
+                Weight::Dense(weight) if recurrent => self.head.forward(cx, cx.cast(hidden, weight.dtype())),
+                _ => self.head.forward(cx, hidden),
+            };
+            if recurrent || self.model.model_type == ModelType::NemotronH {
+                logits = cx.cast(&logits, DType::F32);
+            }
             if self.model.head.scaled {
                 logits = cx.mul_scalar(&logits, 1.0);
             }
@@ -148,20 +179,45 @@ impl Decoder {
         })
     }
 
+    /// `LigerForCausalLMLoss` (`liger_kernel/transformers/model/loss_utils.py`): no logits but a few rows' at a time.
+    fn fused_causal_loss(cx: &Context, hidden: &Tensor, weight: &Tensor, labels: &Tensor) -> Tensor {
+        cx.within(Category::Logits, || {
+            let (_padded, _shifted) = Self::shifted_labels(cx, labels);
+            let hidden = cx.reshape(hidden, &[labels.layout().numel(), hidden.dim(-1)]);
+            cx.fused_linear_cross_entropy(&hidden, weight)
+        })
+    }
+
+    /// Labels with one more at the end, and from the second on.
+    fn shifted_labels(cx: &Context, labels: &Tensor) -> (Tensor, Tensor) {
+        let [batch, length] = [labels.dim(0), labels.dim(1)];
+        let padded_layout = Layout::contiguous(&[batch, length + 1]);
+        let padded = cx.launch(Kernel::Cat { dim: -1 }, &[labels], padded_layout, DType::I64);
+        let shifted = cx.contiguous(cx.narrow(&padded, -1, 1, length));
+        (padded, shifted)
+    }
+
     /// `ForCausalLMLoss`: logits in fp32, labels shifted by one. Returns the loss; the logits go with the caller's.
     pub fn causal_loss(cx: &Context, logits: &Tensor, labels: &Tensor) -> Tensor {
         cx.within(Category::Logits, || {
             let logits = cx.cast(logits, DType::F32);
-            let [batch, length] = [labels.dim(0), labels.dim(1)];
-            let padded_layout = Layout::contiguous(&[batch, length + 1]);
-            let padded = cx.launch(Kernel::Cat { dim: -1 }, &[labels], padded_layout, DType::I64);
-            let shifted = cx.contiguous(cx.narrow(&padded, -1, 1, length));
-            let rows = batch * length;
+            let (_padded, shifted) = Self::shifted_labels(cx, labels);
+            let rows = labels.layout().numel();
             let vocab_size = logits.dim(-1);
             let logits = cx.reshape(logits, &[rows, vocab_size]);
             let shifted = cx.reshape(shifted, &[rows]);
             cx.cross_entropy(logits, &shifted)
         })
+    }
+
+    /// What it is.
+    pub(super) const fn config(&self) -> &DecoderConfig {
+        &self.model
+    }
+
+    /// The type of its token table.
+    pub(super) fn embedding_dtype(&self) -> DType {
+        self.embed.weight.dtype()
     }
 
     /// An empty cache of its keys and values.
@@ -170,21 +226,55 @@ impl Decoder {
     }
 }
 
+/// Whether the class is one of Mamba's own, whose residual stream may be wider than its weights.
+const fn is_mamba(model_type: ModelType) -> bool {
+    matches!(model_type, ModelType::Mamba | ModelType::Mamba2 | ModelType::FalconMamba)
+}
+
 impl Network for Decoder {
     fn batch(&self, cx: &Context, shape: BatchShape) -> Batch {
         let tensor = |name| cx.input(name, &[shape.batch, shape.length], DType::I64);
         let ids = tensor("input_ids");
         let attention_mask = shape.attention_mask.then(|| tensor("attention_mask"));
-        Batch { ids, attention_mask, labels: tensor("labels") }
+        let labels = match self.model.head.num_labels {
+            Some(_) => cx.input("labels", &[shape.batch], DType::I64),
+            None => tensor("labels"),
+        };
+        Batch { ids, attention_mask, labels }
     }
 
     fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs) {
-        let cache = (!run.checkpointing).then(|| self.cache(Category::Activations));
-        let run = Forward { attention_mask: batch.attention_mask.as_ref(), cache: cache.as_ref(), ..run };
-        let hidden = self.hidden(cx, &batch.ids, run);
+        let Prompted { embeds, cache, attention_mask, labels, .. } = &self.prompted(cx, batch, run);
+        // Mamba's classes fill none while they train
+        let caches = cache.is_none() && !run.checkpointing && !is_mamba(self.model.model_type);
+        let own_cache = caches.then(|| self.cache(Category::Activations));
+        let attention_mask = attention_mask.as_ref();
+        let run = Forward { attention_mask, cache: cache.as_ref().or(own_cache.as_ref()), ..run };
+        let embeds = embeds.clone().unwrap_or_else(|| self.embed(cx, &batch.ids, run));
+        let hidden = self.hidden(cx, embeds, run);
+        if self.model.head.num_labels.is_some() {
+            let logits = pooled_logits(cx, &self.head, &hidden, &batch.ids);
+            let loss = cx.within(Category::Logits, || cx.cross_entropy(&logits, labels));
+            return (loss, Outputs { logits, cache: own_cache });
+        }
+        if self.kernels == Kernels::Liger
+            && let Weight::Dense(weight) = &self.head.weight
+        {
+            let loss = Self::fused_causal_loss(cx, &hidden, weight, labels);
+            return (loss, Outputs { logits: cx.meta(&[0], hidden.dtype()), cache: own_cache });
+        }
         let logits = self.logits(cx, &hidden);
-        let loss = Self::causal_loss(cx, &logits, &batch.labels);
-        (loss, Outputs { logits, cache })
+        let loss = Self::causal_loss(cx, &logits, labels);
+        (loss, Outputs { logits, cache: own_cache })
+    }
+
+    fn backbone(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> Option<(Tensor, &Linear)> {
+        let run = Forward { attention_mask: batch.attention_mask.as_ref(), ..run };
+        Some((self.hidden(cx, self.embed(cx, &batch.ids, run), run), &self.head))
+    }
+
+    fn has_backbone(&self) -> bool {
+        true
     }
 
     fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor {
@@ -195,7 +285,7 @@ impl Network for Decoder {
         let cache = self.cache(Category::KvCache);
         let forward = |ids: &Tensor, logits_to_keep: u64| {
             let run = Forward { implementation: how.implementation, cache: Some(&cache), ..Forward::default() };
-            let hidden = self.hidden(cx, ids, run);
+            let hidden = self.hidden(cx, self.embed(cx, ids, run), run);
             let length = hidden.dim(1);
             let keep = if logits_to_keep == 0 { length } else { logits_to_keep.min(length) };
             let kept = cx.narrow(&hidden, 1, length - keep, keep);
@@ -216,6 +306,19 @@ impl Network for Decoder {
 
     fn default_targets(&self) -> &'static [&'static str] {
         default_targets(&self.model)
+    }
+
+    fn block_outputs(&self) -> Option<[&'static str; 2]> {
+        let names = Names::of(self.model.model_type);
+        Some([names.output, names.mlp[2]])
+    }
+
+    fn prompt_width(&self) -> Option<u64> {
+        virtual_tokens::prompt_width(&self.model)
+    }
+
+    fn prefix_shape(&self, tokens: u64) -> Option<PrefixShape> {
+        virtual_tokens::prefix_shape(&self.model, tokens)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::cache::KvCache;
 use crate::ghost::Tensor;
 use crate::job::AttnImplementation;
+use crate::nn::VirtualTokens;
 
 /// How a forward pass is run.
 #[derive(Clone, Copy, Default)]
@@ -17,4 +18,6 @@ pub struct Forward<'a> {
     pub attention_mask: Option<&'a Tensor>,
     /// The cache keys and values go to.
     pub cache: Option<&'a KvCache>,
+    /// What is trained in front of the input.
+    pub virtual_tokens: Option<&'a VirtualTokens>,
 }

@@ -5,10 +5,11 @@ use std::cell::RefCell;
 use super::attention::{Attend, Attended, SelfAttention};
 use super::cache::KvCache;
 use super::latent::LatentAttention;
+use super::mixers::TokenMixer;
 use super::mlp::FeedForward;
 use super::moe::SparseMoe;
 use crate::ghost::{Context, Tensor};
-use crate::model::{Block, DecoderConfig, ModelType};
+use crate::model::{Block, DecoderConfig, LayerType, ModelType};
 use crate::nn::{Builder, Leaf, Module, NormLayer};
 
 /// One layer of a decoder.
@@ -20,10 +21,11 @@ pub trait Layer: Module {
     fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended;
 }
 
-/// A layer's attention.
+/// How a layer mixes tokens.
 enum Mixing {
-    Heads(SelfAttention),
-    Latent(LatentAttention),
+    Attention(Box<SelfAttention>),
+    Latent(Box<LatentAttention>),
+    Other(TokenMixer),
 }
 
 /// A layer's feed-forward part.
@@ -34,9 +36,34 @@ enum Feeding {
 
 impl Mixing {
     fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
-        match model.mla {
-            Some(mla) => Self::Latent(LatentAttention::new(builder, model, mla, index)),
-            None => Self::Heads(SelfAttention::new(builder, model, index)),
+        match (model.layer_types.get(index), model.mla) {
+            (Some(LayerType::LinearAttention), _) => Self::Other(TokenMixer::new(builder, model)),
+            (_, Some(mla)) => Self::Latent(Box::new(LatentAttention::new(builder, model, mla, index))),
+            (_, None) => Self::Attention(Box::new(SelfAttention::new(builder, model, index))),
+        }
+    }
+
+    fn forward(&self, cx: &Context, x: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
+        match self {
+            Self::Attention(attention) => attention.forward(cx, x, attend, cache),
+            Self::Latent(attention) => attention.forward(cx, x, attend, cache),
+            Self::Other(mixer) => (mixer.forward(cx, x, attend.padding.as_ref(), cache), None),
+        }
+    }
+}
+
+impl Module for Mixing {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        match self {
+            Self::Attention(attention) => attention.leaves(visit),
+            Self::Latent(attention) => attention.leaves(visit),
+            Self::Other(mixer) => mixer.leaves(visit),
+        }
+    }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        if let Self::Other(mixer) = self {
+            mixer.buffers(visit);
         }
     }
 }
@@ -59,10 +86,25 @@ impl Feeding {
     }
 }
 
+impl Module for Feeding {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        match self {
+            Self::Dense(mlp) => mlp.leaves(visit),
+            Self::Sparse(moe) => moe.leaves(visit),
+        }
+    }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        if let Self::Sparse(moe) = self {
+            moe.buffers(visit);
+        }
+    }
+}
+
 /// A layer of the Llama-like families.
 pub struct DecoderLayer {
     block: Block,
-    attention: Mixing,
+    mixing: Mixing,
     mlp: Feeding,
     norms: Vec<NormLayer>,
     residual_multiplier: Option<f64>,
@@ -77,7 +119,7 @@ pub struct DecoderLayer {
 impl DecoderLayer {
     /// Layer `index` of `model`.
     pub fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
-        let attention = Mixing::new(builder, model, index);
+        let mixing = Mixing::new(builder, model, index);
         let mlp = Feeding::new(builder, model, index);
         let names: &[&'static str] = match model.block {
             Block::ParallelSharedNorm => &["input_layernorm"],
@@ -99,7 +141,7 @@ impl DecoderLayer {
         let mlp_only = matches!(model.model_type, ModelType::Starcoder2 | ModelType::Stablelm);
         Self {
             block: model.block,
-            attention,
+            mixing,
             mlp,
             norms,
             residual_multiplier: model.residual_multiplier,
@@ -117,10 +159,7 @@ impl Layer for DecoderLayer {
         // `hidden_states, _ = self.self_attn(...)`: the probabilities stay until the layer returns
         let kept = RefCell::new(None);
         let attention = |x: &Tensor| {
-            let (out, weights) = match &self.attention {
-                Mixing::Heads(attention) => attention.forward(cx, x, attend, cache),
-                Mixing::Latent(attention) => attention.forward(cx, x, attend, cache),
-            };
+            let (out, weights) = self.mixing.forward(cx, x, attend, cache);
             kept.replace(weights);
             cx.dropout(out, self.attention_dropout)
         };
@@ -189,20 +228,13 @@ impl Layer for DecoderLayer {
 
 impl Module for DecoderLayer {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
-        match &mut self.attention {
-            Mixing::Heads(attention) => attention.leaves(visit),
-            Mixing::Latent(attention) => attention.leaves(visit),
-        }
-        match &mut self.mlp {
-            Feeding::Dense(mlp) => mlp.leaves(visit),
-            Feeding::Sparse(moe) => moe.leaves(visit),
-        }
+        self.mixing.leaves(visit);
+        self.mlp.leaves(visit);
         self.norms.iter_mut().for_each(|norm| norm.leaves(visit));
     }
 
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
-        if let Feeding::Sparse(moe) = &mut self.mlp {
-            moe.buffers(visit);
-        }
+        self.mixing.buffers(visit);
+        self.mlp.buffers(visit);
     }
 }

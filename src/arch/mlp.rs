@@ -3,7 +3,7 @@
 use super::names::Names;
 use crate::ghost::{Context, Tensor};
 use crate::model::{DecoderConfig, Mlp, MlpLayout};
-use crate::nn::{Builder, Leaf, Linear, Module, NormLayer, Part, activate};
+use crate::nn::{Builder, Kernels, Leaf, Linear, Module, NormLayer, Part, activate};
 
 /// The feed-forward block of a decoder layer.
 pub struct FeedForward {
@@ -11,6 +11,7 @@ pub struct FeedForward {
     gate: Option<Linear>,
     up: Option<Linear>,
     down: Linear,
+    kernels: Kernels,
     inner_norm: Option<NormLayer>,
 }
 
@@ -37,13 +38,17 @@ impl FeedForward {
             _ => Some(linear(names[1], width, inner)),
         };
         let inner_norm = model.mlp.inner_norm.then(|| builder.norm("ffn_sub_norm", model.norm, inner));
-        Self { spec, gate, up, down: linear(names[2], inner, width), inner_norm }
+        let kernels = builder.kernels;
+        Self { spec, gate, up, down: linear(names[2], inner, width), kernels, inner_norm }
     }
 
     /// Applies it.
     pub fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
         let activation = self.spec.activation;
         let inner = match (&self.gate, &self.up) {
+            (Some(gate), Some(up)) if self.kernels == Kernels::Liger => {
+                cx.fused_silu_mul(gate.forward(cx, x), up.forward(cx, x))
+            }
             (Some(gate), Some(up)) => {
                 let gated = activate(cx, activation, gate.forward(cx, x));
                 cx.mul(gated, up.forward(cx, x))

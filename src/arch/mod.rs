@@ -2,19 +2,23 @@
 
 mod attention;
 mod cache;
+mod classify;
 mod decoder;
 mod families;
 mod forward;
 mod latent;
 mod layer;
 mod masks;
+mod mixers;
 mod mlp;
 mod moe;
 mod names;
 mod network;
+mod virtual_tokens;
 
 pub use attention::{Attend, Attended, SelfAttention, Span};
 pub use cache::KvCache;
+pub use classify::pooled_logits;
 pub use decoder::Decoder;
 pub use forward::Forward;
 pub use layer::{DecoderLayer, Layer};

@@ -34,6 +34,9 @@ impl Names {
             T::Falcon | T::GptNeox | T::Bloom => (FUSED, "dense", FOUR_H),
             T::Gpt2 => (["c_attn", "", ""], "c_proj", ["", "c_fc", "c_proj"]),
             T::Opt => (SEPARATE, "out_proj", ["", "fc1", "fc2"]),
+            T::Lfm2 => (SEPARATE, "out_proj", ["w1", "w3", "w2"]),
+            T::NemotronH => (SEPARATE, "o_proj", ["", "up_proj", "down_proj"]),
+            T::Granitemoehybrid => (SEPARATE, "o_proj", ["input_linear", "", "output_linear"]),
             _ => (SEPARATE, "o_proj", GATED),
         };
         Self { qkv, output, mlp }
@@ -47,6 +50,10 @@ impl Names {
             ModelType::Bloom | ModelType::Falcon => ["word_embeddings", "ln_f"],
             ModelType::Opt => ["embed_tokens", "final_layer_norm"],
             ModelType::Phi => ["embed_tokens", "final_layernorm"],
+            ModelType::Mamba | ModelType::Mamba2 | ModelType::FalconMamba => ["embeddings", "norm_f"],
+            ModelType::Lfm2 => ["embed_tokens", "embedding_norm"],
+            ModelType::Bamba | ModelType::Jamba | ModelType::FalconH1 => ["embed_tokens", "final_layernorm"],
+            ModelType::NemotronH => ["embeddings", "norm_f"],
             _ => ["embed_tokens", "norm"],
         }
     }
@@ -58,6 +65,7 @@ impl Names {
             (ModelType::Phi, _) => &["q_proj", "v_proj", "fc1", "fc2"],
             (ModelType::Phi3, _) => &["qkv_proj"],
             (ModelType::Gpt2, _) => &["c_attn"],
+            (ModelType::NemotronH, _) => &["q_proj", "k_proj", "v_proj", "o_proj"],
             (_, Projections::Fused | Projections::FusedGroups) => &["query_key_value"],
             _ => &["q_proj", "v_proj"],
         }

@@ -6,7 +6,7 @@ use super::forward::Forward;
 use crate::ghost::{Context, Tensor};
 use crate::job::AttnImplementation;
 use crate::model::Model;
-use crate::nn::{Builder, Module};
+use crate::nn::{Builder, Linear, Module, PrefixShape};
 
 /// A model that can be trained and prompted.
 pub trait Network: Module {
@@ -15,6 +15,17 @@ pub trait Network: Module {
 
     /// Forward of a batch with its labels: the loss, and what the model returns beside it.
     fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs);
+
+    /// The base model's last hidden states of a batch, and the head on them, for objectives that compute more than the
+    /// model's own loss; `None` where the model has no such parts.
+    fn backbone(&self, _cx: &Context, _batch: &Batch, _run: Forward<'_>) -> Option<(Tensor, &Linear)> {
+        None
+    }
+
+    /// Whether [`Network::backbone`] gives any.
+    fn has_backbone(&self) -> bool {
+        false
+    }
 
     /// What a prompt brings to the GPU.
     fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor;
@@ -27,6 +38,22 @@ pub trait Network: Module {
 
     /// PEFT's default `target_modules` for it.
     fn default_targets(&self) -> &'static [&'static str];
+
+    /// Names of the linear layers whose outputs are those of attention and of feed-forward blocks; `None`: bottleneck
+    /// adapters are not modelled for it.
+    fn block_outputs(&self) -> Option<[&'static str; 2]> {
+        None
+    }
+
+    /// Width of the embeddings that prompt tuning puts in front of its input; `None`: it takes none.
+    fn prompt_width(&self) -> Option<u64> {
+        None
+    }
+
+    /// The sizes of `tokens` keys and values that prefix tuning puts in front of each layer's; `None`: it takes none.
+    fn prefix_shape(&self, _tokens: u64) -> Option<PrefixShape> {
+        None
+    }
 }
 
 /// The size of a training batch.

@@ -6,7 +6,10 @@ use std::str::FromStr;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::job::{AttnImplementation, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Optim, Precision};
+use crate::job::{
+    AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective, Optim, Peft,
+    Precision,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,6 +40,9 @@ pub(super) enum Command {
     /// Run a job without its data and print what it takes
     #[command(after_help = ESTIMATE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Estimate(Box<EstimateArgs>),
+    /// Lay ways of fine-tuning a model side by side
+    #[command(after_help = COMPARE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
+    Compare(Box<CompareArgs>),
     /// List the models that are known by name, or show one
     #[command(after_help = MODELS_EXAMPLES, args_conflicts_with_subcommands = true)]
     Models(ModelsArgs),
@@ -49,15 +55,29 @@ const ESTIMATE_EXAMPLES: &str = "\
 Examples:
   vramplan estimate llama-2-7b                    full fine-tuning in bf16, 1 x 2048 tokens
   vramplan estimate llama-2-7b --qlora --r 16     LoRA on 4-bit weights
+  vramplan estimate llama-3-8b --use-liger-kernel --optim muon
+  vramplan estimate llama-3-8b --objective dpo --lora --batch 2 --seq 1024
+  vramplan estimate llama-3-8b --objective reward --lora
   vramplan estimate Qwen/Qwen3-8B@main            a model on the Hugging Face Hub
+  vramplan estimate llama-2-7b --peft prompt_tuning --num-virtual-tokens 20
   vramplan estimate 7b --infer --prompt-length 4096
   vramplan estimate --job job.toml --timeline     a job file (TOML or JSON)
   vramplan estimate --job job.toml --batch 8      ... with one of its fields changed
+  vramplan estimate --from axolotl.yml            your training configuration
   cat job.json | vramplan estimate --job - --json | jq .peak
 
 A flag is the job file's field of the same name and wins over the file.
 One that turns something on turns it off with `=false`, as in
 --gradient-checkpointing=false.";
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  vramplan compare llama-2-7b
+  vramplan compare llama-2-7b --batch 4 --seq 1024 --gradient-checkpointing
+  vramplan compare 7b --r 64 --target-modules all-linear
+  vramplan compare 7b --peft prefix_tuning --num-virtual-tokens 100 --json
+
+Flags of one method change its row; the others keep PEFT's defaults.";
 
 const MODELS_EXAMPLES: &str = "\
 Examples:
@@ -76,15 +96,30 @@ const PARAMS_EXAMPLES: &str = "\
 Examples:
   vramplan params llama-2-7b
   vramplan params llama-2-7b --r 8 --target-modules q_proj,v_proj
-  vramplan params ./config.json --json";
+  vramplan params ./config.json --json
+  vramplan params ./model.safetensors
+  vramplan params ./llama-2-7b.Q4_K_M.gguf";
 
 #[derive(Debug, Args)]
 pub(super) struct EstimateArgs {
-    /// A known model's name, a config.json or its folder, a size such as 7b, or a Hub id (org/name)
+    /// A known model's name or Hub id (org/name), a config.json, .safetensors or .gguf file or its folder, or a size such as 7b
     pub(super) model: Option<String>,
     /// Job file, TOML or JSON; - reads standard input
     #[arg(long, value_name = "FILE|-")]
     pub(super) job: Option<PathBuf>,
+    /// Training configuration of axolotl, LLaMA-Factory, TRL, transformers, DeepSpeed or accelerate;
+    /// may be given more than once: the later goes over the earlier
+    #[arg(long, value_name = "FILE|-", conflicts_with = "job")]
+    pub(super) from: Vec<PathBuf>,
+    /// What the file of --from is, one for each [default: its fields tell]
+    #[arg(long, value_name = "FORMAT", requires = "from", value_parser = words::<ConfigFormat>(ConfigFormat::NAMES, ConfigFormat::ALIASES))]
+    pub(super) from_format: Vec<ConfigFormat>,
+    /// Answer although the configuration has what is not modelled and takes more memory
+    #[arg(long, requires = "from")]
+    pub(super) partial: bool,
+    /// List what was made of every field of the configuration
+    #[arg(long, requires = "from")]
+    pub(super) verbose: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,
@@ -101,9 +136,26 @@ pub(super) struct EstimateArgs {
     #[command(flatten)]
     pub(super) train: TrainFlags,
     #[command(flatten)]
-    pub(super) lora: LoraFlags,
+    pub(super) peft: PeftFlags,
     #[command(flatten)]
     pub(super) infer: InferFlags,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompareArgs {
+    /// A known model's name or Hub id, a config.json or its folder, or a size such as 7b
+    pub(super) model: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) hub: HubFlags,
+    #[command(flatten)]
+    pub(super) common: CommonFlags,
+    #[command(flatten)]
+    pub(super) train: TrainFlags,
+    #[command(flatten)]
+    pub(super) peft: PeftFlags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -149,6 +201,18 @@ pub(super) struct CommonFlags {
 #[derive(Clone, Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = "Training")]
 pub(super) struct TrainFlags {
+    /// What is learned; sft, dpo or reward yet [default: sft]
+    #[arg(long, value_parser = words::<Objective>(Objective::NAMES, Objective::ALIASES))]
+    pub(super) objective: Option<Objective>,
+    /// DPO: reference log-probabilities were computed before training
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(super) precompute_ref_log_probs: Option<bool>,
+    /// DPO: tokens at a sequence's end that are the completion [default: all]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) max_completion_length: Option<u64>,
+    /// Classes of a seq-cls head [default: 2]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) num_labels: Option<u64>,
     /// Tokens in a sequence [default: 2048]
     #[arg(long, visible_aliases = ["seq", "seq-length"], value_name = "N", value_parser = whole)]
     pub(super) max_seq_length: Option<u64>,
@@ -161,6 +225,15 @@ pub(super) struct TrainFlags {
     /// Optimizer [default: adamw_torch]
     #[arg(long, value_name = "NAME", value_parser = words::<Optim>(Optim::NAMES, Optim::ALIASES))]
     pub(super) optim: Option<Optim>,
+    /// Modules whose gradients galore_adamw and apollo_adamw project, or all-linear
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(super) optim_target_modules: Option<Vec<String>>,
+    /// Rank they project to [default: 128]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) optim_rank: Option<u64>,
+    /// Liger's kernels: no whole logits, smaller norms, MLPs and rotary embeddings
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(super) use_liger_kernel: Option<bool>,
     /// Autocast, as TrainingArguments(bf16=True) [default: no]
     #[arg(long, value_name = "DTYPE", value_parser = words::<MixedPrecision>(MixedPrecision::NAMES, MixedPrecision::ALIASES))]
     pub(super) mixed_precision: Option<MixedPrecision>,
@@ -176,7 +249,7 @@ pub(super) struct TrainFlags {
     /// The loop holds the model's outputs during backward
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(super) keep_outputs: Option<bool>,
-    /// What is put on top of the model; only causal-lm yet [default: causal-lm]
+    /// What is put on top of the model; seq2seq-lm not yet [default: causal-lm]
     #[arg(long, value_parser = words::<Head>(Head::NAMES, Head::ALIASES))]
     pub(super) head: Option<Head>,
     /// GPUs that share each layer; only 1 yet [default: 1]
@@ -187,14 +260,20 @@ pub(super) struct TrainFlags {
     pub(super) qlora: bool,
 }
 
-/// Any of them asks for LoRA.
+/// Any of them asks for a parameter-efficient method: LoRA where neither `--peft` nor a job file says which.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
-#[command(next_help_heading = "LoRA")]
-pub(super) struct LoraFlags {
+#[command(next_help_heading = "LoRA and other parameter-efficient methods")]
+pub(super) struct PeftFlags {
     /// Train LoRA adapters; implied by the flags below
     #[arg(long)]
     pub(super) lora: bool,
-    /// Rank [default: 8]
+    /// Train by this method [default: lora]
+    #[arg(long, value_name = "METHOD", value_parser = PossibleValuesParser::new(Peft::TYPES))]
+    pub(super) peft: Option<String>,
+    /// Train the adapter an adapter_config.json describes: the file or its folder
+    #[arg(long, value_name = "PATH")]
+    pub(super) adapter: Option<PathBuf>,
+    /// Rank [default: PEFT's for the method, 8 for LoRA]
     #[arg(long, visible_alias = "lora-r", value_name = "N", value_parser = whole)]
     pub(super) r: Option<u64>,
     /// Scale [default: 8]
@@ -212,6 +291,21 @@ pub(super) struct LoraFlags {
     /// Modules trained whole beside the adapters
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(super) modules_to_save: Option<Vec<String>>,
+    /// AdaLoRA: rank the adapters begin with [default: 12]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) init_r: Option<u64>,
+    /// OFT: width of a block [default: 32]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) oft_block_size: Option<u64>,
+    /// Prefix and prompt tuning: trained positions [default: 20]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) num_virtual_tokens: Option<u64>,
+    /// Prefix tuning: keys and values come through a small network
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(super) prefix_projection: Option<bool>,
+    /// Bottleneck adapters: the model's width over theirs [default: 16]
+    #[arg(long, value_name = "FACTOR", value_parser = number)]
+    pub(super) reduction_factor: Option<f64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Args)]
@@ -250,7 +344,7 @@ pub(super) enum ModelsCommand {
     /// Show what is known of one model, and where that comes from
     #[command(after_help = SHOW_EXAMPLES)]
     Show {
-        /// A known model's name, a config.json or its folder, a size such as 7b, or a Hub id (org/name)
+        /// A known model's name or Hub id (org/name), a config.json, .safetensors or .gguf file or its folder, or a size such as 7b
         model: String,
         /// Print one JSON object
         #[arg(long)]
@@ -262,7 +356,7 @@ pub(super) enum ModelsCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct ParamsArgs {
-    /// A known model's name, a config.json or its folder, a size such as 7b, or a Hub id (org/name)
+    /// A known model's name or Hub id (org/name), a config.json, .safetensors or .gguf file or its folder, or a size such as 7b
     pub(super) model: String,
     /// Print one JSON object
     #[arg(long)]
@@ -270,7 +364,7 @@ pub(super) struct ParamsArgs {
     #[command(flatten)]
     pub(super) hub: HubFlags,
     #[command(flatten)]
-    pub(super) lora: LoraFlags,
+    pub(super) peft: PeftFlags,
 }
 
 /// Reads one of `names` or their other spellings, and lists the names in the help.

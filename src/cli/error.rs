@@ -19,6 +19,8 @@ pub(super) enum CliError {
     #[error("{}: {source}", name(path))]
     JobFile { path: PathBuf, source: JobError },
     #[error(transparent)]
+    From(#[from] crate::job::from::FromError),
+    #[error(transparent)]
     Job(#[from] JobError),
     #[error(transparent)]
     Model(#[from] ModelError),

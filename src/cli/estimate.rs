@@ -1,6 +1,7 @@
 //! `vramplan estimate`: what a job takes.
 
 mod describe;
+mod from;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -12,8 +13,10 @@ use serde::Serialize;
 
 use super::args::{EstimateArgs, Method};
 use super::error::CliError;
+use super::source::Remarks;
 use super::{backend, layer, text};
 use crate::formula::Formula;
+use crate::job::from::Report;
 use crate::job::{Job, JobFile};
 use crate::model::Model;
 use crate::step::{Estimate, ModelSummary};
@@ -28,6 +31,8 @@ struct Output<'a> {
     estimate: &'a Estimate,
     #[serde(skip_serializing_if = "Option::is_none")]
     formula: Option<FormulaOutput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'a Report>,
 }
 
 #[derive(Serialize)]
@@ -45,10 +50,22 @@ struct FormulaOutput {
 }
 
 pub(super) fn run(args: &EstimateArgs) -> Result<String, CliError> {
-    let file = args.job.as_deref().map(read).transpose()?;
-    let job = layer::job(args, file)?;
+    let (file, report, file_gives_precision) = match from::read(args)? {
+        Some((file, report)) => {
+            let written = report.writes_precision();
+            (Some(file), Some(report), written)
+        }
+        None => match args.job.as_deref().map(read).transpose()? {
+            Some((file, written)) => (Some(file), None, written),
+            None => (None, None, false),
+        },
+    };
+    let mut job = layer::job(args, file)?;
     job.validate()?;
-    let model = backend::resolve(&job.model, &args.hub)?;
+    let source = backend::find(&job.model, &args.hub)?;
+    let precision_given = file_gives_precision || args.common.precision.is_some() || args.train.qlora;
+    let remarks = Remarks::on(&source, &mut job, precision_given)?;
+    let model = source.model;
     let width = text::width();
     let formula = || -> Result<Formula, CliError> {
         let parameters = backend::count_parameters(&model, None)?.total;
@@ -57,13 +74,22 @@ pub(super) fn run(args: &EstimateArgs) -> Result<String, CliError> {
     if args.method == Method::Formula {
         return formula_alone(args, &job, &model, formula()?, width);
     }
-    let estimate = backend::estimate(&model, &job, args.timeline)?;
+    let mut estimate = backend::estimate(&model, &job, args.timeline)?;
+    remarks.add_to(&mut estimate);
+    if let Some(report) = &report {
+        estimate.basis.validated &= report.is_complete();
+    }
     let formula = if args.method == Method::Both { Some(formula()?) } else { None };
     if args.json {
-        return json(&Output { estimate: &estimate, formula: formula.map(FormulaOutput::from) });
+        estimate.basis.notes.extend(report.iter().flat_map(Report::notes));
+        let formula = formula.map(FormulaOutput::from);
+        return json(&Output { estimate: &estimate, formula, from: report.as_ref() });
     }
     let mut out = describe::heading(&model, &job, defaults_only(args), estimate.model.parameters, width);
     out.push_str(&report::estimate(&estimate, formula.as_ref(), width));
+    if let Some(report) = &report {
+        out.push_str(&from::section(report, args.verbose, width));
+    }
     Ok(out)
 }
 
@@ -74,8 +100,8 @@ fn formula_alone(
     formula: Formula,
     width: u16,
 ) -> Result<String, CliError> {
-    let lora = describe::lora(job);
-    let count = backend::count_parameters(model, lora)?;
+    let peft = describe::peft(job);
+    let count = backend::count_parameters(model, peft)?;
     if args.json {
         let summary = backend::summary(model, count);
         return json(&FormulaAlone { schema: "vramplan.formula/1", model: &summary, formula: formula.into() });
@@ -94,9 +120,10 @@ impl From<Formula> for FormulaOutput {
 /// Whether nothing but a model was asked for.
 fn defaults_only(args: &EstimateArgs) -> bool {
     args.job.is_none()
+        && args.from.is_empty()
         && args.common == Default::default()
         && args.train == Default::default()
-        && args.lora == Default::default()
+        && args.peft == Default::default()
         && args.infer == Default::default()
 }
 
@@ -104,20 +131,33 @@ fn json(value: &impl Serialize) -> Result<String, CliError> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-fn read(path: &Path) -> Result<JobFile, CliError> {
+/// The job file, and whether it says a precision.
+fn read(path: &Path) -> Result<(JobFile, bool), CliError> {
+    let text = text_of(path, MAX_JOB_FILE, "a job file")?;
+    let file = text.parse().map_err(|source| CliError::JobFile { path: path.to_owned(), source })?;
+    Ok((file, gives_precision(&text)))
+}
+
+/// A file's text, or standard input's for `-`, if it is no longer than `most` bytes.
+fn text_of(path: &Path, most: u64, what: &str) -> Result<String, CliError> {
     let failed = |source| CliError::Read { path: path.to_owned(), source };
     let mut text = String::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().lock().take(MAX_JOB_FILE + 1).read_to_string(&mut text)
+        std::io::stdin().lock().take(most + 1).read_to_string(&mut text)
     } else {
-        std::fs::File::open(path).map_err(failed)?.take(MAX_JOB_FILE + 1).read_to_string(&mut text)
+        std::fs::File::open(path).map_err(failed)?.take(most + 1).read_to_string(&mut text)
     };
-    if read.map_err(failed)? as u64 > MAX_JOB_FILE {
-        return Err(CliError::Usage(format!(
-            "{}: larger than {} MiB; is it a job file?",
-            path.display(),
-            MAX_JOB_FILE >> 20
-        )));
+    if read.map_err(failed)? as u64 > most {
+        return Err(CliError::Usage(format!("{}: larger than {} MiB; is it {what}?", path.display(), most >> 20)));
     }
-    text.parse().map_err(|source| CliError::JobFile { path: path.to_owned(), source })
+    Ok(text)
+}
+
+/// Whether a job file that has been read has a `precision`, which [`JobFile`] gives its default otherwise.
+fn gives_precision(text: &str) -> bool {
+    let text = text.trim_start_matches('\u{feff}');
+    let value: Option<serde_json::Value> =
+        if text.trim_start().starts_with('{') { serde_json::from_str(text).ok() } else { toml::from_str(text).ok() };
+    let tables = ["train", "infer"].map(|table| value.as_ref()?.get(table)?.get("precision"));
+    tables.iter().any(Option::is_some)
 }

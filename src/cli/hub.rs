@@ -7,17 +7,17 @@ use std::time::Duration;
 use super::args::HubFlags;
 use super::error::CliError;
 use crate::hub::Hub;
-use crate::model::{self, Model};
+use crate::model::Source;
 
 /// What takes longer is announced.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The model of this name: from here, else from the Hub.
-pub(super) fn resolve(name: &str, flags: &HubFlags) -> Result<Model, CliError> {
+pub(super) fn find(name: &str, flags: &HubFlags) -> Result<Source, CliError> {
     let hub = Hub::from_process();
     let hub = if flags.offline { hub.offline("--offline is given") } else { hub };
     let notice = hub.host().map(|host| format!("asking {host} for {name} ..."));
-    Ok(announced(notice, || model::resolve_with(name, flags.revision.as_deref(), &hub))?)
+    Ok(announced(notice, || Source::find_with(name, flags.revision.as_deref(), &hub))?)
 }
 
 /// Does `work`; where it takes long and somebody watches, `notice` says so.

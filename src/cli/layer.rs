@@ -1,6 +1,7 @@
 //! Flags over a job file over defaults.
 
-use super::args::{CommonFlags, EstimateArgs, InferFlags, LoraFlags, TrainFlags};
+use super::adapter;
+use super::args::{CommonFlags, EstimateArgs, InferFlags, PeftFlags, TrainFlags};
 use super::error::CliError;
 use crate::job::{Infer, Job, JobFile, Lora, ModelRef, Peft, Precision, TargetModules, Train, Workload};
 
@@ -19,17 +20,32 @@ pub(super) fn job(args: &EstimateArgs, file: Option<JobFile>) -> Result<Job, Cli
         }
         (None, None, Some(_)) => Workload::Infer(infer_job(args, Infer::default())?),
         (None, Some(infer), _) => Workload::Infer(infer_job(args, infer)?),
-        (train, None, None) => Workload::Train(train_job(args, train.unwrap_or_default())?),
+        (train, None, None) => {
+            Workload::Train(train_job(&args.common, &args.train, &args.peft, train.unwrap_or_default())?)
+        }
     };
     Ok(Job { model, workload })
 }
 
-fn train_job(args: &EstimateArgs, mut train: Train) -> Result<Train, CliError> {
+/// `train` with the flags that were given.
+pub(super) fn train_job(
+    common: &CommonFlags,
+    flags: &TrainFlags,
+    peft: &PeftFlags,
+    mut train: Train,
+) -> Result<Train, CliError> {
     let TrainFlags {
+        objective,
+        precompute_ref_log_probs,
+        max_completion_length,
+        num_labels,
         max_seq_length,
         gradient_accumulation_steps,
         gradient_checkpointing,
         optim,
+        ref optim_target_modules,
+        optim_rank,
+        use_liger_kernel,
         mixed_precision,
         max_grad_norm,
         attention_mask,
@@ -38,22 +54,29 @@ fn train_job(args: &EstimateArgs, mut train: Train) -> Result<Train, CliError> {
         head,
         tensor_parallel_size,
         qlora,
-    } = args.train;
+    } = *flags;
     if qlora {
         train.precision = Precision::Nf4;
         // An explicit 8-bit or float precision keeps the rest of the shorthand and has no scales to quantise.
-        train.double_quant = args.common.precision.is_none_or(Precision::is_4bit);
+        train.double_quant = common.precision.is_none_or(Precision::is_4bit);
     }
-    let CommonFlags { precision, double_quant, compute_dtype, attn_implementation, batch } = args.common;
+    let CommonFlags { precision, double_quant, compute_dtype, attn_implementation, batch } = *common;
     set(&mut train.precision, precision);
     set(&mut train.double_quant, double_quant);
     set(&mut train.compute_dtype, compute_dtype);
     set(&mut train.attn_implementation, attn_implementation);
     set(&mut train.per_device_train_batch_size, batch);
+    set(&mut train.objective, objective);
+    set(&mut train.precompute_ref_log_probs, precompute_ref_log_probs);
+    set(&mut train.max_completion_length, max_completion_length.map(Some));
+    set(&mut train.num_labels, num_labels);
     set(&mut train.max_seq_length, max_seq_length);
     set(&mut train.gradient_accumulation_steps, gradient_accumulation_steps);
     set(&mut train.gradient_checkpointing, gradient_checkpointing);
     set(&mut train.optim, optim);
+    set(&mut train.optim_target_modules, optim_target_modules.as_deref().map(|names| Some(TargetModules::of(names))));
+    set(&mut train.optim_rank, optim_rank);
+    set(&mut train.use_liger_kernel, use_liger_kernel);
     set(&mut train.mixed_precision, mixed_precision);
     set(&mut train.max_grad_norm, max_grad_norm.map(Some));
     set(&mut train.attention_mask, attention_mask);
@@ -61,25 +84,14 @@ fn train_job(args: &EstimateArgs, mut train: Train) -> Result<Train, CliError> {
     set(&mut train.keep_outputs, keep_outputs);
     set(&mut train.head, head);
     set(&mut train.tensor_parallel_size, tensor_parallel_size);
-    if qlora || args.lora.first().is_some() {
-        let lora = match train.peft.take() {
-            Some(Peft::Lora(lora)) => lora,
-            Some(other) if !(qlora || args.lora.lora) => {
-                let flag = args.lora.first().unwrap_or("--lora");
-                return Err(CliError::Usage(format!(
-                    "{flag}: only LoRA has it and the job file says type = \"{}\"; add --lora or remove the flag",
-                    other.type_name()
-                )));
-            }
-            _ => Lora::default(),
-        };
-        train.peft = Some(Peft::Lora(args.lora.over(lora)));
+    if qlora || peft.first().is_some() {
+        train.peft = Some(peft.over(train.peft, qlora)?);
     }
     Ok(train)
 }
 
 fn infer_job(args: &EstimateArgs, mut infer: Infer) -> Result<Infer, CliError> {
-    if let Some(flag) = args.train.first().or(args.lora.first()) {
+    if let Some(flag) = args.train.first().or(args.peft.first()) {
         return Err(CliError::Usage(format!("{flag}: only training has it; remove it, or ask for training")));
     }
     let CommonFlags { precision, double_quant, compute_dtype, attn_implementation, batch } = args.common;
@@ -102,33 +114,82 @@ fn set<T>(field: &mut T, flag: Option<T>) {
     }
 }
 
-impl LoraFlags {
-    /// `lora` with the flags that were given.
-    pub(super) fn over(&self, mut lora: Lora) -> Lora {
-        set(&mut lora.r, self.r);
-        set(&mut lora.lora_alpha, self.lora_alpha);
-        set(&mut lora.lora_dropout, self.lora_dropout);
-        set(&mut lora.use_dora, self.use_dora);
-        set(&mut lora.modules_to_save, self.modules_to_save.clone());
-        if let Some(names) = &self.target_modules {
-            lora.target_modules = Some(match names.as_slice() {
-                [all] if all == "all-linear" => TargetModules::AllLinear,
-                _ => TargetModules::Names(names.clone()),
-            });
+impl PeftFlags {
+    /// The method that is asked for, the file's where it is the same, with the flags that were given.
+    pub(super) fn over(&self, file: Option<Peft>, qlora: bool) -> Result<Peft, CliError> {
+        let file = match &self.adapter {
+            Some(path) => Some(adapter::read(path)?),
+            None => file,
+        };
+        let shorthand = if qlora { "--qlora" } else { "--lora" };
+        let asked = match (&self.peft, self.lora || qlora) {
+            (Some(method), true) if method != "lora" => {
+                return Err(CliError::Usage(format!("--peft {method}: {shorthand} asks for LoRA; remove one of them")));
+            }
+            (_, true) => Some("lora"),
+            (method, false) => method.as_deref(),
+        };
+        let peft = match (asked, file) {
+            (Some(asked), Some(file)) if file.type_name() == asked => file,
+            (None, Some(file)) => file,
+            (asked, _) => asked.and_then(Peft::of_type).unwrap_or_else(|| Peft::Lora(Lora::default())),
+        };
+        let kind = peft.type_name();
+        let mut table = serde_json::to_value(peft)?;
+        for (field, value) in self.fields() {
+            table[field] = value;
         }
-        lora
+        serde_json::from_value(table).map_err(|error| {
+            let flag = self.method_flag().unwrap_or("--peft");
+            CliError::Usage(format!("{flag}: {error}; the method is {kind}, --peft names another"))
+        })
+    }
+
+    /// What the flags say, by the job file's names.
+    fn fields(&self) -> impl Iterator<Item = (&'static str, serde_json::Value)> {
+        let targets = self.target_modules.as_ref().map(|names| match names.as_slice() {
+            [all] if all == "all-linear" => all.as_str().into(),
+            _ => names.clone().into(),
+        });
+        [
+            ("r", self.r.map(Into::into)),
+            ("lora_alpha", self.lora_alpha.map(Into::into)),
+            ("lora_dropout", self.lora_dropout.map(Into::into)),
+            ("target_modules", targets),
+            ("use_dora", self.use_dora.map(Into::into)),
+            ("modules_to_save", self.modules_to_save.clone().map(Into::into)),
+            ("init_r", self.init_r.map(Into::into)),
+            ("oft_block_size", self.oft_block_size.map(Into::into)),
+            ("num_virtual_tokens", self.num_virtual_tokens.map(Into::into)),
+            ("prefix_projection", self.prefix_projection.map(Into::into)),
+            ("reduction_factor", self.reduction_factor.map(Into::into)),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| value.map(|value| (name, value)))
+    }
+
+    /// The first of the flags that is a field of a method.
+    fn method_flag(&self) -> Option<&'static str> {
+        Self { lora: false, peft: None, adapter: None, ..self.clone() }.first()
     }
 
     /// The first of the flags that was given.
     pub(super) fn first(&self) -> Option<&'static str> {
         first(&[
             (self.lora, "--lora"),
+            (self.peft.is_some(), "--peft"),
+            (self.adapter.is_some(), "--adapter"),
             (self.r.is_some(), "--r"),
             (self.lora_alpha.is_some(), "--lora-alpha"),
             (self.lora_dropout.is_some(), "--lora-dropout"),
             (self.target_modules.is_some(), "--target-modules"),
             (self.use_dora.is_some(), "--use-dora"),
             (self.modules_to_save.is_some(), "--modules-to-save"),
+            (self.init_r.is_some(), "--init-r"),
+            (self.oft_block_size.is_some(), "--oft-block-size"),
+            (self.num_virtual_tokens.is_some(), "--num-virtual-tokens"),
+            (self.prefix_projection.is_some(), "--prefix-projection"),
+            (self.reduction_factor.is_some(), "--reduction-factor"),
         ])
     }
 }
@@ -136,10 +197,17 @@ impl LoraFlags {
 impl TrainFlags {
     fn first(&self) -> Option<&'static str> {
         first(&[
+            (self.objective.is_some(), "--objective"),
+            (self.precompute_ref_log_probs.is_some(), "--precompute-ref-log-probs"),
+            (self.max_completion_length.is_some(), "--max-completion-length"),
+            (self.num_labels.is_some(), "--num-labels"),
             (self.max_seq_length.is_some(), "--max-seq-length"),
             (self.gradient_accumulation_steps.is_some(), "--gradient-accumulation-steps"),
             (self.gradient_checkpointing.is_some(), "--gradient-checkpointing"),
             (self.optim.is_some(), "--optim"),
+            (self.optim_target_modules.is_some(), "--optim-target-modules"),
+            (self.optim_rank.is_some(), "--optim-rank"),
+            (self.use_liger_kernel.is_some(), "--use-liger-kernel"),
             (self.mixed_precision.is_some(), "--mixed-precision"),
             (self.max_grad_norm.is_some(), "--max-grad-norm"),
             (self.attention_mask.is_some(), "--attention-mask"),
@@ -174,7 +242,7 @@ mod tests {
 
     use super::super::args::{Cli, Command};
     use super::*;
-    use crate::job::{AttnImplementation, FloatType, KvCacheDtype, MixedPrecision, Optim};
+    use crate::job::{AttnImplementation, FloatType, KvCacheDtype, MixedPrecision, Optim, TargetModules};
 
     fn ask(flags: &str, file: &str) -> Result<Workload, String> {
         let words = ["vramplan", "estimate", "m"].into_iter().chain(flags.split_whitespace());
@@ -286,8 +354,10 @@ mod tests {
             (
                 "--r 8",
                 "[train.peft]\ntype = \"ia3\"",
-                "--r: only LoRA has it and the job file says type = \"ia3\"; add --lora or remove the flag",
+                "--r: train.peft.r = 8: ia3 has no such field, lora, loha, lokr, oft, vera have; remove it; the method is ia3, \
+                 --peft names another",
             ),
+            ("--peft ia3 --lora", "", "--peft ia3: --lora asks for LoRA; remove one of them"),
         ] {
             assert_eq!(ask(flags, file), Err(line.to_owned()));
         }

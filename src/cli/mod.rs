@@ -1,7 +1,9 @@
 //! The command line: arguments in, tables or JSON out.
 
+mod adapter;
 mod args;
 mod backend;
+mod compare;
 mod error;
 mod estimate;
 mod hub;
@@ -10,6 +12,7 @@ mod models;
 mod params;
 #[cfg(test)]
 mod sample;
+mod source;
 mod text;
 mod timeline;
 
@@ -48,6 +51,7 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<String, CliError> {
     match &cli.command {
         Command::Estimate(args) => estimate::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Models(args) => models::run(args),
         Command::Params(args) => params::run(args),
     }

@@ -1,8 +1,7 @@
 //! A hand-made model and estimate for tests of what is printed.
 
 use crate::model::{
-    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mlp, MlpLayout, Model, ModelType, Norm,
-    Origin, Projections, QkNorm,
+    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mlp, Model, ModelType, Norm, Origin,
 };
 use crate::step::{Basis, Estimate, Held, ModelSummary, Parts, Peak, Phase, TimelinePoint};
 use crate::units::{Bytes, MIB};
@@ -81,38 +80,12 @@ pub(super) fn llama_2_7b() -> Model {
         vocab_size: 32_000,
         max_position_embeddings: 4096,
         pad_token_id: None,
-        embedding: Embedding {
-            learned_positions: None,
-            projection_dim: None,
-            norm: false,
-            scaled: false,
-            dropout: 0.0,
-        },
-        attention: Attention {
-            num_heads: 32,
-            num_kv_heads: 32,
-            head_dim: 128,
-            qkv_bias: false,
-            output_bias: false,
-            projections: Projections::Separate,
-            qk_norm: QkNorm::None,
-            rotary_dim: Some(128),
-            alibi: false,
-            logit_softcap: false,
-            sinks: false,
-            dropout: 0.0,
-            output_norm: false,
-            scales_queries: false,
-        },
+        embedding: Embedding::default(),
+        attention: Attention::of_heads(32, 32, 128),
         mla: None,
+        mixer: None,
+        mlp: Mlp::gated(11_008, Activation::Silu),
         moe: None,
-        mlp: Mlp {
-            intermediate_size: 11_008,
-            layout: MlpLayout::Gated,
-            activation: Activation::Silu,
-            bias: false,
-            inner_norm: false,
-        },
         norm: Norm::Rms,
         block: Block::PreNorm,
         layer_types: vec![LayerType::FullAttention; 32],
@@ -121,6 +94,6 @@ pub(super) fn llama_2_7b() -> Model {
         residual_dropout: 0.0,
         residual_multiplier: None,
         final_norm: true,
-        head: Head { tied: false, bias: false, logit_softcap: false, scaled: false },
+        head: Head::default(),
     })
 }

@@ -42,6 +42,7 @@ pub struct Context {
     workspaces: RefCell<[Option<Storage>; 4]>,
     workspace_bytes: u64,
     training: Cell<bool>,
+    adapters_disabled: Cell<bool>,
 }
 
 impl Default for Context {
@@ -69,6 +70,7 @@ impl Context {
             workspaces: RefCell::new([None, None, None, None]),
             workspace_bytes: CUBLAS_WORKSPACE,
             training: Cell::new(true),
+            adapters_disabled: Cell::new(false),
         }
     }
 
@@ -117,6 +119,19 @@ impl Context {
         let outer = self.category.replace(category);
         let result = body();
         self.category.set(outer);
+        result
+    }
+
+    /// Whether modules run without what was added to them.
+    pub fn adapters_disabled(&self) -> bool {
+        self.adapters_disabled.get()
+    }
+
+    /// Runs `body` with modules as they were before anything was added to them (PEFT's `disable_adapter`).
+    pub fn with_adapters_disabled<T>(&self, body: impl FnOnce() -> T) -> T {
+        let outer = self.adapters_disabled.replace(true);
+        let result = body();
+        self.adapters_disabled.set(outer);
         result
     }
 

@@ -74,6 +74,10 @@ pub enum Kernel {
     LayerNorm(&'static str),
     /// The gradient of `x`, `weight` or `bias`, from the output's, the input, `mean`, `rstd` and, for `x`, the weight.
     LayerNormBackward(&'static str),
+    /// A convolution's `out`, of input, kernel and bias.
+    Conv(&'static str),
+    /// The gradient of `x` or `weight`.
+    ConvBackward(&'static str),
     Embedding,
     EmbeddingBackward,
     Attention(&'static str),

@@ -1,4 +1,8 @@
-//! What a card takes for itself.
+//! Cards, and what one takes for itself.
+
+mod cards;
+
+pub use cards::{Card, smallest_card};
 
 use crate::units::Bytes;
 

@@ -46,6 +46,16 @@ pub enum JobError {
         /// What can be asked for instead.
         fix: String,
     },
+    /// An adapter_config.json has something this version has no model of, or that no method has.
+    #[error("`{field}` of the adapter_config.json is {value}: {fix}")]
+    Adapter {
+        /// The field.
+        field: String,
+        /// Its value as JSON.
+        value: String,
+        /// What is wrong with it and what would mend it.
+        fix: String,
+    },
     /// A job says neither or both of what it is.
     #[error("the job {0}")]
     Workload(&'static str),
@@ -61,7 +71,7 @@ impl JobError {
         Self::Invalid { field, value: value.to_string(), fix: fix.into() }
     }
 
-    pub(super) fn unsupported(field: &'static str, value: impl ToString, fix: impl Into<String>) -> Self {
+    pub(crate) fn unsupported(field: &'static str, value: impl ToString, fix: impl Into<String>) -> Self {
         Self::Unsupported { field, value: value.to_string(), fix: fix.into() }
     }
 }

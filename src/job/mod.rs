@@ -18,19 +18,28 @@
 //! # Ok::<(), vramplan::job::JobError>(())
 //! ```
 
+mod adapter_config;
 mod error;
+pub mod from;
 mod infer;
 mod names;
 mod parse;
 mod peft;
 mod train;
 mod validate;
+mod validate_objective;
+mod validate_optim;
 
 pub use error::JobError;
 pub use infer::Infer;
-pub use names::{AttnImplementation, FloatType, Head, KvCacheDtype, MixedPrecision, Optim, Precision, Runtime};
+pub use names::{
+    AttnImplementation, ConfigFormat, FloatType, Head, KvCacheDtype, MixedPrecision, NonLinearity, Objective, Optim,
+    Precision, Runtime,
+};
 pub use parse::{InlineModel, JobFile, ModelRef};
-pub use peft::{Lora, Peft, TargetModules, VirtualTokens};
+pub use peft::{
+    AdaLora, Bottleneck, Ia3, LoHa, LoKr, Lora, Oft, Peft, PrefixTuning, PromptTuning, TargetModules, Vera,
+};
 use serde::{Deserialize, Serialize};
 pub use train::{Fsdp, Train};
 

@@ -208,6 +208,45 @@ named_enum! {
         Lion = "lion" | "lion_32bit",
         /// bitsandbytes' 8-bit Lion.
         Lion8bit = "lion_8bit",
+        /// bitsandbytes' paged 32-bit Lion.
+        PagedLion = "paged_lion" | "paged_lion_32bit",
+        /// bitsandbytes' paged 8-bit Lion.
+        PagedLion8bit = "paged_lion_8bit",
+        /// bitsandbytes' 32-bit AdEMAMix.
+        AdEMAMix = "ademamix",
+        /// bitsandbytes' 8-bit AdEMAMix.
+        AdEMAMix8bit = "ademamix_8bit",
+        /// bitsandbytes' paged 32-bit AdEMAMix.
+        PagedAdEMAMix = "paged_ademamix" | "paged_ademamix_32bit",
+        /// bitsandbytes' paged 8-bit AdEMAMix.
+        PagedAdEMAMix8bit = "paged_ademamix_8bit",
+        /// bitsandbytes' 32-bit RMSprop.
+        RmsPropBnb = "rmsprop_bnb" | "rmsprop_bnb_32bit",
+        /// bitsandbytes' 8-bit RMSprop.
+        RmsPropBnb8bit = "rmsprop_bnb_8bit",
+        /// `torch.optim.RMSprop`.
+        RmsProp = "rmsprop",
+        /// `torch.optim.Adagrad`.
+        Adagrad = "adagrad",
+        /// `torch.optim.Muon` for the matrices of hidden layers, `torch.optim.AdamW` for the rest.
+        Muon = "muon",
+        /// GaLore's AdamW.
+        GaloreAdamw = "galore_adamw",
+        /// APOLLO's AdamW.
+        ApolloAdamw = "apollo_adamw",
+        /// schedulefree's AdamW.
+        ScheduleFreeAdamw = "schedule_free_adamw",
+        /// schedulefree's SGD.
+        ScheduleFreeSgd = "schedule_free_sgd",
+        /// optimi's `StableAdamW`.
+        StableAdamw = "stable_adamw",
+    }
+}
+
+impl Optim {
+    /// Whether it projects the gradients of the modules in `optim_target_modules` to a low rank.
+    pub const fn is_low_rank(self) -> bool {
+        matches!(self, Self::GaloreAdamw | Self::ApolloAdamw)
     }
 }
 
@@ -238,6 +277,29 @@ named_enum! {
 }
 
 named_enum! {
+    /// What is learned, by the TRL trainer that does it.
+    pub enum Objective {
+        /// The model's own loss (`SFTTrainer`, `Trainer`).
+        #[default]
+        Sft = "sft",
+        /// Direct preference optimisation (`DPOTrainer`).
+        Dpo = "dpo",
+        /// A reward model from preferences (`RewardTrainer`).
+        Reward = "reward",
+        /// Odds-ratio preference optimisation.
+        Orpo = "orpo",
+        /// Kahneman-Tversky optimisation.
+        Kto = "kto",
+        /// Group relative policy optimisation.
+        Grpo = "grpo",
+        /// Proximal policy optimisation.
+        Ppo = "ppo",
+        /// Sentence embeddings by a contrastive loss.
+        Embedding = "embedding",
+    }
+}
+
+named_enum! {
     /// How keys and values are stored.
     pub enum KvCacheDtype {
         /// The type the model computes in.
@@ -262,5 +324,37 @@ named_enum! {
         Transformers = "transformers",
         /// vLLM.
         Vllm = "vllm",
+    }
+}
+
+named_enum! {
+    /// Whose training configuration a file is.
+    pub enum ConfigFormat {
+        /// axolotl's YAML.
+        #[default]
+        Axolotl = "axolotl",
+        /// LLaMA-Factory's YAML.
+        LlamaFactory = "llama-factory" | "llamafactory",
+        /// TRL's `SFTConfig` and its command line's YAML.
+        Trl = "trl",
+        /// transformers' `TrainingArguments`.
+        Transformers = "transformers",
+        /// DeepSpeed's JSON.
+        Deepspeed = "deepspeed",
+        /// What `accelerate config` writes.
+        Accelerate = "accelerate",
+    }
+}
+
+named_enum! {
+    /// What is between the two projections of a bottleneck adapter.
+    pub enum NonLinearity {
+        /// `relu`
+        #[default]
+        Relu = "relu",
+        /// `silu`
+        Swish = "swish" | "silu",
+        /// `gelu`
+        Gelu = "gelu",
     }
 }

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttnImplementation, FloatType, Head, Lora, MixedPrecision, Optim, Peft, Precision};
+use super::{
+    AttnImplementation, FloatType, Head, Lora, MixedPrecision, Objective, Optim, Peft, Precision, TargetModules,
+};
 
 /// A training job; names and defaults are those of transformers' `TrainingArguments` where it has them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,7 +20,16 @@ pub struct Train {
     pub mixed_precision: MixedPrecision,
     /// What is put on top of the model.
     pub head: Head,
-    /// Sequences in a micro-batch.
+    /// Classes of a `seq-cls` head.
+    pub num_labels: u64,
+    /// What is learned.
+    pub objective: Objective,
+    /// DPO: reference log-probabilities were computed before training (no reference model, no second forward).
+    pub precompute_ref_log_probs: bool,
+    /// DPO: tokens at the end of a sequence that are the completion; absent: all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_completion_length: Option<u64>,
+    /// Sequences in a micro-batch; pairs of them where the objective compares two.
     pub per_device_train_batch_size: u64,
     /// Tokens in a sequence.
     pub max_seq_length: u64,
@@ -28,6 +39,14 @@ pub struct Train {
     pub gradient_checkpointing: bool,
     /// The optimizer.
     pub optim: Optim,
+    /// Liger's kernels in place of transformers' (`use_liger_kernel`): RMSNorm, SwiGLU, rotary embedding, and a cross entropy
+    /// that never holds all logits.
+    pub use_liger_kernel: bool,
+    /// The modules whose gradients GaLore and APOLLO project: parts of their paths, or `all-linear`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optim_target_modules: Option<TargetModules>,
+    /// The rank they project to (`rank` in `optim_args`).
+    pub optim_rank: u64,
     /// Gradients are clipped to this norm; 0 or absent (JSON `null`): no clipping.
     pub max_grad_norm: Option<f64>,
     /// The attention implementation.
@@ -56,11 +75,18 @@ impl Default for Train {
             compute_dtype: FloatType::Bf16,
             mixed_precision: MixedPrecision::No,
             head: Head::CausalLm,
+            num_labels: 2,
+            objective: Objective::Sft,
+            precompute_ref_log_probs: false,
+            max_completion_length: None,
             per_device_train_batch_size: 1,
             max_seq_length: 2048,
             gradient_accumulation_steps: 1,
             gradient_checkpointing: false,
             optim: Optim::AdamwTorch,
+            use_liger_kernel: false,
+            optim_target_modules: None,
+            optim_rank: 128,
             max_grad_norm: Some(1.0),
             attn_implementation: AttnImplementation::Sdpa,
             attention_mask: false,
@@ -78,6 +104,15 @@ impl Train {
     pub const fn lora(&self) -> Option<&Lora> {
         match &self.peft {
             Some(Peft::Lora(lora)) => Some(lora),
+            _ => None,
+        }
+    }
+
+    /// Classes, where the model is given a head that classifies whole sequences; a reward model has one.
+    pub fn labels(&self) -> Option<u64> {
+        match (self.objective, self.head) {
+            (Objective::Reward, _) => Some(1),
+            (_, Head::SeqCls) => Some(self.num_labels),
             _ => None,
         }
     }

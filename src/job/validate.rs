@@ -1,15 +1,15 @@
 //! Contradictions in a job, and what this version cannot answer yet.
 
 use super::{
-    AttnImplementation, FloatType, Head, Infer, Job, JobError, KvCacheDtype, Lora, MixedPrecision, ModelRef, Peft,
-    Precision, Runtime, TargetModules, Train, Workload,
+    AttnImplementation, FloatType, Head, Infer, Job, JobError, KvCacheDtype, MixedPrecision, ModelRef, Peft, Precision,
+    Runtime, Train, Workload,
 };
 
 /// Far beyond any machine, and small enough that a tensor of so many tokens can be counted in 64 bits.
 const MAX_TOKENS: u64 = 1 << 30;
 const MAX_BATCH: u64 = 1 << 20;
 const MAX_SEQ: u64 = 1 << 27;
-const MAX_RANK: u64 = 1 << 16;
+pub(super) const MAX_RANK: u64 = 1 << 16;
 const MAX_STEPS: u64 = 1 << 20;
 
 impl Job {
@@ -43,17 +43,18 @@ impl Train {
             return Err(JobError::invalid("train.max_grad_norm", norm, "give a number from 0 (no clipping) up"));
         }
         double_quant("train.double_quant", self.double_quant, self.precision)?;
-        if let Some(Peft::Lora(lora)) = &self.peft {
-            lora.validate()?;
-        }
-        if let Some(Peft::PrefixTuning(tokens) | Peft::PromptTuning(tokens)) = &self.peft {
-            within("train.peft.num_virtual_tokens", tokens.num_virtual_tokens, MAX_RANK)?;
+        if let Some(peft) = &self.peft {
+            peft.validate()?;
+            self.check_peft(peft)?;
         }
         if self.precision.is_quantized() && self.peft.is_none() {
             let fix =
                 "quantised weights cannot be trained; add [train.peft] type = \"lora\", or use bf16, fp16 or fp32";
             return Err(JobError::invalid("train.precision", quoted(self.precision), fix));
         }
+        within("train.optim_rank", self.optim_rank, MAX_RANK)?;
+        self.check_objective()?;
+        self.check_optim()?;
         self.check_mixed_precision()?;
         if let Some(fsdp) = &self.fsdp {
             within("train.fsdp.world_size", fsdp.world_size, MAX_RANK)?;
@@ -66,10 +67,7 @@ impl Train {
         if self.mixed_precision != MixedPrecision::Fp16 {
             return Ok(());
         }
-        let held_in = match self.lora() {
-            Some(lora) if lora.autocast_adapter_dtype => FloatType::Fp32,
-            _ => self.float_type(),
-        };
+        let held_in = self.gradients_in();
         if held_in == FloatType::Fp32 {
             return Ok(());
         }
@@ -83,16 +81,26 @@ impl Train {
         Err(JobError::invalid("train.mixed_precision", quoted(self.mixed_precision), fix))
     }
 
-    fn check_supported(&self) -> Result<(), JobError> {
-        if let Some(peft) = self.peft.as_ref().filter(|peft| !matches!(peft, Peft::Lora(_))) {
-            return Err(JobError::unsupported(
-                "train.peft.type",
-                quoted(peft.type_name()),
-                "use \"lora\" or full fine-tuning",
-            ));
+    /// What PEFT refuses, and what it has no layers for.
+    fn check_peft(&self, peft: &Peft) -> Result<(), JobError> {
+        if matches!(peft, Peft::PrefixTuning(_)) && self.gradient_checkpointing {
+            let fix = "PEFT does not prefix-tune with gradient checkpointing, which has no cache; turn one of them off";
+            return Err(JobError::invalid("train.gradient_checkpointing", true, fix));
         }
-        if self.head != Head::CausalLm {
-            return Err(JobError::unsupported("train.head", quoted(self.head), "use \"causal-lm\""));
+        if matches!(peft, Peft::LoHa(_) | Peft::LoKr(_)) && self.precision.is_quantized() {
+            let fix = format!("PEFT has no {} for quantised layers; use bf16, fp16 or fp32", peft.type_name());
+            return Err(JobError::invalid("train.precision", quoted(self.precision), fix));
+        }
+        Ok(())
+    }
+
+    fn check_supported(&self) -> Result<(), JobError> {
+        if let Some(Peft::Oft(oft)) = &self.peft {
+            oft.check_supported()?;
+        }
+        if self.head == Head::Seq2seqLm {
+            let fix = "use \"causal-lm\" or \"seq-cls\"";
+            return Err(JobError::unsupported("train.head", quoted(self.head), fix));
         }
         flash_attention("train.attn_implementation", self.attn_implementation)?;
         if self.tensor_parallel_size > 1 {
@@ -100,29 +108,6 @@ impl Train {
         }
         if let Some(fsdp) = &self.fsdp {
             return Err(JobError::unsupported("train.fsdp.world_size", fsdp.world_size, "remove [train.fsdp]"));
-        }
-        Ok(())
-    }
-}
-
-impl Lora {
-    fn validate(&self) -> Result<(), JobError> {
-        within("train.peft.r", self.r, MAX_RANK)?;
-        if !(0.0..1.0).contains(&self.lora_dropout) {
-            return Err(JobError::invalid(
-                "train.peft.lora_dropout",
-                self.lora_dropout,
-                "give a number from 0 up to, but not, 1",
-            ));
-        }
-        if !(self.lora_alpha.is_finite() && self.lora_alpha > 0.0) {
-            return Err(JobError::invalid("train.peft.lora_alpha", self.lora_alpha, "give a number above 0"));
-        }
-        if let Some(TargetModules::Names(names)) = &self.target_modules
-            && (names.is_empty() || names.iter().any(String::is_empty))
-        {
-            let fix = "name a module, such as \"q_proj\", or leave it out for the model type's default";
-            return Err(JobError::invalid("train.peft.target_modules", format!("{names:?}"), fix));
         }
         Ok(())
     }
@@ -162,11 +147,33 @@ impl Infer {
     }
 }
 
-fn within(field: &'static str, value: u64, most: u64) -> Result<(), JobError> {
+pub(super) fn within(field: &'static str, value: u64, most: u64) -> Result<(), JobError> {
     if (1..=most).contains(&value) {
         return Ok(());
     }
     Err(JobError::invalid(field, value, format!("give a number from 1 to {most}")))
+}
+
+/// A share of what is dropped.
+pub(super) fn probability(field: &'static str, value: f64) -> Result<(), JobError> {
+    if (0.0..1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(JobError::invalid(field, value, "give a number from 0 up to, but not, 1"))
+}
+
+pub(super) fn positive(field: &'static str, value: f64) -> Result<(), JobError> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(JobError::invalid(field, value, "give a number above 0"))
+}
+
+pub(super) fn not_negative(field: &'static str, value: f64) -> Result<(), JobError> {
+    if value.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    Err(JobError::invalid(field, value, "give a number from 0 up"))
 }
 
 /// Both are within their own bounds, whose product fits 64 bits.

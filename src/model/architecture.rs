@@ -1,6 +1,6 @@
 //! What kinds of model there are.
 
-use super::{DecoderConfig, ModelType, Origin};
+use super::{DecoderConfig, Head, ModelType, Origin};
 
 /// A model: one variant for each kind of architecture, with all that its memory depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,15 @@ impl Model {
     pub(super) fn guessed(mut self) -> Self {
         match &mut self {
             Self::Decoder(config) => config.origin = Origin::Guess,
+        }
+        self
+    }
+
+    /// The same model with a head that classifies whole sequences (`AutoModelForSequenceClassification`).
+    #[must_use]
+    pub fn classifying(mut self, num_labels: u64) -> Self {
+        match &mut self {
+            Self::Decoder(config) => config.head = Head { num_labels: Some(num_labels), ..Head::default() },
         }
         self
     }

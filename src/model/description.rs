@@ -1,5 +1,6 @@
 //! The normalised description of a decoder that everything else reads.
 
+use super::Mixer;
 use super::moe::{Mla, Moe};
 
 /// What a decoder is, as far as memory is concerned.
@@ -26,11 +27,13 @@ pub struct DecoderConfig {
     pub pad_token_id: Option<i64>,
     /// Token and position embedding.
     pub embedding: Embedding,
-    /// Self-attention, the same in every layer but for [`DecoderConfig::layer_types`].
+    /// Self-attention, the same in every layer but for [`DecoderConfig::layer_types`]; no heads where no layer attends.
     pub attention: Attention,
     /// Latent attention in place of [`DecoderConfig::attention`]'s projections.
     pub mla: Option<Mla>,
-    /// Feed-forward block; with a mixture of experts, that of its dense layers.
+    /// What mixes tokens in layers that do not attend.
+    pub mixer: Option<Mixer>,
+    /// Feed-forward block, of no width where layers have none; with a mixture of experts, that of its dense layers.
     pub mlp: Mlp,
     /// A mixture of experts in place of some layers' feed-forward block.
     pub moe: Option<Moe>,
@@ -117,6 +120,27 @@ pub enum ModelType {
     Ernie4_5,
     Bitnet,
     Arcee,
+    Mamba,
+    FalconMamba,
+    Mamba2,
+    Lfm2,
+    Bamba,
+    Granitemoehybrid,
+    Jamba,
+    FalconH1,
+    NemotronH,
+}
+
+/// How far a model type's forward pass is known; its parameters are counted exactly in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Support {
+    /// Its activations are held against measurements of PyTorch.
+    Measured,
+    /// Its activations follow the sources of `transformers`, with no measurement behind them: estimates say so.
+    Unmeasured,
+    /// Only its parameters are known: there are no estimates.
+    CountedOnly,
 }
 
 /// How much is known about a model.
@@ -130,7 +154,7 @@ pub enum Origin {
 }
 
 /// Token and position embedding.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Embedding {
     /// Rows of a learned position table (GPT-2: `n_positions`; OPT: `max_position_embeddings + 2`).
     pub learned_positions: Option<u64>,
@@ -175,6 +199,28 @@ pub struct Attention {
     pub output_norm: bool,
     /// Ministral 3's `llama_4_scaling_beta`: queries are multiplied by a factor of their position.
     pub scales_queries: bool,
+}
+
+impl Attention {
+    /// Separate projections without biases, whole heads turned.
+    pub const fn of_heads(num_heads: u64, num_kv_heads: u64, head_dim: u64) -> Self {
+        Self {
+            num_heads,
+            num_kv_heads,
+            head_dim,
+            qkv_bias: false,
+            output_bias: false,
+            projections: Projections::Separate,
+            qk_norm: QkNorm::None,
+            rotary_dim: Some(head_dim),
+            alibi: false,
+            logit_softcap: false,
+            sinks: false,
+            dropout: 0.0,
+            output_norm: false,
+            scales_queries: false,
+        }
+    }
 }
 
 /// How query, key and value weights are stored.
@@ -222,6 +268,13 @@ pub struct Mlp {
     pub bias: bool,
     /// BitNet's norm before the last matrix.
     pub inner_norm: bool,
+}
+
+impl Mlp {
+    /// A gated block without biases.
+    pub const fn gated(intermediate_size: u64, activation: Activation) -> Self {
+        Self { intermediate_size, layout: MlpLayout::Gated, activation, bias: false, inner_norm: false }
+    }
 }
 
 /// Which matrices a feed-forward block has.
@@ -299,6 +352,8 @@ pub enum Block {
     ParallelSharedNorm,
     /// Attention and MLP side by side, each with a norm of its own (GPT-NeoX, Falcon-40B).
     ParallelTwoNorms,
+    /// norm, attention or mixer or MLP, add (Mamba, Nemotron-H).
+    OneBranch,
 }
 
 /// A layer's attention span.
@@ -309,10 +364,16 @@ pub enum LayerType {
     FullAttention,
     /// Attends to the last `sliding_window` tokens.
     SlidingAttention,
+    /// Mixes tokens by [`DecoderConfig::mixer`].
+    LinearAttention,
+    /// Does both side by side (Falcon-H1).
+    Hybrid,
+    /// Mixes nothing: a feed-forward block alone (Nemotron-H).
+    FeedForward,
 }
 
 /// Language-model head.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Head {
     /// Shares its weight with the token embedding.
     pub tied: bool,
@@ -322,4 +383,6 @@ pub struct Head {
     pub logit_softcap: bool,
     /// Logits are divided or multiplied by a constant (Granite's `logits_scaling`).
     pub scaled: bool,
+    /// Sequence classification in place of language modelling: the classes.
+    pub num_labels: Option<u64>,
 }

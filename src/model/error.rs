@@ -178,12 +178,20 @@ pub enum ModelError {
     /// A repository on the Hub that could not be read.
     #[error(transparent)]
     Hub(#[from] crate::hub::HubError),
-    /// Text that is neither JSON nor TOML.
+    /// A checkpoint whose header does not say what model it is of.
+    #[error("`{path}` does not say which model it is: {reason}")]
+    NoModel {
+        /// The file.
+        path: String,
+        /// What is missing, and the fix.
+        reason: String,
+    },
+    /// Text that is neither JSON nor TOML, or a checkpoint's header that is malformed.
     #[error("`{path}` is not valid {format}: {reason}")]
     Syntax {
         /// The file.
         path: String,
-        /// JSON or TOML.
+        /// JSON, TOML, safetensors or GGUF.
         format: &'static str,
         /// The parser's message.
         reason: String,

@@ -9,28 +9,33 @@ use serde_json::{Map, Value};
 use super::ModelError;
 use super::error::one_line;
 
-pub(super) use crate::hub::CONFIG_LIMIT as LIMIT;
+pub(crate) use crate::hub::CONFIG_LIMIT as LIMIT;
 
 /// The text of a regular file of at most [`LIMIT`] bytes.
-pub(super) fn read_text(path: &Path) -> Result<String, ModelError> {
+pub(crate) fn read_text(path: &Path) -> Result<String, ModelError> {
+    read_text_up_to(path, LIMIT)
+}
+
+/// The text of a regular file of at most `limit` bytes.
+pub(crate) fn read_text_up_to(path: &Path, limit: u64) -> Result<String, ModelError> {
     let shown = || one_line(&path.display().to_string());
     let unreadable =
         |error: std::io::Error| ModelError::Unreadable { path: shown(), reason: one_line(&error.to_string()) };
-    let too_large = |size: u64| ModelError::FileTooLarge { path: shown(), size, limit: LIMIT };
+    let too_large = |size: u64| ModelError::FileTooLarge { path: shown(), size, limit };
 
     // Before it is opened: opening a pipe would wait for its other end.
     let metadata = fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(ModelError::NotAFile { path: shown() });
     }
-    if metadata.len() > LIMIT {
+    if metadata.len() > limit {
         return Err(too_large(metadata.len()));
     }
     let mut bytes = Vec::new();
     // The file may grow meanwhile, or be of those that say they are empty.
-    File::open(path).map_err(unreadable)?.take(LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    File::open(path).map_err(unreadable)?.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     let size = bytes.len() as u64;
-    if size > LIMIT {
+    if size > limit {
         return Err(too_large(size));
     }
     String::from_utf8(bytes)
@@ -38,7 +43,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, ModelError> {
 }
 
 /// JSON text as a value; `path` is for the message.
-pub(super) fn parse_json(path: &str, text: &str) -> Result<Value, ModelError> {
+pub(crate) fn parse_json(path: &str, text: &str) -> Result<Value, ModelError> {
     serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
         let mut reason = one_line(&error.to_string());
         if let Some(name) = non_finite_near(text, error.line(), error.column()) {
@@ -62,7 +67,7 @@ fn non_finite_near(text: &str, line: usize, column: usize) -> Option<&'static st
 }
 
 /// TOML text as a JSON value; `path` is for the message.
-pub(super) fn parse_toml(path: &str, text: &str) -> Result<Value, ModelError> {
+pub(crate) fn parse_toml(path: &str, text: &str) -> Result<Value, ModelError> {
     let syntax = |reason: String| ModelError::Syntax { path: one_line(path), format: "TOML", reason };
     let table: toml::Table = toml::from_str(text).map_err(|error| {
         let line =

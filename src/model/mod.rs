@@ -2,20 +2,27 @@
 
 mod architecture;
 mod card;
+mod checkpoint;
 mod config;
 mod description;
 mod error;
-mod file;
+pub(crate) mod file;
 mod guess;
+mod mixer;
 mod model_type;
 mod moe;
+mod quantization;
 mod resolve;
+mod source;
 
 pub use architecture::Model;
 pub use card::{Card, CardSummary, card, cards};
+pub use checkpoint::{Checkpoint, Gguf, GgufValue, StoredTensor, StoredType, TypeTotal};
 pub use config::from_config;
 pub use description::*;
 pub use error::{ModelError, Nearest};
-pub use model_type::Support;
+pub use mixer::{Mamba, Mamba2, Mixer, ShortConv};
 pub use moe::*;
+pub use quantization::{CompressedTensors, QuantMethod, Quantization, Scales, StoredWeight};
 pub use resolve::{resolve, resolve_with};
+pub use source::Source;

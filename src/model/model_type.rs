@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{ModelError, ModelType, Nearest};
+use super::{ModelError, ModelType, Nearest, Support};
 
 impl ModelType {
     /// Every model type this version knows, in the order they are listed to people.
@@ -65,6 +65,15 @@ impl ModelType {
         ModelType::Ernie4_5,
         ModelType::Bitnet,
         ModelType::Arcee,
+        ModelType::Mamba,
+        ModelType::FalconMamba,
+        ModelType::Mamba2,
+        ModelType::Lfm2,
+        ModelType::Bamba,
+        ModelType::Granitemoehybrid,
+        ModelType::Jamba,
+        ModelType::FalconH1,
+        ModelType::NemotronH,
     ];
 
     /// The `model_type` a config.json says.
@@ -132,24 +141,21 @@ impl ModelType {
             Self::Ernie4_5 => "ernie4_5",
             Self::Bitnet => "bitnet",
             Self::Arcee => "arcee",
+            Self::Mamba => "mamba",
+            Self::FalconMamba => "falcon_mamba",
+            Self::Mamba2 => "mamba2",
+            Self::Lfm2 => "lfm2",
+            Self::Bamba => "bamba",
+            Self::Granitemoehybrid => "granitemoehybrid",
+            Self::Jamba => "jamba",
+            Self::FalconH1 => "falcon_h1",
+            Self::NemotronH => "nemotron_h",
         }
     }
 }
 
-/// How far a model type is modelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Support {
-    /// Its steps are held against measurements of PyTorch.
-    Measured,
-    /// Its steps follow the sources of `transformers`; no recorded measurement has them.
-    FromSources,
-    /// Its parameters are counted; it cannot be run.
-    Counted,
-}
-
 impl ModelType {
-    /// How far it is modelled.
+    /// How far its forward pass is known.
     pub const fn support(self) -> Support {
         match self {
             Self::Phimoe
@@ -158,8 +164,8 @@ impl ModelType {
             | Self::HunyuanV1Moe
             | Self::Minicpm3
             | Self::HyV3
-            | Self::Deepseek => Support::Counted,
-            Self::Youtu | Self::Axk1 => Support::FromSources,
+            | Self::Deepseek => Support::CountedOnly,
+            Self::Youtu | Self::Axk1 => Support::Unmeasured,
             _ => Support::Measured,
         }
     }

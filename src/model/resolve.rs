@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::error::{one_line, show};
-use super::{Model, ModelError, Nearest, card, file, from_config, guess};
+use super::{Model, ModelError, Nearest, Source, card, file, guess};
 use crate::hub::{Hub, HubId, HubIdError};
 
 /// The model that `spec` stands for. In this order: a path that ends in `.json` or `.toml`, or a folder that has a
-/// config.json; the name or an alias of a [card](super::cards); a bare size such as `7b`. The Hub is not asked:
-/// [`resolve_with`] does that.
+/// config.json or a checkpoint; a `.safetensors` or `.gguf` file; the name or an alias of a [card](super::cards); a bare
+/// size such as `7b`. The Hub is not asked: [`resolve_with`] does that.
 ///
 /// # Errors
 /// It is none of these, or what it names cannot be read.
@@ -22,7 +22,7 @@ use crate::hub::{Hub, HubId, HubIdError};
 /// # Ok::<(), vramplan::model::ModelError>(())
 /// ```
 pub fn resolve(spec: &str) -> Result<Model, ModelError> {
-    resolve_here(spec).unwrap_or_else(|| Err(unknown(spec)))
+    Source::find(spec).map(|source| source.model)
 }
 
 /// As [`resolve`], and where `spec` is none of those but a Hub id, `org/name` or `org/name@revision`: the repository's
@@ -31,47 +31,49 @@ pub fn resolve(spec: &str) -> Result<Model, ModelError> {
 /// # Errors
 /// As of [`resolve`], or the Hub does not hand the config.json out.
 pub fn resolve_with(spec: &str, revision: Option<&str>, hub: &Hub) -> Result<Model, ModelError> {
-    if let Some(revision) = revision {
-        // A card is of no revision in particular.
-        let id = spec.trim().parse::<HubId>().and_then(|id| id.at(revision));
-        let no_revision =
-            |reason| ModelError::NoRevision { spec: one_line(spec), revision: one_line(revision), reason };
-        return from_hub(&id.map_err(no_revision)?, hub);
-    }
-    match resolve_here(spec) {
-        Some(model) => model,
-        None if Path::new(spec).exists() => Err(unknown(spec)),
-        None => from_hub(&spec.trim().parse().map_err(|reason| not_on_the_hub(spec, &reason))?, hub),
-    }
+    Source::find_with(spec, revision, hub).map(|source| source.model)
 }
 
-fn from_hub(id: &HubId, hub: &Hub) -> Result<Model, ModelError> {
+/// The revision of a Hub id.
+pub(super) fn at_revision(spec: &str, revision: &str, hub: &Hub) -> Result<Source, ModelError> {
+    // A card is of no revision in particular.
+    let id = spec.trim().parse::<HubId>().and_then(|id| id.at(revision));
+    let no_revision = |reason| ModelError::NoRevision { spec: one_line(spec), revision: one_line(revision), reason };
+    from_hub(&id.map_err(no_revision)?, hub)
+}
+
+/// The model of a Hub id that is nothing on this machine.
+pub(super) fn from_hub_id(spec: &str, hub: &Hub) -> Result<Source, ModelError> {
+    if Path::new(spec).exists() {
+        return Err(unknown(spec));
+    }
+    from_hub(&spec.trim().parse().map_err(|reason| not_on_the_hub(spec, &reason))?, hub)
+}
+
+fn from_hub(id: &HubId, hub: &Hub) -> Result<Source, ModelError> {
     let shown = format!("{id}/config.json");
     let text = String::from_utf8(hub.config(id)?.bytes)
         .map_err(|error| ModelError::NotText { path: shown.clone(), offset: error.utf8_error().valid_up_to() })?;
-    from_config(&id.to_string(), &file::parse_json(&shown, &text)?)
+    Source::from_config(&id.to_string(), &file::parse_json(&shown, &text)?)
 }
 
-/// What needs no network.
-fn resolve_here(spec: &str) -> Option<Result<Model, ModelError>> {
+/// The model of a config.json or a card's file, of a card, or of a size.
+pub(super) fn from_named(spec: &str) -> Option<Result<Source, ModelError>> {
     let path = Path::new(spec);
     match path.extension().and_then(|extension| extension.to_str()) {
         Some(extension) if extension.eq_ignore_ascii_case("json") || extension.eq_ignore_ascii_case("toml") => {
-            return Some(from_file(path));
+            return Some(config_of(path).and_then(|(name, config)| Source::from_config(&name, &config)));
         }
         _ => {}
     }
-    let inside = path.join("config.json");
-    if !spec.is_empty() && path.is_dir() && inside.exists() {
-        return Some(from_file(&inside));
-    }
     if let Some(card) = card(spec) {
-        return Some(card.model());
+        return Some(Source::from_config(&card.name, &card.config));
     }
-    guess::guess(spec)
+    guess::guess(spec).map(|guessed| guessed.map(Source::plain))
 }
 
-fn from_file(path: &Path) -> Result<Model, ModelError> {
+/// What the model of a file is called, and its configuration.
+pub(super) fn config_of(path: &Path) -> Result<(String, Value), ModelError> {
     let shown = path.display().to_string();
     let text = file::read_text(path)?;
     let is_toml = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
@@ -79,25 +81,24 @@ fn from_file(path: &Path) -> Result<Model, ModelError> {
     let Some(map) = value.as_object() else {
         return Err(ModelError::NotAnObject { what: format!("`{}`", one_line(&shown)), found: show(&value) });
     };
-    // A model card, or an inline model of a job file, keeps the configuration one level down.
-    let config = match map.get("config") {
-        Some(inner @ Value::Object(_)) if !map.contains_key("model_type") => inner,
-        _ => &value,
-    };
     let name = match map.get("name") {
-        Some(Value::String(name)) => name.clone(),
+        Some(Value::String(name)) => one_line(name),
         _ => name_of(path),
     };
-    from_config(&one_line(&name), config)
+    // A model card, or an inline model of a job file, keeps the configuration one level down.
+    match map.get("config") {
+        Some(inner @ Value::Object(_)) if !map.contains_key("model_type") => Ok((name, inner.clone())),
+        _ => Ok((name, value)),
+    }
 }
 
 /// The folder's name of a `config.json`, else the file's without its ending.
-fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     let absolute: PathBuf = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let stem = absolute.file_stem();
     let folder = absolute.parent().and_then(Path::file_name);
     let named = if stem.is_some_and(|stem| stem == "config") { folder.or(stem) } else { stem };
-    named.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+    named.map_or_else(|| "model".to_owned(), |name| one_line(&name.to_string_lossy()))
 }
 
 /// As [`unknown`], where a slash shows that a Hub id may have been meant.
@@ -110,7 +111,7 @@ fn not_on_the_hub(spec: &str, reason: &HubIdError) -> ModelError {
     }
 }
 
-fn unknown(spec: &str) -> ModelError {
+pub(super) fn unknown(spec: &str) -> ModelError {
     let path = Path::new(spec);
     let is_path = ['/', '\\'].iter().filter(|&&separator| spec.contains(separator)).count() > 0;
     let exists = path.exists();

@@ -16,6 +16,17 @@ pub enum Device {
     Cuda,
 }
 
+/// What modules run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kernels {
+    /// What transformers' modules are written in.
+    #[default]
+    Transformers,
+    /// Liger's, as `use_liger_kernel` puts them in their place.
+    Liger,
+}
+
 /// Makes the parameters of a model.
 pub struct Builder<'a> {
     /// What they are charged to.
@@ -24,6 +35,8 @@ pub struct Builder<'a> {
     pub dtype: DType,
     /// Where they are made.
     pub device: Device,
+    /// What its modules run.
+    pub kernels: Kernels,
 }
 
 impl Builder<'_> {
@@ -54,7 +67,7 @@ impl Builder<'_> {
             bias: bias.then(|| self.parameter(name, &[to])),
             conv1d: false,
             written_out: false,
-            lora: None,
+            adapter: None,
         }
     }
 
@@ -78,7 +91,7 @@ impl Builder<'_> {
             bias: None,
             conv1d: false,
             written_out: false,
-            lora: None,
+            adapter: None,
         }
     }
 
@@ -102,6 +115,6 @@ impl Builder<'_> {
         let bias = matches!(kind, model::Norm::Layer { bias: true } | model::Norm::LayerOnePlus);
         let learned = !matches!(kind, model::Norm::LayerWithoutWeight | model::Norm::LayerInFp32);
         let vector = |wanted: bool| wanted.then(|| self.parameter(name, dims));
-        NormLayer { name, kind, weight: vector(learned), bias: vector(bias) }
+        NormLayer { name, kind, weight: vector(learned), bias: vector(bias), kernels: self.kernels }
     }
 }

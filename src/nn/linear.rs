@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use smallvec::SmallVec;
 
-use super::lora::Lora;
+use super::adapter::Adapter;
 use super::module::Part;
 use super::quantized::{FourBit, Int8};
 use crate::dtype::DType;
@@ -39,7 +39,7 @@ pub struct Linear {
     /// Whether it is Falcon's linear layer: a product with the weight's transpose, then a sum.
     pub written_out: bool,
     /// Its adapter.
-    pub lora: Option<Lora>,
+    pub adapter: Option<Box<dyn Adapter>>,
 }
 
 impl Linear {
@@ -62,7 +62,7 @@ impl Linear {
     }
 
     /// The type adapters are made in (`_get_base_layer_device_and_dtype`, `peft/tuners/tuners_utils.py`).
-    pub(super) fn adapter_dtype(&self) -> DType {
+    pub(crate) fn adapter_dtype(&self) -> DType {
         match &self.weight {
             Weight::Dense(weight) => weight.dtype(),
             Weight::FourBit(layer) => layer.compute_dtype,
@@ -72,9 +72,10 @@ impl Linear {
 
     /// Applies it to the last dimension of `x`.
     pub fn forward(&self, cx: &Context, x: impl Borrow<Tensor>) -> Tensor {
-        match &self.lora {
+        match &self.adapter {
             None => self.base(cx, x.borrow()),
-            Some(lora) => lora.forward(cx, self, x.borrow()),
+            Some(_) if cx.adapters_disabled() => self.base(cx, x.borrow()),
+            Some(adapter) => adapter.forward(cx, self, x.borrow()),
         }
     }
 

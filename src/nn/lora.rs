@@ -1,8 +1,10 @@
 //! LoRA, as PEFT 0.21 computes it.
 
+use smallvec::SmallVec;
+
+use super::adapter::Adapter;
 use super::dora;
 use super::linear::{Linear, Weight};
-use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 
 /// What adapters are made.
@@ -35,27 +37,6 @@ impl Lora {
         let b = parameter("lora_B", &[base.out_features, spec.r]);
         let magnitude = spec.use_dora.then(|| dora::magnitude(cx, base, &a, &b));
         Self { a, b, magnitude, dropout: spec.dropout }
-    }
-
-    /// Its parameters, in registration order.
-    pub fn parameters(&self) -> impl Iterator<Item = &Tensor> {
-        [&self.a, &self.b].into_iter().chain(&self.magnitude)
-    }
-
-    /// `cast_adapter_dtype`: half-precision adapters become fp32.
-    pub fn cast_to_fp32(&mut self, cx: &Context) {
-        for parameter in [&mut self.a, &mut self.b].into_iter().chain(&mut self.magnitude) {
-            if parameter.dtype() != DType::F32 {
-                *parameter = cx.parameter("adapter", parameter.dims(), DType::F32, true);
-            }
-        }
-    }
-
-    pub(super) fn forward(&self, cx: &Context, base: &Linear, x: &Tensor) -> Tensor {
-        match &base.weight {
-            Weight::Dense(_) => self.beside_dense(cx, base, x),
-            Weight::FourBit(_) | Weight::Int8(_) => self.beside_quantized(cx, base, x),
-        }
     }
 
     /// `lora.Linear`: the input is cast under autocast too, and the sum is in the wider type.
@@ -102,5 +83,22 @@ impl Lora {
         let undropped = (self.dropout <= 0.0 || !cx.training()).then_some(result);
         let update = dora::update(cx, base, self, magnitude, &x, undropped);
         cx.add(result, &update)
+    }
+}
+
+impl Adapter for Lora {
+    fn forward(&self, cx: &Context, base: &Linear, x: &Tensor) -> Tensor {
+        match &base.weight {
+            Weight::Dense(_) => self.beside_dense(cx, base, x),
+            Weight::FourBit(_) | Weight::Int8(_) => self.beside_quantized(cx, base, x),
+        }
+    }
+
+    fn parameters(&self) -> SmallVec<[&Tensor; 4]> {
+        [&self.a, &self.b].into_iter().chain(&self.magnitude).collect()
+    }
+
+    fn parameters_mut(&mut self) -> SmallVec<[&mut Tensor; 4]> {
+        [&mut self.a, &mut self.b].into_iter().chain(&mut self.magnitude).collect()
     }
 }

@@ -1,25 +1,46 @@
 //! Modules over ghost tensors, written as the `transformers`, PEFT and bitsandbytes modules they stand for.
 
 mod activation;
+mod adalora;
+mod adapter;
+mod bottleneck;
 mod builder;
+mod conv1d;
+mod delta;
 mod dora;
 mod embedding;
 mod free;
+mod ia3;
 mod linear;
+mod loha;
+mod lokr;
 mod lora;
 mod module;
 mod norm;
+mod oft;
 mod quantized;
 mod rotary;
+mod vera;
+mod virtual_tokens;
 
 pub use activation::activate;
-pub use builder::{Builder, Device};
+pub use adalora::{AdaLora, orthogonal_regularization};
+pub use adapter::Adapter;
+pub use bottleneck::Bottleneck;
+pub use builder::{Builder, Device, Kernels};
+pub use conv1d::Conv1d;
 pub use embedding::Embedding;
 pub use free::FreeParameters;
+pub use ia3::Ia3;
 pub use linear::{Linear, Weight};
+pub use loha::LoHa;
+pub use lokr::{LoKr, LoKrSpec};
 pub use lora::{Lora, LoraSpec};
 pub use module::{Leaf, Module, Part};
 pub use norm::NormLayer;
+pub use oft::{Oft, OftSpec};
 pub use quantized::{FourBit, Int8, Quantization, Quantizer};
 pub(crate) use rotary::positions;
 pub use rotary::{Rotary, RotaryStyle, Turned, apply_rotary};
+pub use vera::{Vera, VeraProjections};
+pub use virtual_tokens::{PrefixEncoder, PrefixShape, PromptEmbedding, VirtualTokens};

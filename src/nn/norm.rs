@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 
 use smallvec::SmallVec;
 
+use super::builder::Kernels;
 use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 use crate::model::Norm;
@@ -21,6 +22,8 @@ pub struct NormLayer {
     pub weight: Option<Tensor>,
     /// `[width]`
     pub bias: Option<Tensor>,
+    /// What it runs.
+    pub kernels: Kernels,
 }
 
 impl NormLayer {
@@ -32,6 +35,7 @@ impl NormLayer {
     pub fn forward(&self, cx: &Context, x: impl Borrow<Tensor>) -> Tensor {
         let x = x.borrow();
         match (self.kind, &self.weight) {
+            (Norm::Rms, Some(weight)) if self.kernels == Kernels::Liger => cx.fused_rms_norm(x, weight),
             (Norm::Rms, Some(weight)) => rms(cx, x, |normed| cx.mul(weight, cx.cast(normed, x.dtype()))),
             (Norm::RmsInFp32, Some(weight)) => rms(cx, x, |normed| cx.cast(cx.mul(weight, normed), x.dtype())),
             (Norm::RmsWeightInFp32, Some(weight)) => {

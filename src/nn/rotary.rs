@@ -83,6 +83,8 @@ pub enum RotaryStyle {
     Renamed,
     /// Whole heads in fp32, cast back (OLMo 2).
     InFp32,
+    /// Whole heads, where they are (Liger's kernel).
+    Fused,
     /// Whole heads, neighbouring dimensions with each other (Helium).
     Interleaved,
     /// As [`RotaryStyle::Interleaved`], the first dimensions alone (GLM).
@@ -91,6 +93,13 @@ pub enum RotaryStyle {
     InterleavedInFp32,
     /// Whole heads cast to fp32 before they are turned, and back (Cohere).
     CastToFp32,
+}
+
+impl RotaryStyle {
+    /// Whether cosines and sines are repeated for neighbouring dimensions.
+    const fn interleaves(self) -> bool {
+        matches!(self, Self::Interleaved | Self::InterleavedFirst | Self::InterleavedInFp32)
+    }
 }
 
 /// What [`apply_rotary`] returns.
@@ -112,12 +121,19 @@ pub fn apply_rotary(
     cos: &Tensor,
     sin: &Tensor,
 ) -> Turned {
-    let cos = cx.unsqueeze(cos, 1);
-    let sin = cx.unsqueeze(sin, 1);
+    if style == RotaryStyle::Fused {
+        let (query, key) = cx.fused_rope(query, key, cos, sin);
+        return Turned { query, key, locals: Vec::new() };
+    }
+    let table = |of: &Tensor| {
+        let of = cx.unsqueeze(of, 1);
+        if style.interleaves() { interleave(cx, &of) } else { of }
+    };
+    let (cos, sin) = (table(cos), table(sin));
     let dim = cos.dim(-1);
     let pass = |x: &Tensor| not_turned(cx, x, dim);
     let (query, key, locals) = match style {
-        RotaryStyle::Whole => {
+        RotaryStyle::Whole | RotaryStyle::Interleaved | RotaryStyle::Fused => {
             let query = rotate(cx, query, &cos, &sin);
             (query, rotate(cx, key, &cos, &sin), Vec::new())
         }
@@ -135,17 +151,7 @@ pub fn apply_rotary(
             let query = cx.cat(&[&turned_query, &query_pass], -1);
             (query, cx.cat(&[&turned_key, &key_pass], -1), Vec::new())
         }
-        RotaryStyle::Interleaved => {
-            let (cos, sin) = (interleave(cx, &cos), interleave(cx, &sin));
-            let query = rotate(cx, query, &cos, &sin);
-            (query, rotate(cx, key, &cos, &sin), Vec::new())
-        }
-        RotaryStyle::InterleavedFirst => {
-            let (cos, sin) = (interleave(cx, &cos), interleave(cx, &sin));
-            rejoined(cx, [query, key], &cos, &sin)
-        }
         RotaryStyle::InterleavedInFp32 => {
-            let (cos, sin) = (interleave(cx, &cos), interleave(cx, &sin));
             let turn = |x: &Tensor| {
                 let straight = cx.mul(cx.cast(x, DType::F32), &cos);
                 let turned = cx.mul(cx.cast(rotate_half(cx, x), DType::F32), &sin);
@@ -171,7 +177,7 @@ pub fn apply_rotary(
             let key = cx.cat(&[&key_turned, &key_pass], -1);
             (query, key, vec![query_turned, query_pass, key_turned, key_pass])
         }
-        RotaryStyle::Rejoined => rejoined(cx, [query, key], &cos, &sin),
+        RotaryStyle::Rejoined | RotaryStyle::InterleavedFirst => rejoined(cx, [query, key], &cos, &sin),
         RotaryStyle::Halves => {
             let turn = |x: &Tensor| {
                 let [first, second] = cx.split_in(x.clone(), -1);

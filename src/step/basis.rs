@@ -1,7 +1,10 @@
 //! What an estimate rests on, and what a reader should know about it.
 
+use super::count::count_parameters;
 use super::estimate::Basis;
-use crate::job::{AttnImplementation, Job, MixedPrecision, Precision, Workload};
+use crate::job::{
+    AttnImplementation, Job, MixedPrecision, Objective, Optim, Peft, Precision, TargetModules, Train, Workload,
+};
 use crate::model::{Model, Origin, Support};
 use crate::units::Bytes;
 
@@ -28,6 +31,13 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
             model.name()
         ));
     }
+    if model.decoder().is_some_and(|decoder| decoder.mixer.is_some()) {
+        notes.push(
+            "layers without attention are run as transformers' own PyTorch code runs them; with the mamba_ssm, causal_conv1d \
+             or flash-linear-attention kernels installed they keep less, and cuDNN's convolutions may take a workspace"
+                .to_owned(),
+        );
+    }
     if let Workload::Train(train) = &job.workload {
         let packed = train.gradient_checkpointing
             && !train.attention_mask
@@ -42,6 +52,32 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
         if train.mixed_precision == MixedPrecision::Fp16 {
             notes.push("the gradient scaler's few scalars are not counted".to_owned());
         }
+        notes.extend(embedding_states(model, train));
+        if train.optim == Optim::GaloreAdamw {
+            notes.push(
+                "the workspace that cuSOLVER takes for a singular value decomposition is not known here and not counted"
+                    .to_owned(),
+            );
+        }
+        match train.objective {
+            Objective::Dpo => notes.push(
+                "as TRL 1.16 computes it, without holding logits; older versions hold those of both forwards and need more. \
+                 Its collator pads to the longest pair of the batch: max_seq_length is taken for that"
+                    .to_owned(),
+            ),
+            Objective::Reward => notes.push("as TRL 1.16 computes it".to_owned()),
+            _ => {}
+        }
+        if train.use_liger_kernel {
+            notes.push("Liger's kernels are those of liger-kernel 0.8".to_owned());
+        }
+        if let Some(Peft::AdaLora(_)) = &train.peft {
+            notes.push(
+                "AdaLoRA's importance scores are not counted: nothing is kept of them unless the loop calls \
+                 update_and_allocate, as the Trainer does not"
+                    .to_owned(),
+            );
+        }
         if paged > 0 {
             notes.push(format!(
                 "{} of paged optimizer states are in managed memory, which the driver moves to the host when the card is \
@@ -51,21 +87,21 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
         }
     }
     notes.extend(experts(model, job));
-    let followed = model.model_type().support() != Support::Measured;
-    if followed {
-        notes.push(format!(
-            "no recorded measurement has a `{}` model; its layers follow the sources of transformers",
-            model.model_type()
-        ));
-    }
     let unmeasured = unmeasured(job);
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
     );
+    let measured = model.model_type().support() == Support::Measured;
+    if !measured {
+        notes.push(format!(
+            "no recorded measurement is of a `{}` model; what its layers take follows transformers' sources",
+            model.model_type()
+        ));
+    }
     Basis {
         runtime: "pytorch".to_owned(),
         versions: VERSIONS.to_owned(),
-        validated: model.origin() == Origin::Config && unmeasured.is_none() && !followed,
+        validated: model.origin() == Origin::Config && measured && unmeasured.is_none(),
         notes,
     }
 }
@@ -119,12 +155,60 @@ fn experts(model: &Model, job: &Job) -> Vec<String> {
     notes
 }
 
+/// What transformers' `Trainer` adds where bitsandbytes' optimizers are to keep 8-bit states: embeddings get 32-bit ones
+/// (`create_optimizer`, `transformers/trainer.py`). The optimizer is taken here as it is given the parameters.
+fn embedding_states(model: &Model, train: &Train) -> Option<String> {
+    let moments = match train.optim {
+        Optim::Adamw8bit | Optim::PagedAdamw8bit => 2,
+        Optim::Lion8bit | Optim::PagedLion8bit | Optim::RmsPropBnb8bit => 1,
+        Optim::AdEMAMix8bit | Optim::PagedAdEMAMix8bit => 3,
+        _ => return None,
+    };
+    if train.peft.is_some() {
+        return None;
+    }
+    let elements = count_parameters(model, None).ok()?.embedding;
+    // four bytes a state instead of one
+    let more = Bytes(elements.saturating_mul(3 * moments));
+    Some(format!(
+        "transformers' Trainer keeps 32-bit states for embeddings under {}: {more} more than here",
+        train.optim
+    ))
+}
+
+/// Whether a method puts something on the head or trains modules whole.
+fn adapts_head(peft: &Peft) -> bool {
+    let targets = matches!(peft, Peft::Lora(lora) if matches!(&lora.target_modules, Some(TargetModules::Names(names))
+        if names.iter().any(|name| name.ends_with("lm_head"))));
+    targets || !peft.modules_to_save().is_empty()
+}
+
 /// What of a job no recorded measurement stands behind.
 fn unmeasured(job: &Job) -> Option<&'static str> {
     match &job.workload {
         Workload::Train(train) if !train.zero_grad_set_to_none => Some("zero_grad_set_to_none = false"),
         Workload::Train(train) if train.keep_outputs => Some("keep_outputs = true"),
+        Workload::Train(train) if train.optim == Optim::GaloreAdamw => Some("optim = \"galore_adamw\""),
+        Workload::Train(train) if train.use_liger_kernel && train.peft.as_ref().is_some_and(adapts_head) => {
+            Some("use_liger_kernel with an adapted or copied head, whose own weight Liger reads")
+        }
+        Workload::Train(train) if train.objective != Objective::Sft && train.mixed_precision != MixedPrecision::No => {
+            Some("this objective under autocast")
+        }
+        Workload::Train(train) if train.objective != Objective::Sft && train.precision.is_quantized() => {
+            Some("this objective on quantised weights")
+        }
+        Workload::Train(Train { peft: Some(peft), .. }) => unmeasured_method(peft),
         Workload::Infer(infer) if infer.logits_to_keep > 1 => Some("logits_to_keep above 1"),
+        _ => None,
+    }
+}
+
+/// What of a method no recorded measurement stands behind.
+fn unmeasured_method(peft: &Peft) -> Option<&'static str> {
+    match peft {
+        Peft::Adapter(_) => Some("bottleneck adapters, which PEFT has not"),
+        Peft::Oft(method) if method.num_cayley_neumann_terms > 5 => Some("OFT with more than 5 terms"),
         _ => None,
     }
 }

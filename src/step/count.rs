@@ -6,10 +6,10 @@ use super::adapt;
 use super::error::EstimateError;
 use crate::arch::network;
 use crate::dtype::DType;
-use crate::ghost::{Context, Tensor};
-use crate::job::Lora;
+use crate::ghost::Context;
+use crate::job::Peft;
 use crate::model::Model;
-use crate::nn::{Builder, Device, Leaf, Part};
+use crate::nn::{Builder, Device, Kernels, Part};
 
 /// How many parameters a model has, and where; the parts sum to `total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -59,22 +59,22 @@ impl Parameters {
     }
 }
 
-/// Counts the parameters of `model`, with the adapters of `lora` where there are any.
+/// Counts the parameters of `model`, with what `peft` adds to it.
 ///
 /// # Errors
-/// No layer has a name that an adapter is asked for.
+/// The model cannot be trained so: no layer has a name that is asked for, or the method has none for its layers.
 ///
 /// ```
-/// use vramplan::{job::Lora, model, step::count_parameters};
+/// use vramplan::{job::{Lora, Peft}, model, step::count_parameters};
 ///
 /// let model = model::resolve("llama-2-7b")?;
 /// assert_eq!(count_parameters(&model, None)?.total, 6_738_415_616);
-/// assert_eq!(count_parameters(&model, Some(&Lora::default()))?.trainable, 4_194_304);
+/// assert_eq!(count_parameters(&model, Some(&Peft::Lora(Lora::default())))?.trainable, 4_194_304);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn count_parameters(model: &Model, lora: Option<&Lora>) -> Result<Parameters, EstimateError> {
+pub fn count_parameters(model: &Model, peft: Option<&Peft>) -> Result<Parameters, EstimateError> {
     let cx = Context::new();
-    let builder = Builder { cx: &cx, dtype: DType::F32, device: Device::Meta };
+    let builder = Builder { cx: &cx, dtype: DType::F32, device: Device::Meta, kernels: Kernels::default() };
     let mut network = network(&builder, model);
     let mut counted = Parameters::default();
     let tied = network.is_tied();
@@ -98,19 +98,11 @@ pub fn count_parameters(model: &Model, lora: Option<&Lora>) -> Result<Parameters
         *place += own;
     });
     counted.trainable = base;
-    if let Some(lora) = lora {
-        let _originals = adapt::add_lora(&cx, network.as_mut(), model.name(), lora)?;
-        counted.trainable = 0;
-        network.leaves(&mut |mut leaf| {
-            let mut trained = |t: &Tensor| counted.trainable += if t.requires_grad() { t.layout().numel() } else { 0 };
-            leaf.dense_parameters().into_iter().for_each(|t| trained(t));
-            if let Leaf::Linear(linear) = &leaf
-                && let Some(lora) = &linear.lora
-            {
-                lora.parameters().for_each(trained);
-            }
-        });
-        counted.adapters = counted.trainable;
+    if let Some(peft) = peft {
+        let adapted = adapt::apply(&cx, network.as_mut(), model, Some(peft))?;
+        let trainable = adapt::trainable(network.as_mut(), &adapted);
+        counted.trainable = trainable.iter().map(|parameter| parameter.layout().numel()).sum();
+        counted.adapters = adapt::added(network.as_mut(), &adapted);
     }
     counted.total = base + counted.adapters;
     Ok(counted)

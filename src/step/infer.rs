@@ -5,6 +5,7 @@ use crate::arch::{Generate, Network};
 use crate::ghost::{Context, Tensor};
 use crate::job::Infer;
 use crate::model::Model;
+use crate::nn::Kernels;
 
 /// A model that is ready to be prompted.
 pub(super) struct Inference<'a> {
@@ -19,7 +20,7 @@ impl<'a> Inference<'a> {
     pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Infer) -> Self {
         cx.set_training(false);
         let quantization = load::quantization(job.precision, job.double_quant);
-        let network = load::load(cx, model, job.float_type().dtype(), quantization);
+        let network = load::load(cx, model, job.float_type().dtype(), quantization, Kernels::default());
         cx.ledger().empty_cache();
         let prompt = network.prompt(cx, job.batch_size, job.prompt_length);
         Self { cx, job, network, prompt }

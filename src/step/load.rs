@@ -5,7 +5,7 @@ use crate::dtype::DType;
 use crate::ghost::{Context, Phase, Tensor};
 use crate::job::Precision;
 use crate::model::{Model, ModelType};
-use crate::nn::{Builder, Device, Leaf, Linear, Part, Quantization, Quantizer, Weight};
+use crate::nn::{Builder, Device, Kernels, Leaf, Linear, Part, Quantization, Quantizer, Weight};
 
 /// How the linear layers of a job's base model are quantised; `None`: they are not.
 pub(super) fn quantization(precision: Precision, double_quant: bool) -> Option<Quantization> {
@@ -17,12 +17,18 @@ pub(super) fn quantization(precision: Precision, double_quant: bool) -> Option<Q
 }
 
 /// The model on the GPU, frozen; what is not quantised of it in `dtype`.
-pub(super) fn load(cx: &Context, model: &Model, dtype: DType, quantization: Option<Quantization>) -> Box<dyn Network> {
+pub(super) fn load(
+    cx: &Context,
+    model: &Model,
+    dtype: DType,
+    quantization: Option<Quantization>,
+    kernels: Kernels,
+) -> Box<dyn Network> {
     cx.set_phase(Phase::Load);
     let Some(quantization) = quantization else {
-        return network(&Builder { cx, dtype, device: Device::Cuda }, model);
+        return network(&Builder { cx, dtype, device: Device::Cuda, kernels }, model);
     };
-    let mut network = network(&Builder { cx, dtype, device: Device::Meta }, model);
+    let mut network = network(&Builder { cx, dtype, device: Device::Meta, kernels }, model);
     let mut quantizer = Quantizer::new(cx, quantization, dtype);
     network.leaves(&mut |leaf| match leaf {
         Leaf::Linear(linear) if is_quantized(model.model_type(), linear) => quantizer.quantize(linear),

@@ -9,12 +9,15 @@ mod estimate;
 mod foreach;
 mod infer;
 mod load;
+mod objective;
 mod optimizer;
 mod record;
 mod run;
+mod stored;
 mod train;
 
 pub use count::{Parameters, count_parameters};
 pub use error::EstimateError;
 pub use estimate::*;
 pub use run::{estimate, estimate_with_timeline, record};
+pub use stored::{StoredWeights, stored_weights};

@@ -1,5 +1,7 @@
 //! From a job to an estimate: the run is recorded, then played against the allocator.
 
+use std::borrow::Cow;
+
 use super::basis;
 use super::count::count_parameters;
 use super::error::EstimateError;
@@ -8,7 +10,7 @@ use super::record::{self, Recorded};
 use crate::ghost::{Category, Entry, PhaseUse, Playback, Use};
 use crate::hardware::CUDA_CONTEXT;
 use crate::job::{Job, Train, Workload};
-use crate::model::{Model, Support};
+use crate::model::{DecoderConfig, LayerType, Mixer, Model, Support};
 use crate::units::Bytes;
 
 /// Points a timeline is thinned to.
@@ -47,14 +49,16 @@ pub fn estimate_with_timeline(model: &Model, job: &Job) -> Result<Estimate, Esti
 /// # Errors
 /// As [`estimate`].
 pub fn record(model: &Model, job: &Job) -> Result<Vec<Entry>, EstimateError> {
-    recorded(model, job).map(|recorded| [recorded.load, recorded.first, recorded.steady].concat())
+    recorded(&headed(model, job), job).map(|recorded| [recorded.load, recorded.first, recorded.steady].concat())
 }
 
+/// Records the run of `model`, which has the head the job puts on it.
 fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
     job.validate()?;
-    if model.model_type().support() == Support::Counted {
-        return Err(EstimateError::NotModelled { model: model.name().to_owned(), model_type: model.model_type() });
+    if model.model_type().support() == Support::CountedOnly {
+        return Err(EstimateError::CountedOnly { model_type: model.model_type() });
     }
+    refuse_long_scan(model, job)?;
     let recorded = match &job.workload {
         Workload::Train(train) => record::training(model, train)?,
         Workload::Infer(infer) => record::inference(model, infer),
@@ -62,7 +66,36 @@ fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
     if recorded.overflowed { Err(EstimateError::TooLarge) } else { Ok(recorded) }
 }
 
+/// The model with the head that the job puts on it.
+fn headed<'a>(model: &'a Model, job: &Job) -> Cow<'a, Model> {
+    match &job.workload {
+        Workload::Train(train) => train.labels().map(|labels| Cow::Owned(model.clone().classifying(labels))),
+        Workload::Infer(_) => None,
+    }
+    .unwrap_or(Cow::Borrowed(model))
+}
+
+/// Refuses a scan whose steps would not fit the memory of the machine that estimates.
+fn refuse_long_scan(model: &Model, job: &Job) -> Result<(), EstimateError> {
+    /// 64 layers over 4096 tokens.
+    const MOST: u64 = 1 << 18;
+    let Some(DecoderConfig { mixer: Some(Mixer::Mamba(_)), layer_types, .. }) = model.decoder() else {
+        return Ok(());
+    };
+    let length = match &job.workload {
+        Workload::Train(train) => train.max_seq_length,
+        Workload::Infer(infer) => infer.prompt_length,
+    };
+    let layers = layer_types.iter().filter(|kind| **kind == LayerType::LinearAttention).count();
+    let steps = length.saturating_mul(u64::try_from(layers).unwrap_or(u64::MAX));
+    if steps <= MOST {
+        return Ok(());
+    }
+    Err(EstimateError::ScanTooLong { length, model_type: model.model_type(), steps, most: MOST })
+}
+
 fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, EstimateError> {
+    let model = &*headed(model, job);
     let recorded = recorded(model, job)?;
     let mut playback = Playback::default();
     playback.run(&recorded.load);
@@ -92,11 +125,11 @@ fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, Estima
     }
     let timeline = with_timeline.then(|| thin(playback.timeline()));
     let reserved = Bytes(playback.peak_reserved());
-    let lora = match &job.workload {
-        Workload::Train(train) => train.lora(),
+    let peft = match &job.workload {
+        Workload::Train(train) => train.peft.as_ref(),
         Workload::Infer(_) => None,
     };
-    let mut parameters = count_parameters(model, lora)?;
+    let mut parameters = count_parameters(model, peft)?;
     if let Workload::Infer(_) = job.workload {
         parameters.trainable = 0;
     }

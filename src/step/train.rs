@@ -4,11 +4,13 @@ use super::adapt;
 use super::clip::clip_grad_norm;
 use super::error::EstimateError;
 use super::load;
-use super::optimizer::Optimizer;
-use crate::arch::{Batch, BatchShape, Forward, Network, Outputs};
+use super::objective::Learned;
+use super::optimizer::{Optimizer, own_matrices};
+use crate::arch::{Batch, Forward, Network, Outputs};
 use crate::ghost::{Category, Context, Phase, Tensor};
 use crate::job::Train;
-use crate::model::Model;
+use crate::model::{Model, ModelType};
+use crate::nn::Kernels;
 
 /// Micro-batches of a step that are run; further ones repeat the last of them.
 pub(super) const RECORDED_MICRO_BATCHES: u64 = 3;
@@ -18,9 +20,10 @@ pub(super) struct Training<'a> {
     cx: &'a Context,
     job: &'a Train,
     network: Box<dyn Network>,
-    _saved: Option<adapt::Saved>,
+    adapted: adapt::Adapted,
     optimizer: Optimizer,
     trainable: Vec<Tensor>,
+    learned: Learned,
     batch: Batch,
     loss: Option<Tensor>,
     /// The last outputs, where the loop keeps a name for them: they go when the next forward has returned.
@@ -34,30 +37,26 @@ impl<'a> Training<'a> {
     /// No layer has a name that an adapter is asked for.
     pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Train) -> Result<Self, EstimateError> {
         let quantization = load::quantization(job.precision, job.double_quant);
-        let mut network = load::load(cx, model, job.float_type().dtype(), quantization);
+        let kernels = if job.use_liger_kernel { Kernels::Liger } else { Kernels::Transformers };
+        if job.use_liger_kernel && !has_liger_kernels(model.model_type()) {
+            return Err(EstimateError::NoLiger { model_type: model.model_type() });
+        }
+        let mut network = load::load(cx, model, job.float_type().dtype(), quantization, kernels);
         if quantization.is_some() {
             adapt::prepare_for_kbit_training(cx, network.as_mut());
         }
-        let saved = match job.lora() {
-            Some(lora) => Some(adapt::add_lora(cx, network.as_mut(), model.name(), lora)?),
-            None => {
-                adapt::train_everything(cx, network.as_mut());
-                None
-            }
-        };
-        let trainable: Vec<Tensor> =
-            adapt::parameters(network.as_mut()).into_iter().filter(Tensor::requires_grad).collect();
+        let adapted = adapt::apply(cx, network.as_mut(), model, job.peft.as_ref())?;
+        let trainable = adapt::trainable(network.as_mut(), &adapted);
+        let dtype = job.float_type().dtype();
+        let learned = Learned::new(cx, network.as_ref(), job, || load::load(cx, model, dtype, quantization, kernels))?;
+        let is_own = own_matrices(job, network.as_mut(), &trainable);
+        if is_own.iter().all(|own| !own) && job.optim.is_low_rank() {
+            return Err(EstimateError::NoOptimTarget { optim: job.optim });
+        }
+        let optimizer = Optimizer::new(cx, job.optim, job.optim_rank, trainable.clone(), &is_own);
         cx.ledger().empty_cache();
-        let batch = network.batch(
-            cx,
-            BatchShape {
-                batch: job.per_device_train_batch_size,
-                length: job.max_seq_length,
-                attention_mask: job.attention_mask,
-            },
-        );
-        let optimizer = Optimizer::new(job.optim, trainable.clone());
-        Ok(Self { cx, job, network, _saved: saved, optimizer, trainable, batch, loss: None, outputs: None })
+        let batch = learned.batch(cx, network.as_ref(), job);
+        Ok(Self { cx, job, network, adapted, optimizer, trainable, learned, batch, loss: None, outputs: None })
     }
 
     /// Forward and backward of as many micro-batches as are accumulated (from the fourth on they repeat the third).
@@ -66,7 +65,7 @@ impl<'a> Training<'a> {
             // the last micro-batch's graph goes with its loss, when the next loss takes its name
             let last = self.cx.take_graph();
             let (loss, outputs) = self.forward();
-            self.outputs = self.job.keep_outputs.then_some(outputs);
+            self.outputs = outputs.filter(|_| self.job.keep_outputs);
             self.loss = Some(loss);
             drop(last);
             self.backward();
@@ -109,7 +108,7 @@ impl<'a> Training<'a> {
         }
     }
 
-    fn forward(&self) -> (Tensor, Outputs) {
+    fn forward(&self) -> (Tensor, Option<Outputs>) {
         let cx = self.cx;
         cx.set_phase(Phase::Forward);
         let autocast = self.job.mixed_precision.float().map(crate::job::FloatType::dtype);
@@ -118,9 +117,16 @@ impl<'a> Training<'a> {
                 implementation: self.job.attn_implementation,
                 checkpointing: self.job.gradient_checkpointing,
                 input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
+                virtual_tokens: self.adapted.virtual_tokens.as_ref(),
                 ..Forward::default()
             };
-            self.network.loss(cx, &self.batch, run)
+            let (loss, outputs) = self.learned.loss(cx, self.network.as_ref(), &self.batch, run);
+            (adapt::regularized(cx, loss, &self.adapted), outputs)
         })
     }
+}
+
+/// The model types whose Liger kernels are modelled (`liger_kernel/transformers/monkey_patch.py` has more).
+fn has_liger_kernels(model_type: ModelType) -> bool {
+    matches!(model_type, ModelType::Llama | ModelType::Mistral | ModelType::Qwen2 | ModelType::Qwen3)
 }

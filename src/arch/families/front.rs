@@ -33,6 +33,8 @@ pub(in crate::arch) struct Entered {
     pub(in crate::arch) sliding_mask: Option<Tensor>,
     /// ALiBi, `[batch * heads, 1, keys]`.
     pub(in crate::arch) alibi: Option<Tensor>,
+    /// The padding mask, for what mixes tokens without attention.
+    pub(in crate::arch) padding: Option<Tensor>,
     /// What else the model's `forward` has names for until it returns.
     pub(in crate::arch) locals: Vec<Tensor>,
 }
@@ -40,7 +42,7 @@ pub(in crate::arch) struct Entered {
 impl Entered {
     /// Hidden states and nothing beside them.
     pub(in crate::arch) fn new(hidden: Tensor) -> Self {
-        Self { hidden, positions: None, mask: None, sliding_mask: None, alibi: None, locals: Vec::new() }
+        Self { hidden, positions: None, mask: None, sliding_mask: None, alibi: None, padding: None, locals: Vec::new() }
     }
 }
 

@@ -12,25 +12,31 @@ pub(super) struct Spans {
     full: bool,
     sliding: bool,
     sliding_window: Option<u64>,
+    /// Some layers mix tokens without attention.
+    mixes: bool,
 }
 
 impl Spans {
     pub(super) fn new(model: &DecoderConfig) -> Self {
-        use ModelType::{Cohere2, Exaone4, Gemma2, Gemma3Text, GptOss, Granite, Granitemoe, Olmo3, Qwen2, Qwen2Moe};
-        use ModelType::{Qwen3, Smollm3};
+        use ModelType::{
+            Cohere2, Exaone4, FalconH1, Gemma2, Gemma3Text, GptOss, Granite, Granitemoe, Granitemoehybrid,
+        };
+        use ModelType::{Olmo3, Qwen2, Qwen2Moe, Qwen3, Smollm3};
         let has = |layer_type| model.layer_types.contains(&layer_type);
+        let hybrid = has(LayerType::Hybrid);
         // these make the full mask whether or not a layer takes it
         let always_full = matches!(
             model.model_type,
             Cohere2 | Exaone4 | Gemma2 | Gemma3Text | GptOss | Olmo3 | Qwen2 | Qwen2Moe | Qwen3 | Smollm3
         );
         Self {
-            multiplier: matches!(model.model_type, Granite | Granitemoe),
+            multiplier: matches!(model.model_type, Granite | Granitemoe | Granitemoehybrid | FalconH1),
             dropout: model.embedding.dropout,
-            full: always_full || has(LayerType::FullAttention),
+            full: always_full || hybrid || has(LayerType::FullAttention),
             // Qwen2-MoE makes a sliding mask too, of a window of nothing where it has none
             sliding: matches!(model.model_type, GptOss | Qwen2Moe) || has(LayerType::SlidingAttention),
             sliding_window: model.sliding_window.or((model.model_type == Qwen2Moe).then_some(0)),
+            mixes: model.mixer.is_some(),
         }
     }
 }
@@ -43,7 +49,15 @@ impl Front for Spans {
         let mask = if self.full { input.mask(cx, Some(&positions), input.run.attention_mask) } else { None };
         let sliding_mask = if self.sliding { input.sliding_mask(cx, &positions, self.sliding_window) } else { None };
         let hidden = cx.dropout(&embeds, self.dropout);
-        Entered { positions: Some(positions), mask, sliding_mask, locals: vec![embeds], ..Entered::new(hidden) }
+        let padding = if self.mixes { input.run.attention_mask.filter(|_| input.length > 1).cloned() } else { None };
+        Entered {
+            positions: Some(positions),
+            padding,
+            mask,
+            sliding_mask,
+            locals: vec![embeds],
+            ..Entered::new(hidden)
+        }
     }
 }
 

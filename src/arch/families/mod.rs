@@ -4,10 +4,13 @@ mod alibi;
 mod attend;
 mod bloom;
 mod falcon;
+mod falcon_h1;
 mod front;
 mod gpt2;
 mod gpt_neox;
 mod llama;
+mod mamba;
+mod nemotron_h;
 mod opt;
 
 use std::rc::Rc;
@@ -26,6 +29,7 @@ pub(super) fn front(builder: &Builder<'_>, model: &DecoderConfig) -> Box<dyn Fro
         ModelType::Bloom => Box::new(bloom::EmbedNorm::new(builder, model)),
         ModelType::Falcon => Box::new(falcon::Masks::new(model)),
         ModelType::Opt => Box::new(opt::Positions::new(builder, model)),
+        ModelType::Mamba | ModelType::Mamba2 | ModelType::FalconMamba => Box::new(mamba::Plain),
         _ => Box::new(llama::Spans::new(model)),
     }
 }
@@ -38,6 +42,9 @@ pub(super) fn layer(builder: &Builder<'_>, model: &DecoderConfig, index: usize) 
         ModelType::Bloom => Rc::new(bloom::Block::new(builder, model)),
         ModelType::Falcon => Rc::new(falcon::DecoderLayer::new(builder, model)),
         ModelType::Opt => Rc::new(opt::DecoderLayer::new(builder, model)),
+        ModelType::Mamba | ModelType::Mamba2 | ModelType::FalconMamba => Rc::new(mamba::Block::new(builder, model)),
+        ModelType::FalconH1 => Rc::new(falcon_h1::DecoderLayer::new(builder, model, index)),
+        ModelType::NemotronH => Rc::new(nemotron_h::Block::new(builder, model, index)),
         _ => Rc::new(DecoderLayer::new(builder, model, index)),
     }
 }

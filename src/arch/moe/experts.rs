@@ -67,7 +67,7 @@ impl Experts {
         let back = cx.launch(Kernel::Unary("empty"), &[&order], Layout::contiguous(&[pairs]), DType::I64);
         drop(cx.launch(Kernel::Arange, &[], Layout::contiguous(&[pairs]), DType::I64));
         weighted = cx.index_rows(&weighted, &back);
-        let summed = cx.sum_along(&cx.reshape(&weighted, &[tokens, chosen, width]), 1, false);
+        let summed = cx.sum_dim(cx.reshape(&weighted, &[tokens, chosen, width]), 1, false);
         cx.cast(&summed, hidden.dtype())
     }
 

@@ -108,7 +108,7 @@ impl Router {
                     let saves = cx.saves_for_backward_of(&scores);
                     let (mask, locals) = self.group_mask(cx, &choice, saves, groups, |cx, grouped| {
                         let (largest, places) = cx.top_k(grouped, 2);
-                        (cx.sum_along(&largest, -1, false), places)
+                        (cx.sum_dim(&largest, -1, false), places)
                     });
                     let excluded = inverted(cx, &mask);
                     choice = cx.masked_fill(&choice, &excluded);
@@ -120,7 +120,7 @@ impl Router {
                 let mut weights = cx.gather(&scores, &indices);
                 let mut _denominator = None;
                 if normalised {
-                    let denominator = cx.add_scalar(cx.sum_along(&weights, -1, true), 1e-20);
+                    let denominator = cx.add_scalar(cx.sum_dim(&weights, -1, true), 1e-20);
                     weights = cx.div_in_place(weights, &denominator);
                     _denominator = Some(denominator);
                 }
@@ -169,7 +169,7 @@ impl Router {
 
 /// `weights /= weights.sum(dim=-1, keepdim=True)`
 fn normalised_in_place(cx: &Context, weights: Tensor) -> Tensor {
-    let sum = cx.sum_along(&weights, -1, true);
+    let sum = cx.sum_dim(&weights, -1, true);
     cx.div_in_place(weights, &sum)
 }
 

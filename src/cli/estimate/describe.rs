@@ -1,7 +1,7 @@
 //! A job in words.
 
 use super::super::text::{bold, grouped, plain, warning, wrap};
-use crate::job::{Infer, Job, Lora, MixedPrecision, Peft, Precision, TargetModules, Train, Workload};
+use crate::job::{Infer, Job, Lora, MixedPrecision, Objective, Peft, Precision, TargetModules, Train, Workload};
 use crate::model::{Model, Origin};
 
 /// The model and the job, and what was taken for granted.
@@ -20,10 +20,10 @@ pub(super) fn heading(model: &Model, job: &Job, defaults: bool, parameters: u64,
     out
 }
 
-/// The LoRA settings of a job that trains adapters.
-pub(super) fn lora(job: &Job) -> Option<&Lora> {
+/// The method of a job that does not train the model itself.
+pub(super) fn peft(job: &Job) -> Option<&Peft> {
     match &job.workload {
-        Workload::Train(train) => train.lora(),
+        Workload::Train(train) => train.peft.as_ref(),
         Workload::Infer(_) => None,
     }
 }
@@ -41,6 +41,9 @@ fn training(train: &Train) -> String {
         Some(Peft::Lora(lora)) => adapters(lora),
         Some(other) => other.type_name().to_owned(),
     }];
+    if train.objective != Objective::Sft {
+        words.insert(0, train.objective.to_string());
+    }
     words.push(weights(train.precision, train.double_quant, train.compute_dtype.name()));
     if train.mixed_precision != MixedPrecision::No {
         words.push(format!("autocast {}", train.mixed_precision));
@@ -53,6 +56,9 @@ fn training(train: &Train) -> String {
         words.push("gradient checkpointing".to_owned());
     }
     words.push(train.optim.to_string());
+    if train.use_liger_kernel {
+        words.push("Liger kernels".to_owned());
+    }
     words.push(format!("{} attention", train.attn_implementation));
     for (on, what) in [
         (!train.clips(), "no gradient clipping"),

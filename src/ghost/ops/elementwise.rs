@@ -101,6 +101,58 @@ impl Context {
         out
     }
 
+    /// `a += factor * b`: the gradient of `b` is scaled.
+    pub fn add_scaled_in_place(&self, a: Tensor, b: &Tensor, factor: f64) -> Tensor {
+        let node = self.record(&[&a, b], &[]);
+        let mut out = self.written_over(Kernel::Add, &a, &[b]);
+        if let Some(mut node) = node {
+            node.expecting(&[&a, b], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let scaled = |grad: &Tensor| cx.like(Kernel::MulScalar(factor), grad);
+                let own = incoming.needs(0).then(|| incoming.grad.clone());
+                smallvec![own, incoming.needs(1).then(|| scaled(incoming.grad))]
+            });
+        }
+        out
+    }
+
+    /// `a *= b`, where `b` wants no gradient.
+    pub fn mul_in_place(&self, a: Tensor, b: &Tensor) -> Tensor {
+        let node = self.record(&[&a], &[Some(b)]);
+        let mut out = self.written_over(Kernel::Mul, &a, &[b]);
+        if let Some(mut node) = node {
+            node.expecting(&[&a], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                smallvec![Some(cx.binary(Kernel::Mul, incoming.grad, incoming.saved(0)))]
+            });
+        }
+        out
+    }
+
+    /// `a / b`: saves the divisor, and `a` where the divisor wants a gradient.
+    pub fn div(&self, a: impl Borrow<Tensor>, b: &Tensor) -> Tensor {
+        let a = a.borrow();
+        let node = self.record(&[a, b], &[b.requires_grad().then_some(a), Some(b)]);
+        let mut out = self.binary(Kernel::Unary("div"), a, b);
+        if let Some(mut node) = node {
+            node.expecting(&[a, b], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                let divided = |by: &Tensor, of: &Tensor| cx.binary(Kernel::Unary("div"), of, by);
+                // -grad * ((a / b) / b), whose parts live as long as the expression
+                let of_b = incoming.needs(1).then(|| {
+                    let (a, b) = (incoming.saved(0), incoming.saved(1));
+                    let once = divided(b, a);
+                    let twice = divided(b, &once);
+                    let negated = cx.like(Kernel::Neg, incoming.grad);
+                    cx.binary(Kernel::Mul, &negated, &twice)
+                });
+                let of_a = incoming.needs(0).then(|| divided(incoming.saved(1), incoming.grad));
+                smallvec![of_a, of_b]
+            });
+        }
+        out
+    }
+
     /// `a *= factor`
     pub fn scaled_in_place(&self, a: Tensor, factor: f64) -> Tensor {
         let node = self.record(&[&a], &[]);
@@ -167,18 +219,6 @@ impl Context {
         self.fused_unary(a.borrow(), "sigmoid", Reads::Output)
     }
 
-    /// `a.clamp(max=..)`, or with both bounds: saves its input; backward compares it again.
-    pub fn clamp(&self, a: &Tensor, both: bool) -> Tensor {
-        self.unary(a, Kernel::Unary("clamp"), Reads::Input, move |cx, incoming| {
-            let (grad, a) = (incoming.grad, incoming.saved(0));
-            let layout = Layout::elementwise(&[a.layout()]);
-            let _zero = cx.launch(Kernel::Zeros, &[], Layout::contiguous(&[]), grad.dtype());
-            let compared = || cx.launch(Kernel::Unary("compare"), &[a], layout, DType::Bool);
-            let (_below, _above) = (compared(), both.then(compared));
-            cx.binary(Kernel::Where, grad, a)
-        })
-    }
-
     /// `a /= b`: what is written over is copied first where `b` wants a gradient.
     pub fn div_in_place(&self, a: Tensor, b: &Tensor) -> Tensor {
         let wanted = self.grad_enabled() && b.requires_grad();
@@ -241,6 +281,34 @@ impl Context {
         self.fused_unary(a.borrow(), "tanh", Reads::Output)
     }
 
+    /// `exp(a)`: saves its output.
+    pub fn exp(&self, a: impl Borrow<Tensor>) -> Tensor {
+        self.fused_unary(&self.in_fp32(a.borrow()), "exp", Reads::Output)
+    }
+
+    /// `a.clamp(max=..)`, or with `both` bounds: saves its input; backward compares it again, and takes zeros where it is
+    /// outside.
+    pub fn clamp(&self, a: impl Borrow<Tensor>, both: bool) -> Tensor {
+        self.unary(a.borrow(), Kernel::Unary("clamp"), Reads::Input, move |cx, incoming| {
+            let (grad, input) = (incoming.grad, incoming.saved(0));
+            let compare =
+                |name| cx.launch(Kernel::Unary(name), &[input], Layout::elementwise(&[input.layout()]), DType::Bool);
+            let _zero = cx.launch(Kernel::Zeros, &[], Layout::contiguous(&[]), grad.dtype());
+            let (inside, _below) = (compare("ge"), both.then(|| compare("le")));
+            cx.launch(
+                Kernel::Where,
+                &[&inside, grad],
+                Layout::elementwise(&[inside.layout(), grad.layout()]),
+                grad.dtype(),
+            )
+        })
+    }
+
+    /// `softplus(a)`: saves its input.
+    pub fn softplus(&self, a: impl Borrow<Tensor>) -> Tensor {
+        self.fused_unary(&self.in_fp32(a.borrow()), "softplus", Reads::Input)
+    }
+
     /// `rsqrt(a)`: saves its output; backward is `-0.5 * grad * out³`, three tensors.
     pub fn rsqrt(&self, a: impl Borrow<Tensor>) -> Tensor {
         self.unary(a.borrow(), Kernel::Unary("rsqrt"), Reads::Output, |cx, incoming| {
@@ -252,16 +320,19 @@ impl Context {
 
     /// `a.pow(n)` for a whole `n` of 2 or more: saves its input; backward is `grad * (n * a.pow(n - 1))`, three tensors.
     pub fn pow(&self, a: impl Borrow<Tensor>, n: i32) -> Tensor {
-        // on autocast's list of operations that run in fp32
-        let a = match self.autocast_dtype() {
-            Some(_) => self.cast(a.borrow(), DType::F32),
-            None => a.borrow().clone(),
-        };
-        self.unary(&a, Kernel::Pow(n), Reads::Input, move |cx, incoming| {
+        self.unary(&self.in_fp32(a.borrow()), Kernel::Pow(n), Reads::Input, move |cx, incoming| {
             let lower = cx.like(Kernel::Pow(n - 1), incoming.saved(0));
             let scaled = cx.like(Kernel::MulScalar(f64::from(n)), &lower);
             cx.binary(Kernel::Mul, incoming.grad, &scaled)
         })
+    }
+
+    /// What an operation on autocast's list of those that run in fp32 is given.
+    fn in_fp32(&self, a: &Tensor) -> Tensor {
+        match self.autocast_dtype() {
+            Some(_) => self.cast(a, DType::F32),
+            None => a.clone(),
+        }
     }
 
     /// `cos`, `sin` and other functions outside the tape.
@@ -274,6 +345,32 @@ impl Context {
         let out = self.like(Kernel::Unary("cumsum"), a);
         if a.layout().numel() == a.dim(-1) {
             drop(self.scan_scratch(a.dim(-1), a.dtype().bytes()));
+        }
+        out
+    }
+
+    /// `a.cumsum(dim)`, -1 or another: a contiguous tensor, from a contiguous copy of what is not; backward turns the
+    /// gradient round, sums it and turns it back.
+    pub fn cumsum_along(&self, a: &Tensor, dim: isize) -> Tensor {
+        let scan = |cx: &Self, a: &Tensor| {
+            let out = cx.launch(Kernel::Unary("cumsum"), &[a], Layout::contiguous(a.dims()), a.dtype());
+            drop(cx.no_grad(|| cx.contiguous(a)));
+            out
+        };
+        let node = self.record(&[a], &[]);
+        let mut out = scan(self, a);
+        if let Some(node) = node {
+            let single = a.dim(dim) == 1 || a.layout().numel() <= 1;
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                if single {
+                    return smallvec![Some(incoming.grad.clone())];
+                }
+                // one expression, whose parts live as long as it
+                let flip = |t: &Tensor| cx.like(Kernel::Unary("flip"), t);
+                let turned = flip(incoming.grad);
+                let summed = scan(cx, &turned);
+                smallvec![Some(flip(&summed))]
+            });
         }
         out
     }

@@ -1,4 +1,4 @@
-//! Looking up rows, and choosing and ordering values (`Indexing.cu`, `Sort.cu`, `TensorTopK.cu`, torch 2.11).
+//! Looking up rows and elements, and choosing and ordering values (`Indexing.cu`, `Sort.cu`, `TensorTopK.cu`, torch 2.11).
 
 use std::borrow::Borrow;
 
@@ -8,6 +8,7 @@ use crate::dtype::DType;
 use crate::ghost::context::Context;
 use crate::ghost::executor::Kernel;
 use crate::ghost::layout::Layout;
+use crate::ghost::tape::{Grads, Incoming};
 use crate::ghost::tensor::Tensor;
 
 /// Up to this many values are sorted in place by one kernel (`should_use_small_sort`).
@@ -97,11 +98,16 @@ impl Context {
     /// `a.masked_fill(mask, number)`: saves the mask.
     pub fn masked_fill(&self, a: &Tensor, mask: &Tensor) -> Tensor {
         let node = self.record(&[a], &[Some(mask)]);
-        let mut out = self.launch(Kernel::Where, &[a, mask], Layout::elementwise(&[a.layout()]), a.dtype());
+        let mut out = self.filled(a, mask);
         if let Some(node) = node {
             node.finish(self, &mut [&mut out], masked_fill_back);
         }
         out
+    }
+
+    /// A contiguous copy, filled (`masked_fill`, `Indexing.cpp`).
+    fn filled(&self, a: &Tensor, mask: &Tensor) -> Tensor {
+        self.launch(Kernel::Where, &[a, mask], Layout::contiguous(a.dims()), a.dtype())
     }
 
     /// `a.masked_fill_(mask, number)`
@@ -113,9 +119,59 @@ impl Context {
         }
         out
     }
+
+    /// `a.masked_scatter(mask, source)`, where `a` takes no gradient: a copy with the elements of `source` in their places.
+    pub fn masked_scatter(&self, a: &Tensor, mask: &Tensor, source: &Tensor) -> Tensor {
+        let node = self.record(&[source], &[Some(mask)]);
+        let mut out = self.launch(Kernel::Scratch("masked_scatter"), &[a], Layout::contiguous(a.dims()), a.dtype());
+        // running counts of the mask's elements
+        drop(self.scratch("counts", a.layout().numel().saturating_mul(DType::I64.bytes())));
+        if let Some(node) = node {
+            let layout = Layout::contiguous(source.dims());
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                smallvec![Some(cx.launch(
+                    Kernel::Scratch("masked_select"),
+                    &[incoming.grad],
+                    layout,
+                    incoming.grad.dtype()
+                ))]
+            });
+        }
+        out
+    }
+
+    /// `a[rows, columns]` with as many rows as columns, which are saved: the first two dimensions become one. Backward adds
+    /// into zeros of the whole size, for which indices are made linear and sorted.
+    pub fn index_pairs(&self, a: impl Borrow<Tensor>, rows: &Tensor, columns: &Tensor) -> Tensor {
+        let a = a.borrow();
+        let whole = *a.layout();
+        let count = rows.layout().numel();
+        let node = self.record(&[a], &[Some(rows), Some(columns)]);
+        let mut dims = vec![count];
+        dims.extend_from_slice(&whole.dims()[2..]);
+        let mut out = self.launch(Kernel::Scratch("index"), &[a], Layout::contiguous(&dims), a.dtype());
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let out = cx.launch(Kernel::Zeros, &[grad], Layout::contiguous(whole.dims()), grad.dtype());
+                let indices = || cx.scratch("index", count.saturating_mul(DType::I64.bytes()));
+                let wrapped = (indices(), indices());
+                let scaled = indices();
+                let linear = indices();
+                drop((scaled, wrapped));
+                let _sorted = (indices(), indices());
+                {
+                    let _range = indices();
+                    drop(cx.sort_scratch(count));
+                }
+                drop(linear);
+                smallvec![Some(out)]
+            });
+        }
+        out
+    }
 }
 
-fn masked_fill_back(cx: &Context, incoming: &crate::ghost::tape::Incoming<'_>) -> crate::ghost::tape::Grads {
-    let (grad, mask) = (incoming.grad, incoming.saved(0));
-    smallvec![Some(cx.launch(Kernel::Where, &[grad, mask], Layout::elementwise(&[grad.layout()]), grad.dtype()))]
+fn masked_fill_back(cx: &Context, incoming: &Incoming<'_>) -> Grads {
+    smallvec![Some(cx.filled(incoming.grad, incoming.saved(0)))]
 }

@@ -135,6 +135,36 @@ impl Context {
         self.reshape(self.bmm(a3, b3), shape.narrow(-2, rows).narrow(-1, columns).dims())
     }
 
+    /// `a @ b` of two matrices.
+    pub fn mm(&self, a: &Tensor, b: &Tensor) -> Tensor {
+        let (cast_a, cast_b);
+        let (a, b) = match self.autocast_dtype() {
+            Some(dtype) => {
+                cast_b = self.autocast_to(b, dtype);
+                cast_a = self.autocast_to(a, dtype);
+                (&cast_a, &cast_b)
+            }
+            None => (a, b),
+        };
+        let node = self.record(&[a, b], &[b.requires_grad().then_some(a), a.requires_grad().then_some(b)]);
+        let mut out = self.product(PLAIN, a, b, &[a.dim(0), b.dim(1)]);
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let of_a = incoming.needs(0).then(|| {
+                    let b = incoming.saved(1);
+                    cx.product(B_TRANSPOSED, grad, b, &[grad.dim(0), b.dim(0)])
+                });
+                let of_b = incoming.needs(1).then(|| {
+                    let a = incoming.saved(0);
+                    cx.product(A_TRANSPOSED, a, grad, &[a.dim(1), grad.dim(1)])
+                });
+                smallvec![of_a, of_b]
+            });
+        }
+        out
+    }
+
     /// `torch.bmm(a, b)`
     pub fn bmm(&self, a: impl Borrow<Tensor>, b: impl Borrow<Tensor>) -> Tensor {
         let (cast_a, cast_b);

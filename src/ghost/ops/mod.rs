@@ -4,12 +4,16 @@
 //! gradients are computed in the alphabetical order of PyTorch's argument names, as its generated code does.
 
 pub(crate) mod attention;
+mod blocks;
+mod conv;
 mod cub;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod fused;
 mod grouped;
 mod indexing;
+mod log_probabilities;
 mod loss;
 mod matmul;
 mod norm;

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::rc::Rc;
 
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::dtype::DType;
 use crate::ghost::context::Context;
@@ -53,9 +53,11 @@ impl Context {
     /// `a[..., start:start+len, ...]`: a view; its backward fills a zero tensor of the whole size.
     pub fn narrow(&self, a: impl Borrow<Tensor>, dim: isize, start: u64, len: u64) -> Tensor {
         let a = a.borrow();
-        if a.dim(dim) == len {
-            return a.clone();
-        }
+        if a.dim(dim) == len { a.clone() } else { self.slice(a, dim, start, len) }
+    }
+
+    /// As [`Context::narrow`], with a node on the tape also where it is the whole: a slice with a negative start.
+    pub fn slice(&self, a: &Tensor, dim: isize, start: u64, len: u64) -> Tensor {
         let whole = *a.layout();
         self.view_op(a, Kernel::Narrow { dim, start }, whole.narrow(dim, len), move |cx, grad| {
             cx.launch(Kernel::SliceBackward { dim, start }, &[grad], Layout::contiguous(whole.dims()), grad.dtype())
@@ -161,6 +163,40 @@ impl Context {
         self.view_op(a, Kernel::Expand, from.expand(dims), move |cx, grad| cx.sum_to(grad, &from))
     }
 
+    /// `a.repeat_interleave(times, dim)`: always a copy.
+    pub fn repeat_interleave(&self, a: impl Borrow<Tensor>, axis: usize, times: u64) -> Tensor {
+        let a = a.borrow();
+        let mut dims = a.dims().to_vec();
+        dims[axis] *= times;
+        let wide = self.unsqueeze(a, axis + 1);
+        let mut expanded = wide.dims().to_vec();
+        expanded[axis + 1] = times;
+        let copied = self.copy(&self.expand(wide, &expanded));
+        self.reshape(copied, &dims)
+    }
+
+    /// `F.pad` of one dimension with zeros: a copy, also where nothing is added; backward copies too.
+    pub fn pad(&self, a: &Tensor, dim: isize, by: u64) -> Tensor {
+        let node = self.record(&[a], &[]);
+        let padded = |t: &Tensor, len| {
+            if by == 0 {
+                Layout::elementwise(&[t.layout()])
+            } else {
+                Layout::contiguous(t.layout().narrow(dim, len).dims())
+            }
+        };
+        let len = a.dim(dim);
+        let mut out = self.launch(Kernel::Cat { dim }, &[a], padded(a, len + by), a.dtype());
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let layout = Layout::elementwise(&[&grad.layout().narrow(dim, len)]);
+                smallvec![Some(cx.launch(Kernel::Narrow { dim, start: 0 }, &[grad], layout, grad.dtype()))]
+            });
+        }
+        out
+    }
+
     /// `torch.split(a, sizes, dim)` and `chunk`: views; backward concatenates the gradients (zeros for unused parts).
     pub fn split(&self, a: impl Borrow<Tensor>, sizes: &[u64], dim: isize) -> Vec<Tensor> {
         let a = a.borrow();
@@ -207,6 +243,24 @@ impl Context {
     pub fn split_in<const N: usize>(&self, a: Tensor, dim: isize) -> [Tensor; N] {
         let len = a.dim(dim) / N as u64;
         self.split(a, &[len; N], dim).try_into().expect("one tensor for each size")
+    }
+
+    /// `torch.stack(parts, -1)`: a new tensor; backward hands out views of the gradient.
+    pub fn stack_last(&self, parts: &[Tensor]) -> Tensor {
+        let parts: SmallVec<[&Tensor; 8]> = parts.iter().collect();
+        let node = self.record(&parts, &[]);
+        let rank = parts[0].dims().len();
+        let whole = parts[0].layout().unsqueeze(rank).narrow(-1, parts.len() as u64);
+        let kernel = Kernel::Cat { dim: -1 };
+        let mut out = self.launch(kernel, &parts, Layout::contiguous(whole.dims()), parts[0].dtype());
+        if let Some(node) = node {
+            let count = parts.len();
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                (0..count).map(|_| Some(cx.alias(Kernel::Select { dim: -1 }, grad, grad.layout().select(-1)))).collect()
+            });
+        }
+        out
     }
 
     /// `torch.cat(parts, dim)`: a new tensor; backward hands out views of the gradient.

@@ -3,12 +3,11 @@
 use super::fields::{Fields, Nullable, wrong_type};
 use super::limits;
 use crate::model::{
-    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mlp, MlpLayout, ModelError, Norm, Origin,
-    Projections, QkNorm,
+    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mlp, ModelError, Norm, Origin,
 };
 
-const HIDDEN_SIZE: &[&str] = &["hidden_size", "n_embd", "n_embed", "d_model"];
-const NUM_HIDDEN_LAYERS: &[&str] = &["num_hidden_layers", "n_layer", "n_layers", "num_layers"];
+pub(super) const HIDDEN_SIZE: &[&str] = &["hidden_size", "n_embd", "n_embed", "d_model"];
+pub(super) const NUM_HIDDEN_LAYERS: &[&str] = &["num_hidden_layers", "n_layer", "n_layers", "num_layers"];
 const NUM_ATTENTION_HEADS: &[&str] = &["num_attention_heads", "n_head", "n_heads"];
 const NUM_KEY_VALUE_HEADS: &[&str] = &["num_key_value_heads", "num_kv_heads", "n_head_kv"];
 pub(super) const EXPERTS_PER_TOK: &[&str] = &["num_experts_per_tok", "moe_k", "moe_topk", "experts_per_token"];
@@ -108,37 +107,14 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Deco
             PadToken::Unused => None,
             PadToken::Default(default) => fields.pad_token_id(default)?,
         },
-        embedding: Embedding {
-            learned_positions: None,
-            projection_dim: None,
-            norm: false,
-            scaled: false,
-            dropout: 0.0,
-        },
+        embedding: Embedding::default(),
         attention: Attention {
-            num_heads,
-            num_kv_heads,
-            head_dim,
-            qkv_bias: false,
-            output_bias: false,
-            projections: Projections::Separate,
-            qk_norm: QkNorm::None,
-            rotary_dim: Some(head_dim),
-            alibi: false,
-            logit_softcap: false,
-            sinks: false,
             dropout: fields.dropout("attention_dropout", 0.0)?,
-            output_norm: false,
-            scales_queries: false,
+            ..Attention::of_heads(num_heads, num_kv_heads, head_dim)
         },
         mla: None,
-        mlp: Mlp {
-            intermediate_size,
-            layout: MlpLayout::Gated,
-            activation: fields.activation(class.activation.0, class.activation.1)?,
-            bias: false,
-            inner_norm: false,
-        },
+        mixer: None,
+        mlp: Mlp::gated(intermediate_size, fields.activation(class.activation.0, class.activation.1)?),
         moe: None,
         norm: Norm::Rms,
         block: Block::PreNorm,
@@ -153,6 +129,7 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Deco
             bias: false,
             logit_softcap: false,
             scaled: false,
+            num_labels: None,
         },
     })
 }
@@ -281,13 +258,7 @@ fn listed_layer_types(fields: Fields<'_>, num_hidden_layers: u64) -> Result<Opti
     let Some(list) = fields.list(FIELD)? else {
         return Ok(None);
     };
-    if u64::try_from(list.len()) != Ok(num_hidden_layers) {
-        return Err(ModelError::WrongLength {
-            field: FIELD.to_owned(),
-            found: list.len(),
-            expected: num_hidden_layers,
-        });
-    }
+    as_long_as(num_hidden_layers, list.len(), FIELD)?;
     list.iter()
         .enumerate()
         .map(|(index, entry)| match entry.as_str() {
@@ -297,6 +268,14 @@ fn listed_layer_types(fields: Fields<'_>, num_hidden_layers: u64) -> Result<Opti
         })
         .collect::<Result<_, _>>()
         .map(Some)
+}
+
+/// Refuses a list that has not one entry for each layer.
+pub(super) fn as_long_as(layers: u64, found: usize, field: &str) -> Result<(), ModelError> {
+    if u64::try_from(found) == Ok(layers) {
+        return Ok(());
+    }
+    Err(ModelError::WrongLength { field: field.to_owned(), found, expected: layers })
 }
 
 /// How many of a head's dimensions turn: the class rounds the product down.

@@ -60,6 +60,27 @@ impl<'a> Fields<'a> {
         self.non_null(field).map(|value| integer(field, value, limit)).transpose()
     }
 
+    /// A whole number, or `"auto"`, which is as good as none.
+    pub(super) fn integer_or_auto(&self, field: &str, limit: Limit) -> Result<Option<u64>, ModelError> {
+        match self.non_null(field) {
+            Some(Value::String(text)) if text == "auto" => Ok(None),
+            _ => self.integer(field, limit),
+        }
+    }
+
+    /// Refuses an activation other than the one the model type is modelled with.
+    pub(super) fn only_activation(&self, field: &str, only: Activation) -> Result<(), ModelError> {
+        if self.activation(field, only)? == only {
+            return Ok(());
+        }
+        Err(ModelError::Unsupported {
+            field: field.to_owned(),
+            value: self.get(field).map(show).unwrap_or_default(),
+            model_type: self.model_type,
+            fix: "only the activation that the class has by default is modelled, so leave it out".to_owned(),
+        })
+    }
+
     /// A dimension under the first name it has, and its value; the names that are present must agree.
     pub(super) fn dimension(&self, names: &[&'static str], limit: Limit) -> Result<Option<u64>, ModelError> {
         let mut found: Option<(&str, u64)> = None;
@@ -143,6 +164,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A text.
+    pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, ModelError> {
+        match self.non_null(field) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(value) => Err(wrong_type(field, value, "a text")),
+        }
+    }
+
     pub(super) fn list(&self, field: &str) -> Result<Option<&'a [Value]>, ModelError> {
         match self.non_null(field) {
             None => Ok(None),
@@ -194,11 +224,6 @@ impl<'a> Fields<'a> {
             Some(factor) if !(0.0..=1.0).contains(&factor) => Err(out_of_range(field, factor, 0, 1)),
             other => Ok(other),
         }
-    }
-
-    /// A text.
-    pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, ModelError> {
-        self.non_null(field).map(|value| value.as_str().ok_or_else(|| wrong_type(field, value, "a text"))).transpose()
     }
 
     /// A whole number that may be negative.

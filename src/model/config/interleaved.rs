@@ -18,7 +18,7 @@ pub(super) fn helium(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mo
     model.attention.qkv_bias = fields.boolean("attention_bias", false)?;
     model.mlp.bias = fields.boolean("mlp_bias", false)?;
     model.norm = Norm::RmsWeightInFp32;
-    Ok(model)
+    in_pairs(model)
 }
 
 pub(super) fn glm(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
@@ -34,7 +34,7 @@ pub(super) fn glm(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Model
     model.attention.rotary_dim =
         Some(rotary_dim(model.attention.head_dim, fields.partial_rotary_factor("partial_rotary_factor", 0.5)?));
     model.mlp.layout = MlpLayout::GatedFused;
-    Ok(model)
+    in_pairs(model)
 }
 
 pub(super) fn glm4(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
@@ -72,5 +72,19 @@ pub(super) fn ernie4_5(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, 
     };
     let mut model = read(name, fields, &class)?;
     set_bias(&mut model, fields.boolean("use_bias", false)?);
-    Ok(model)
+    in_pairs(model)
+}
+
+/// Refuses a head of which an odd number of dimensions would turn: a table of cosines for pairs has no place for it.
+fn in_pairs(model: DecoderConfig) -> Result<DecoderConfig, ModelError> {
+    match model.attention.rotary_dim {
+        Some(turned) if !turned.is_multiple_of(2) => Err(ModelError::NotAMultiple {
+            field: "the turned dimensions of a head".to_owned(),
+            value: turned,
+            divisor_field: "a pair".to_owned(),
+            divisor: 2,
+            fix: "give an even head_dim".to_owned(),
+        }),
+        _ => Ok(model),
+    }
 }

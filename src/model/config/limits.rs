@@ -21,6 +21,11 @@ pub(super) const MAX_POSITION_EMBEDDINGS: Limit = up_to(1 << 30);
 pub(super) const SLIDING_WINDOW: Limit = up_to(1 << 32);
 pub(super) const SLIDING_WINDOW_PATTERN: Limit = up_to(10_000);
 pub(super) const MAX_WINDOW_LAYERS: Limit = Limit { min: 0, max: 1 << 32 };
+pub(super) const STATE_SIZE: Limit = up_to(1 << 14);
+pub(super) const CONV_KERNEL: Limit = up_to(1 << 10);
+pub(super) const CHUNK_SIZE: Limit = up_to(1 << 16);
+pub(super) const EXPERTS: Limit = Limit { min: 0, max: 1 << 16 };
+pub(super) const EXPAND: Limit = up_to(1 << 8);
 pub(super) const NUM_LN_IN_PARALLEL_ATTN: Limit = Limit { min: 1, max: 2 };
 
 pub(super) const NUM_EXPERTS: Limit = up_to(1 << 16);

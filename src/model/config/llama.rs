@@ -7,8 +7,7 @@ use crate::model::{Activation, Block, DecoderConfig, LayerType, MlpLayout, Model
 
 pub(super) fn llama(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let mut model = read(name, fields, &Class::default())?;
-    set_attention_bias(&mut model, fields)?;
-    model.mlp.bias = fields.boolean("mlp_bias", false)?;
+    set_biases(&mut model, fields)?;
     Ok(model)
 }
 
@@ -149,10 +148,16 @@ pub(super) fn arcee(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mod
     let class =
         Class { max_position_embeddings: 4096, activation: ("hidden_act", Activation::Relu2), ..Class::default() };
     let mut model = read(name, fields, &class)?;
-    set_attention_bias(&mut model, fields)?;
+    set_biases(&mut model, fields)?;
     model.mlp.layout = MlpLayout::Plain;
-    model.mlp.bias = fields.boolean("mlp_bias", false)?;
     Ok(model)
+}
+
+/// `attention_bias` and `mlp_bias`, each on all its matrices.
+pub(super) fn set_biases(model: &mut DecoderConfig, fields: Fields<'_>) -> Result<(), ModelError> {
+    set_attention_bias(model, fields)?;
+    model.mlp.bias = fields.boolean("mlp_bias", false)?;
+    Ok(())
 }
 
 pub(super) fn set_attention_bias(model: &mut DecoderConfig, fields: Fields<'_>) -> Result<(), ModelError> {

@@ -9,10 +9,12 @@ mod falcon;
 mod fields;
 mod gemma;
 mod gpt;
+mod hybrid;
 mod interleaved;
 mod layer_norm;
 mod limits;
 mod llama;
+mod mamba;
 mod moe;
 mod nope;
 
@@ -20,7 +22,7 @@ use serde_json::Value;
 
 use self::fields::Fields;
 use super::error::show;
-use super::{DecoderConfig, MlpLayout, Model, ModelError, ModelType, QkNorm};
+use super::{DecoderConfig, Mixer, MlpLayout, Model, ModelError, ModelType, QkNorm};
 
 /// Reads a config.json of one of the [`ModelType`]s; `name` is what the model will be called.
 ///
@@ -45,10 +47,9 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
     };
     let model_type: ModelType = match map.get("model_type") {
         None | Some(Value::Null) => {
-            let known: Vec<&str> = ModelType::ALL.iter().map(|known| known.as_str()).collect();
             return Err(ModelError::MissingField {
                 field: "model_type".to_owned(),
-                fix: format!("give one of {}", known.join(", ")),
+                fix: "give the type its config.json has on the Hub, such as \"llama\"".to_owned(),
             });
         }
         Some(Value::String(text)) => text.parse()?,
@@ -115,6 +116,14 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Ernie4_5 => interleaved::ernie4_5(name, fields),
         ModelType::Nemotron => layer_norm::nemotron(name, fields),
         ModelType::Jais2 => layer_norm::jais2(name, fields),
+        ModelType::Mamba | ModelType::FalconMamba => mamba::mamba(name, fields),
+        ModelType::Mamba2 => mamba::mamba2(name, fields),
+        ModelType::Lfm2 => hybrid::lfm2(name, fields),
+        ModelType::Bamba => hybrid::bamba(name, fields),
+        ModelType::Granitemoehybrid => hybrid::granitemoehybrid(name, fields),
+        ModelType::Jamba => hybrid::jamba(name, fields),
+        ModelType::FalconH1 => hybrid::falcon_h1(name, fields),
+        ModelType::NemotronH => hybrid::nemotron_h(name, fields),
     }?;
     refuse_absurd_size(&model)?;
     Ok(Model::Decoder(model))
@@ -130,6 +139,14 @@ fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
         QkNorm::None => 16,
         _ => 32,
     };
+    let mixer = match &model.mixer {
+        Some(Mixer::Mamba(spec)) => {
+            wide(spec.inner_size) * (3 * hidden + 2 * wide(spec.time_step_rank) + 4 * wide(spec.state_size) + 1024)
+        }
+        Some(Mixer::Mamba2(spec)) => (3 * wide(spec.conv_channels()) + wide(spec.num_heads)) * (hidden + 1024),
+        Some(Mixer::ShortConv(_)) => (4 * hidden + 1024) * hidden,
+        None => 0,
+    };
     let experts: u128 = model.moe.as_ref().map_or(0, |moe| {
         let shared = moe.shared.map_or(0, |shared| wide(shared.intermediate_size));
         wide(moe.num_experts) * (3 * wide(moe.intermediate_size) + 4) + 3 * shared
@@ -144,7 +161,7 @@ fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
         + norms_and_biases
         + experts
         + latent;
-    let layer = per_width * hidden;
+    let layer = mixer + per_width * hidden;
     let tables = (2 * wide(model.vocab_size) + wide(model.embedding.learned_positions.unwrap_or(0))) * hidden;
     let parameters = layer * wide(model.num_hidden_layers) + tables;
     if parameters > wide(limits::PARAMETERS) {

@@ -319,7 +319,7 @@ pub(super) fn flex_olmo(name: &str, fields: Fields<'_>) -> Result<DecoderConfig,
 }
 
 pub(super) fn hunyuan_v1_moe(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
-    let mut model = read(name, fields, &Class { tie_word_embeddings: true, ..Class::default() })?;
+    let mut model = read(name, fields, &Class::default())?;
     set_attention_bias(&mut model, fields)?;
     model.attention.qk_norm = QkNorm::PerHead;
     let width = model.mlp.intermediate_size;

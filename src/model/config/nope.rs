@@ -1,10 +1,10 @@
 //! Families in which some layers go without rotary embedding.
 
-use super::base::{Class, KvHeads, PadToken, every, read, set_layer_types};
+use super::base::{Class, KvHeads, PadToken, as_long_as, every, read, set_layer_types};
 use super::fields::{Fields, wrong_type};
 use super::interleaved::cohere;
 use super::limits;
-use super::llama::set_attention_bias;
+use super::llama::set_biases;
 use crate::model::{Block, DecoderConfig, LayerType, ModelError, QkNorm};
 
 pub(super) fn smollm3(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
@@ -16,8 +16,7 @@ pub(super) fn smollm3(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, M
         ..Class::default()
     };
     let mut model = read(name, fields, &class)?;
-    set_attention_bias(&mut model, fields)?;
-    model.mlp.bias = fields.boolean("mlp_bias", false)?;
+    set_biases(&mut model, fields)?;
     model.nope_layers = no_rope_layers(fields, model.num_hidden_layers)?;
     let window = fields.nullable_integer("sliding_window", limits::SLIDING_WINDOW)?.or_class_default(None);
     let window = if fields.boolean("use_sliding_window", false)? { window } else { None };
@@ -36,13 +35,7 @@ fn no_rope_layers(fields: Fields<'_>, num_hidden_layers: u64) -> Result<Vec<bool
         let interval = fields.integer("no_rope_layer_interval", limits::SLIDING_WINDOW_PATTERN)?.unwrap_or(4);
         return Ok((0..num_hidden_layers).map(|layer| (layer + 1).is_multiple_of(interval)).collect());
     };
-    if u64::try_from(list.len()) != Ok(num_hidden_layers) {
-        return Err(ModelError::WrongLength {
-            field: FIELD.to_owned(),
-            found: list.len(),
-            expected: num_hidden_layers,
-        });
-    }
+    as_long_as(num_hidden_layers, list.len(), FIELD)?;
     let entries = list.iter().enumerate().map(|(index, entry)| match entry.as_u64() {
         Some(0) => Ok(true),
         Some(1) => Ok(false),

@@ -1,7 +1,7 @@
 //! transformers' Adafactor (`transformers/optimization.py`, transformers 5.17) as `Trainer` sets it up: no first moment, no
 //! relative step, no scaling by the parameter.
 
-use super::{Algorithm, state, state_like, temporary, temporary_like, with_grad};
+use super::{Algorithm, scalar, state, state_like, temporary, temporary_like, with_grad};
 use crate::dtype::DType;
 use crate::ghost::{Context, Layout, Tensor};
 
@@ -81,7 +81,7 @@ fn update(cx: &Context, grad: &Tensor, moments: &Moments, locals: &mut Locals) {
         locals.update = Some(temporary_like(cx, grad));
     }
     let root_mean_square = rms(cx, grad);
-    let over_threshold = scalar(cx);
+    let over_threshold = scalar(cx, DType::F32);
     drop(root_mean_square);
     drop(over_threshold);
     let negated = temporary_like(cx, grad);
@@ -110,15 +110,11 @@ fn mean(cx: &Context, tensor: &Tensor, dim: isize) -> Tensor {
 
 /// `_rms`: the norm over the root of the number of elements.
 fn rms(cx: &Context, tensor: &Tensor) -> Tensor {
-    let norm = scalar(cx);
+    let norm = scalar(cx, DType::F32);
     cx.reduction_scratch(tensor, &norm);
-    let rms = scalar(cx);
+    let rms = scalar(cx, DType::F32);
     drop(norm);
     rms
-}
-
-fn scalar(cx: &Context) -> Tensor {
-    temporary(cx, Layout::contiguous(&[]), DType::F32)
 }
 
 /// The tensor in fp32: a copy where it is half precision, else itself.

@@ -1,6 +1,6 @@
 //! `torch.optim.AdamW` (`torch/optim/adam.py`, torch 2.11).
 
-use super::{Algorithm, state, state_like, temporary_like, with_grad};
+use super::{Algorithm, state, state_like, temporaries_like, temporary_like, updated, with_grad};
 use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 use crate::step::foreach;
@@ -50,9 +50,9 @@ impl AdamW {
 impl Algorithm for AdamW {
     fn step(&mut self, cx: &Context, parameters: &[Tensor]) {
         self.init(cx, parameters);
-        let updated: Vec<Tensor> = with_grad(parameters).map(|(_, parameter, _)| parameter.clone()).collect();
+        let updated = updated(parameters);
         match self.implementation {
-            Implementation::Foreach => multi_tensor(cx, &updated),
+            Implementation::Foreach => denominators(cx, &updated),
             Implementation::Fused => {}
             Implementation::Loop => single_tensor(cx, &updated),
         }
@@ -65,10 +65,10 @@ impl Algorithm for AdamW {
 
 /// `_multi_tensor_adam`: `_foreach_sqrt` makes the denominators of all parameters of a type at once, and those of one type
 /// live until the next type's are made.
-fn multi_tensor(cx: &Context, parameters: &[Tensor]) {
+pub(super) fn denominators(cx: &Context, parameters: &[Tensor]) {
     let mut exp_avg_sq_sqrt: Vec<Tensor> = Vec::new();
     for group in foreach::by_dtype(parameters) {
-        let next: Vec<Tensor> = group.into_iter().map(|parameter| temporary_like(cx, parameter)).collect();
+        let next = temporaries_like(cx, &group);
         foreach::drop_list(std::mem::replace(&mut exp_avg_sq_sqrt, next));
     }
     foreach::drop_list(exp_avg_sq_sqrt);

@@ -24,9 +24,39 @@ struct States {
     paged_bytes: u64,
 }
 
+/// Which of bitsandbytes' optimizers it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Two moments (`Optimizer2State`).
+    AdamW,
+    /// One (`Optimizer1State`).
+    Lion,
+    /// One.
+    RmsProp,
+    /// A fast and a slow first moment in one tensor, and a second moment (`ademamix.py`).
+    AdEMAMix,
+}
+
+impl Kind {
+    /// State tensors of a parameter.
+    const fn moments(self) -> usize {
+        match self {
+            Self::AdamW | Self::AdEMAMix => 2,
+            Self::Lion | Self::RmsProp => 1,
+        }
+    }
+
+    /// Elements of the n-th state for each element of the parameter.
+    const fn width(self, moment: usize) -> u64 {
+        match (self, moment) {
+            (Self::AdEMAMix, 0) => 2,
+            _ => 1,
+        }
+    }
+}
+
 pub(super) struct Bitsandbytes {
-    /// Moments of a parameter: two for AdamW (`Optimizer2State`), one for Lion (`Optimizer1State`).
-    moments: usize,
+    kind: Kind,
     optim_bits: u32,
     is_paged: bool,
     maps: Vec<Tensor>,
@@ -34,16 +64,8 @@ pub(super) struct Bitsandbytes {
 }
 
 impl Bitsandbytes {
-    pub(super) fn adamw(optim_bits: u32, is_paged: bool, parameters: usize) -> Self {
-        Self::new(2, optim_bits, is_paged, parameters)
-    }
-
-    pub(super) fn lion(optim_bits: u32, parameters: usize) -> Self {
-        Self::new(1, optim_bits, false, parameters)
-    }
-
-    fn new(moments: usize, optim_bits: u32, is_paged: bool, parameters: usize) -> Self {
-        Self { moments, optim_bits, is_paged, maps: Vec::new(), states: (0..parameters).map(|_| None).collect() }
+    pub(super) fn new(kind: Kind, optim_bits: u32, is_paged: bool, parameters: usize) -> Self {
+        Self { kind, optim_bits, is_paged, maps: Vec::new(), states: (0..parameters).map(|_| None).collect() }
     }
 
     /// `init_state`.
@@ -52,12 +74,20 @@ impl Bitsandbytes {
         let mut states = States::default();
         if self.optim_bits == 8 && numel >= MIN_8BIT_SIZE {
             // the maps of a signed and an unsigned moment come with the first 8-bit state
-            while self.maps.len() < self.moments {
+            while self.maps.len() < self.kind.moments() {
                 self.maps.push(state(cx, &[MAP_SIZE], DType::F32));
             }
-            self.buffers(cx, parameter, DType::U8, &mut states);
-            let scales = (0..self.moments).map(|_| state(cx, &[numel.div_ceil(BLOCK_SIZE)], DType::F32));
-            states.tensors.extend(scales);
+            let blocks = numel.div_ceil(BLOCK_SIZE);
+            let kind = self.kind;
+            let scales = (0..kind.moments()).map(|i| state(cx, &[kind.width(i).saturating_mul(blocks)], DType::F32));
+            // AdEMAMix makes its scales first
+            if kind == Kind::AdEMAMix {
+                states.tensors.extend(scales);
+                self.buffers(cx, parameter, DType::U8, &mut states);
+            } else {
+                self.buffers(cx, parameter, DType::U8, &mut states);
+                states.tensors.extend(scales);
+            }
         } else {
             self.buffers(cx, parameter, DType::F32, &mut states);
         }
@@ -67,11 +97,14 @@ impl Bitsandbytes {
     /// `get_state_buffer` for each moment.
     fn buffers(&self, cx: &Context, parameter: &Tensor, dtype: DType, states: &mut States) {
         let numel = parameter.layout().numel();
-        for _ in 0..self.moments {
+        for moment in 0..self.kind.moments() {
+            let elements = numel.saturating_mul(self.kind.width(moment));
             if self.is_paged && numel >= MIN_PAGED_SIZE {
-                states.paged_bytes = states.paged_bytes.saturating_add(numel.saturating_mul(dtype.bytes()));
-            } else {
+                states.paged_bytes = states.paged_bytes.saturating_add(elements.saturating_mul(dtype.bytes()));
+            } else if elements == numel {
                 states.tensors.push(state_like(cx, parameter, dtype));
+            } else {
+                states.tensors.push(state(cx, &[elements], dtype));
             }
         }
     }

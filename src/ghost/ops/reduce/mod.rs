@@ -25,6 +25,14 @@ impl Context {
         if a.dims().len() > to.dims().len() { self.alias(Kernel::View, &out, *out.layout()) } else { out }
     }
 
+    /// Sums over the dimensions that `kept` has with size one; a view of `dims` of the result.
+    pub(crate) fn sum_to_dims(&self, a: &Tensor, kept: &Layout, dims: &[u64]) -> Tensor {
+        let out = self.launch(Kernel::Sum, &[a], *kept, a.dtype());
+        self.reduction_scratch(a, &out);
+        let layout = Layout::contiguous(dims);
+        self.alias(Kernel::View, &out, layout)
+    }
+
     /// `a.mean(-1, keepdim=True)`: nothing is saved; backward expands and divides.
     pub fn mean_last(&self, a: impl Borrow<Tensor>) -> Tensor {
         let a = a.borrow();
@@ -46,7 +54,8 @@ impl Context {
     }
 
     /// `a.sum(dim)`, with the dimension kept as one or taken out; autocast sums in fp32. Backward expands.
-    pub fn sum_along(&self, a: &Tensor, dim: isize, keep: bool) -> Tensor {
+    pub fn sum_dim(&self, a: impl Borrow<Tensor>, dim: isize, keep: bool) -> Tensor {
+        let a = a.borrow();
         let a = &if self.autocast_dtype().is_some() { self.cast(a, DType::F32) } else { a.clone() };
         let node = self.record(&[a], &[]);
         let kept = Layout::contiguous(a.layout().narrow(dim, 1).dims());
@@ -76,6 +85,27 @@ impl Context {
             let whole = *a.layout();
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 smallvec![Some(cx.alias(Kernel::Expand, incoming.grad, incoming.grad.layout().expand(whole.dims())))]
+            });
+        }
+        out
+    }
+
+    /// `linalg.vector_norm(a)`: saves its input and the norm, which autocast asks for in fp32.
+    pub fn vector_norm(&self, a: impl Borrow<Tensor>) -> Tensor {
+        let a = a.borrow();
+        let dtype = if self.autocast_dtype().is_some() { DType::F32 } else { a.dtype() };
+        let node = self.record(&[a], &[Some(a)]);
+        let mut out = self.launch(Kernel::Unary("norm"), &[a], Layout::contiguous(&[]), dtype);
+        self.reduction_scratch(a, &out);
+        if let Some(mut node) = node {
+            node.save_output(self, &out);
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                let (a, norm) = (incoming.saved(0), incoming.saved(1));
+                // grad * (a / norm), with zeros where the norm is
+                let direction = cx.launch(Kernel::Unary("div"), &[a, norm], *a.layout(), a.dtype());
+                let _zero = cx.launch(Kernel::Unary("eq"), &[norm], Layout::contiguous(&[]), DType::Bool);
+                // numbers without dimensions promote no type
+                smallvec![Some(cx.launch(Kernel::Mul, &[&direction, incoming.grad], *a.layout(), a.dtype()))]
             });
         }
         out

@@ -1,0 +1,62 @@
+//! Convolutions.
+
+use smallvec::{SmallVec, smallvec};
+
+use crate::ghost::context::Context;
+use crate::ghost::executor::Kernel;
+use crate::ghost::layout::Layout;
+use crate::ghost::tensor::Tensor;
+
+impl Context {
+    /// `F.conv1d(x, weight, bias, padding=padding, groups=channels)`, one filter a channel: `x` is `[batch, channels,
+    /// length]`, `weight` `[channels, 1, kernel]`. Saves input and weight as they are given; the kernel
+    /// (`DepthwiseConv2d.cu`) reads contiguous copies of what is not.
+    pub fn depthwise_conv1d(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: u64) -> Tensor {
+        let (cast_x, cast_weight, cast_bias);
+        let (x, weight, bias) = match self.autocast_dtype() {
+            Some(dtype) => {
+                cast_bias = bias.map(|bias| self.autocast_to(bias, dtype));
+                // a view of the parameter: autocast's cache takes none
+                cast_weight = self.cast(weight, dtype);
+                cast_x = self.autocast_to(x, dtype);
+                (&cast_x, &cast_weight, cast_bias.as_ref())
+            }
+            None => (x, weight, bias),
+        };
+        let inputs: SmallVec<[&Tensor; 3]> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
+        let saved = [weight.requires_grad().then_some(x), x.requires_grad().then_some(weight)];
+        let node = self.record(&inputs, &saved);
+        let length = (x.dim(-1) + 2 * padding + 1).saturating_sub(weight.dim(-1));
+        let copy = self.no_grad(|| self.contiguous(x));
+        let layout = Layout::contiguous(&[x.dim(0), x.dim(1), length]);
+        let mut out = self.launch(Kernel::Conv("out"), &inputs, layout, x.dtype());
+        drop(copy);
+        if let Some(node) = node {
+            let (x_layout, weight_layout) = (*x.layout(), *weight.layout());
+            let biased = bias.is_some();
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let dtype = grad.dtype();
+                let inputs = [Some(grad), incoming.saved[0].as_ref(), incoming.saved[1].as_ref()];
+                let inputs: SmallVec<[&Tensor; 3]> = inputs.into_iter().flatten().collect();
+                let copy = incoming.saved[0].as_ref().map(|x| cx.contiguous(x));
+                let whole = cx.contiguous(grad);
+                let of = |name, layout: &Layout| {
+                    cx.launch(Kernel::ConvBackward(name), &inputs, Layout::contiguous(layout.dims()), dtype)
+                };
+                let of_weight = incoming.needs(1).then(|| of("weight", &weight_layout));
+                let of_x = incoming.needs(0).then(|| of("x", &x_layout));
+                drop(whole);
+                let of_bias = bias_gradient(cx, biased && incoming.needs(2), grad);
+                drop(copy);
+                smallvec![of_x, of_weight, of_bias]
+            });
+        }
+        out
+    }
+}
+
+/// The gradient summed over sequences and positions.
+fn bias_gradient(cx: &Context, wanted: bool, grad: &Tensor) -> Option<Tensor> {
+    wanted.then(|| cx.sum_to_dims(grad, &Layout::contiguous(&[1, grad.dim(1), 1]), &[grad.dim(1)]))
+}

@@ -1,0 +1,117 @@
+//! A job as it comes together from one or more files.
+
+use super::report::{Ignored, Mapped, Report};
+use crate::job::{AttnImplementation, FloatType, Lora, MixedPrecision, Optim, Peft, Precision, Train};
+
+/// Whose word a value is; the higher wins, and of equals the later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// What a launcher says where the training arguments say nothing.
+    Launcher,
+    /// A default of the tool.
+    Default,
+    /// Written in a file.
+    Written,
+}
+
+/// A field of the job and where its value is from.
+#[derive(Debug)]
+pub(super) struct Slot<T> {
+    pub(super) value: Option<T>,
+    rank: Rank,
+    pub(super) source: Option<Mapped>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self { value: None, rank: Rank::Launcher, source: None }
+    }
+}
+
+impl<T> Slot<T> {
+    /// Takes the value unless a higher rank has spoken; what it displaces goes to `ignored`.
+    pub(super) fn set(&mut self, rank: Rank, value: T, source: Mapped, ignored: &mut Vec<Ignored>) {
+        let loser = if self.value.is_some() && self.rank > rank {
+            Some((source, self.source.as_ref().map_or_else(String::new, |winner| winner.field.clone())))
+        } else {
+            let by = source.field.clone();
+            self.value = Some(value);
+            self.rank = rank;
+            self.source.replace(source).map(|old| (old, by))
+        };
+        if let Some((Mapped { field, value, at: Some(at), .. }, by)) = loser {
+            ignored.push(Ignored { field, value, why: format!("{by} goes over it"), at });
+        }
+    }
+}
+
+/// The fields of a job that training configurations speak of.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) model: Slot<String>,
+    pub(super) precision: Slot<Precision>,
+    pub(super) double_quant: Slot<bool>,
+    pub(super) compute_dtype: Slot<FloatType>,
+    pub(super) mixed_precision: Slot<MixedPrecision>,
+    pub(super) batch: Slot<u64>,
+    pub(super) length: Slot<u64>,
+    pub(super) accumulation: Slot<u64>,
+    pub(super) checkpointing: Slot<bool>,
+    pub(super) optim: Slot<Optim>,
+    pub(super) max_grad_norm: Slot<f64>,
+    pub(super) attention: Slot<AttnImplementation>,
+    pub(super) mask: Slot<bool>,
+    /// LoRA is asked for, or full fine-tuning.
+    pub(super) adapter: Slot<bool>,
+    /// LoRA's settings, in the words of the job; which were said is in `lora_sources`.
+    pub(super) lora: Lora,
+    pub(super) lora_sources: Vec<Mapped>,
+    pub(super) report: Report,
+}
+
+impl Draft {
+    /// The job, and the report with what went into it in the order people read a job.
+    pub(super) fn finish(self) -> (Option<String>, Train, Vec<&'static str>, Report) {
+        let mut report = self.report;
+        let unsaid = [
+            ("precision", self.precision.value.is_none()),
+            ("per_device_train_batch_size", self.batch.value.is_none()),
+            ("max_seq_length", self.length.value.is_none()),
+        ];
+        let unsaid = unsaid.into_iter().filter(|(_, unsaid)| *unsaid).map(|(field, _)| field).collect();
+        let mapped = &mut report.mapped;
+        let model = take(self.model, mapped);
+        let mut train = Train::default();
+        let adapter = take(self.adapter, mapped);
+        if adapter == Some(true) {
+            mapped.extend(self.lora_sources);
+            train.peft = Some(Peft::Lora(self.lora));
+        }
+        put(&mut train.precision, self.precision, mapped);
+        put(&mut train.double_quant, self.double_quant, mapped);
+        put(&mut train.compute_dtype, self.compute_dtype, mapped);
+        put(&mut train.mixed_precision, self.mixed_precision, mapped);
+        put(&mut train.per_device_train_batch_size, self.batch, mapped);
+        put(&mut train.max_seq_length, self.length, mapped);
+        put(&mut train.gradient_accumulation_steps, self.accumulation, mapped);
+        put(&mut train.gradient_checkpointing, self.checkpointing, mapped);
+        put(&mut train.optim, self.optim, mapped);
+        if let Some(norm) = take(self.max_grad_norm, mapped) {
+            train.max_grad_norm = Some(norm);
+        }
+        put(&mut train.attn_implementation, self.attention, mapped);
+        put(&mut train.attention_mask, self.mask, mapped);
+        (model, train, unsaid, report)
+    }
+}
+
+fn take<T>(slot: Slot<T>, mapped: &mut Vec<Mapped>) -> Option<T> {
+    mapped.extend(slot.source);
+    slot.value
+}
+
+fn put<T>(field: &mut T, slot: Slot<T>, mapped: &mut Vec<Mapped>) {
+    if let Some(value) = take(slot, mapped) {
+        *field = value;
+    }
+}

@@ -1,0 +1,390 @@
+//! LLaMA-Factory's YAML.
+//!
+//! Defaults are those of LLaMA-Factory 0.9.6 (`hparams/{finetuning,model,data}_args.py`): LoRA of rank 8 on every linear
+//! layer, `cutoff_len` 2048, gradient checkpointing (reentrant). Weights are loaded in the checkpoint's type
+//! (`model/loader.py`), and what is trained is made fp32 unless `pure_bf16` (`model/adapter.py`).
+
+use super::FromError;
+use super::draft::{Draft, Rank};
+use super::fields::{Fields, Known, default};
+use super::report::Effect::{Either, Less, More};
+use super::report::NotModelled;
+use super::trainer::{self, ARGUMENTS, Defaults, MODEL};
+use super::words;
+use crate::job::{AttnImplementation, FloatType, Lora, Precision, TargetModules};
+
+const FINETUNING: &str = "LLaMA-Factory 0.9.6, hparams/finetuning_args.py";
+const MODEL_ARGS: &str = "LLaMA-Factory 0.9.6, hparams/model_args.py";
+const DATA: &str = "LLaMA-Factory 0.9.6, hparams/data_args.py";
+const LOADER: &str = "LLaMA-Factory 0.9.6, model/loader.py";
+const ADAPTER: &str = "LLaMA-Factory 0.9.6, model/adapter.py";
+
+pub(super) fn map(mut fields: Fields, draft: &mut Draft) -> Result<(), FromError> {
+    trainer::model(&mut fields, draft, "model_name_or_path")?;
+    checkpointing(&mut fields, draft)?;
+    trainer::basics(&mut fields, draft, &Defaults { checkpointing: None, mixed_precision: None, source: DATA })?;
+    let (rank, value, source) = match fields.count("cutoff_len")? {
+        Some(got) => (Rank::Written, got.value, got.to(format!("max_seq_length = {}", got.value))),
+        None => (Rank::Default, 2048, default("cutoff_len", 2048, "max_seq_length = 2048", DATA)),
+    };
+    draft.length.set(rank, value, source, &mut draft.report.ignored);
+    attention(&mut fields, draft)?;
+    words::default_mask(draft, "LLaMA-Factory 0.9.6, data/collator.py");
+    method(&mut fields, draft)?;
+    if let Some(got) = fields.text("stage")? {
+        match got.value.as_str() {
+            "sft" | "pt" => got.ignored(draft, "what is modelled"),
+            "rm" | "ppo" | "dpo" | "kto" => got.not_modelled(draft, More, RL),
+            _ => return Err(got.error("give sft or pt")),
+        }
+    }
+    trainer::packing(&mut fields, draft, &["neat_packing"])?;
+    fields.rest(draft, &[&FIELDS, &ARGUMENTS, &MODEL]);
+    Ok(())
+}
+
+/// On unless it is turned off, whatever `gradient_checkpointing: false` says.
+fn checkpointing(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
+    let disabled = fields.flag("disable_gradient_checkpointing")?;
+    let asked = fields.flag("gradient_checkpointing")?;
+    let on = !disabled.as_ref().is_some_and(|got| got.value) || asked.as_ref().is_some_and(|got| got.value);
+    let to = format!("gradient_checkpointing = {on}");
+    let (rank, source) = match (&asked, &disabled) {
+        (Some(got), _) if got.value => (Rank::Written, got.to(to)),
+        (_, Some(got)) => (Rank::Written, got.to(to)),
+        _ => (Rank::Default, default("disable_gradient_checkpointing", false, to, MODEL_ARGS)),
+    };
+    draft.checkpointing.set(rank, on, source, &mut draft.report.ignored);
+    if let Some(got) = asked.filter(|got| !got.value) {
+        got.ignored(draft, "disable_gradient_checkpointing says it");
+    }
+    const REENTRANT: &str = "checkpoints are modelled as use_reentrant = false makes them";
+    match fields.flag("use_reentrant_gc")? {
+        Some(got) if on && got.value => got.not_modelled(draft, Either, REENTRANT),
+        Some(got) => got.ignored(draft, "off"),
+        None if on => {
+            draft.report.not_modelled.push(NotModelled::by_default("use_reentrant_gc", "true", Either, REENTRANT));
+        }
+        None => {}
+    }
+    trainer::checkpointing_kwargs(fields, draft, on)
+}
+
+fn attention(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
+    let got = fields.text("flash_attn")?;
+    let name = match got.as_ref().map_or("auto", |got| got.value.as_str()) {
+        "auto" => {
+            // `model_utils/attention.py`: where flash-attn is not installed
+            let gemma2 = draft.model.value.as_ref().is_some_and(|name| name.to_lowercase().contains("gemma-2-"));
+            if gemma2 {
+                let of = "LLaMA-Factory 0.9.6, model/model_utils/attention.py";
+                let source = default("flash_attn", "auto", "attn_implementation = eager", of);
+                draft.attention.set(Rank::Default, AttnImplementation::Eager, source, &mut draft.report.ignored);
+            } else if let Some(got) = got {
+                got.ignored(draft, "transformers chooses sdpa");
+            }
+            return Ok(());
+        }
+        "disabled" | "false" => "eager",
+        "sdpa" | "true" => "sdpa",
+        "fa2" => "flash_attention_2",
+        "fa3" => "flash_attention_3",
+        _ => "",
+    };
+    let Some(got) = got else { return Ok(()) };
+    if name.is_empty() {
+        return Err(got.error("give auto, disabled, sdpa or fa2"));
+    }
+    words::attention(draft, &got.with(name.to_owned()))
+}
+
+/// What is trained, and how weights are held for it.
+fn method(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
+    let method = fields.text("finetuning_type")?;
+    let pure = fields.flag("pure_bf16")?;
+    let is_pure = pure.as_ref().is_some_and(|got| got.value);
+    let name = method.as_ref().map_or("lora", |got| got.value.as_str());
+    match name {
+        "lora" => {
+            if let Some(got) = pure {
+                got.ignored(draft, "PEFT makes adapters fp32 all the same");
+            }
+            let source = match &method {
+                Some(got) => got.to("peft.type = lora"),
+                None => default("finetuning_type", "lora", "peft.type = lora", FINETUNING),
+            };
+            draft.adapter.set(Rank::Written, true, source, &mut draft.report.ignored);
+            base(fields, draft)?;
+            lora(fields, draft)
+        }
+        "full" | "freeze" => {
+            if let Some(got) = &method {
+                match name {
+                    "full" => {
+                        let source = got.to("full fine-tuning");
+                        draft.adapter.set(Rank::Written, false, source, &mut draft.report.ignored);
+                    }
+                    _ => got.not_modelled(draft, Less, "every layer is modelled as trained"),
+                }
+            }
+            if let Some(got) = fields.any("quantization_bit") {
+                return Err(got.error("quantised weights cannot be trained; write finetuning_type: lora"));
+            }
+            let precision = if is_pure { Precision::Bf16 } else { Precision::Fp32 };
+            let to = format!("precision = {precision}");
+            let (rank, source) = match pure {
+                Some(got) => (Rank::Written, got.to(to)),
+                None => (Rank::Default, default("pure_bf16", false, to, ADAPTER)),
+            };
+            draft.precision.set(rank, precision, source, &mut draft.report.ignored);
+            Ok(())
+        }
+        _ => match method {
+            Some(got) => Err(got.error("this method is not supported yet; give lora or full")),
+            None => Ok(()),
+        },
+    }
+}
+
+/// The frozen weights under adapters.
+fn base(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
+    let Some(bits) = fields.count("quantization_bit")? else {
+        let source = default("torch_dtype", "auto", "precision = bf16, taken for the checkpoint's", LOADER);
+        draft.precision.set(Rank::Default, Precision::Bf16, source, &mut draft.report.ignored);
+        return Ok(());
+    };
+    if let Some(got) = fields.text("quantization_method")? {
+        if !matches!(got.value.to_ascii_lowercase().as_str(), "bnb" | "bitsandbytes") {
+            return Err(got.error("only bitsandbytes is modelled; give bnb"));
+        }
+        got.ignored(draft, "what is modelled");
+    }
+    let kind = fields.text("quantization_type")?;
+    let double = fields.flag("double_quantization")?;
+    let precision = match (bits.value, kind) {
+        (4, None) => Precision::Nf4,
+        (4, Some(kind)) => kind.value.parse().map_err(|_| kind.error("give nf4 or fp4"))?,
+        (8, _) => Precision::Int8,
+        _ => return Err(bits.error("bitsandbytes has 4 and 8 bits")),
+    };
+    draft.precision.set(
+        Rank::Written,
+        precision,
+        bits.to(format!("precision = {precision}")),
+        &mut draft.report.ignored,
+    );
+    if precision.is_4bit() {
+        let on = double.as_ref().is_none_or(|got| got.value);
+        let to = format!("double_quant = {on}");
+        let (rank, source) = match double {
+            Some(got) => (Rank::Written, got.to(to)),
+            None => (Rank::Default, default("double_quantization", true, to, MODEL_ARGS)),
+        };
+        draft.double_quant.set(rank, on, source, &mut draft.report.ignored);
+    }
+    let float = match draft.mixed_precision.value.and_then(crate::job::MixedPrecision::float) {
+        Some(FloatType::Fp16) => FloatType::Fp16,
+        _ => FloatType::Bf16,
+    };
+    let source =
+        default("compute_dtype", float, format!("compute_dtype = {float}"), "LLaMA-Factory 0.9.6, hparams/parser.py");
+    draft.compute_dtype.set(Rank::Default, float, source, &mut draft.report.ignored);
+    Ok(())
+}
+
+fn lora(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
+    let mut lora = Lora::default();
+    match fields.count("lora_rank")? {
+        Some(got) => {
+            lora.r = got.value;
+            draft.lora_sources.push(got.to(format!("r = {}", got.value)));
+        }
+        None => draft.lora_sources.push(default("lora_rank", 8, "r = 8", FINETUNING)),
+    }
+    words::alpha(fields, draft, &mut lora)?;
+    if let Some(got) = fields.number("lora_dropout")? {
+        lora.lora_dropout = got.value;
+        draft.lora_sources.push(got.to(format!("lora_dropout = {}", got.value)));
+    }
+    lora.target_modules = Some(match fields.names("lora_target")? {
+        Some(got) => {
+            let targets = words::targets(&got, "all")?;
+            draft.lora_sources.push(got.to(if targets == TargetModules::AllLinear {
+                "target_modules = all-linear"
+            } else {
+                "target_modules"
+            }));
+            targets
+        }
+        None => {
+            draft.lora_sources.push(default("lora_target", "all", "target_modules = all-linear", FINETUNING));
+            TargetModules::AllLinear
+        }
+    });
+    if let Some(got) = fields.names("additional_target")? {
+        draft.lora_sources.push(got.to("modules_to_save"));
+        lora.modules_to_save = got.value;
+    }
+    if let Some(got) = fields.flag("use_dora")? {
+        lora.use_dora = got.value;
+        draft.lora_sources.push(got.to(format!("use_dora = {}", got.value)));
+    }
+    draft.lora = lora;
+    Ok(())
+}
+
+const RL: &str = "only supervised fine-tuning is modelled: no reference model, no second sequence, no generation";
+const OPTIMIZER: &str = "the optimizer is modelled as optim says";
+
+const FIELDS: Known = Known {
+    effects: &[
+        ("enable_liger_kernel", Less, "Liger's kernels keep fewer activations and no logits"),
+        ("use_unsloth", Less, "Unsloth's kernels keep fewer activations"),
+        ("use_unsloth_gc", Less, "checkpoints are held on the host"),
+        ("use_galore", Either, OPTIMIZER),
+        ("use_apollo", Either, OPTIMIZER),
+        ("use_badam", Either, OPTIMIZER),
+        ("use_adam_mini", Either, OPTIMIZER),
+        ("use_muon", Either, OPTIMIZER),
+        ("use_llama_pro", Less, "every layer is modelled as trained"),
+        ("upcast_layernorm", More, "norms and their outputs are fp32"),
+        ("upcast_lmhead_output", More, "another copy of the logits, in fp32"),
+        ("use_dft_loss", More, "this loss is not modelled"),
+        ("use_asft_loss", More, "this loss is not modelled"),
+        ("use_eaft_loss", More, "this loss is not modelled"),
+        ("mixture_of_depths", Either, "it changes the model"),
+        ("shift_attn", Either, "another implementation of attention"),
+        ("resize_vocab", More, "a larger vocabulary is not modelled"),
+        ("add_tokens", More, "a larger vocabulary is not modelled"),
+        ("add_special_tokens", More, "a larger vocabulary is not modelled"),
+        ("new_special_tokens_config", More, "a larger vocabulary is not modelled"),
+        ("moe_aux_loss_coef", Either, "for mixtures of experts a loss is added"),
+        ("train_from_scratch", Either, "the type of new weights is not modelled"),
+        ("fp8*", More, "fp8 copies of weights and inputs are not modelled"),
+        ("use_mca", More, "Megatron is not modelled"),
+        ("use_megatron_bridge", More, "Megatron is not modelled"),
+        ("use_hyper_parallel", More, "several GPUs are not modelled"),
+        ("ray_num_workers", Either, "the figures are for one GPU"),
+        ("use_kt", Less, "KTransformers holds weights on the host"),
+        ("use_v1_kernels", Either, "other kernels"),
+        ("enable_torch_profiler", Either, "a profiler's buffers are not modelled"),
+        ("compute_accuracy", Either, "evaluation is not in the figures"),
+        ("ref_model*", More, RL),
+        ("reward_model*", More, RL),
+    ],
+    ignored: &[
+        (
+            "data is on the host",
+            &[
+                "dataset*",
+                "eval_dataset",
+                "template",
+                "media_dir",
+                "train_on_prompt",
+                "mask_history",
+                "streaming",
+                "buffer_size",
+                "mix_strategy",
+                "interleave_probs",
+                "overwrite_cache",
+                "preprocessing_*",
+                "max_samples",
+                "ignore_pad_token_for_loss",
+                "val_size",
+                "tool_format",
+                "default_system",
+                "enable_thinking",
+                "preserve_thinking",
+                "tokenized_path",
+                "data_shared_file_system",
+                "disable_shuffling",
+                "image_*",
+                "video_*",
+                "audio_*",
+                "crop_to_patches",
+                "use_audio_in_video",
+            ],
+        ),
+        ("every sequence is counted at its full length", &["packing"]),
+        (
+            "no effect on memory",
+            &[
+                "lora_alpha",
+                "use_rslora",
+                "loraplus_*",
+                "pissa_*",
+                "create_new_adapter",
+                "adapter_name_or_path",
+                "adapter_folder",
+                "rope_scaling",
+                "infer_*",
+                "use_kv_cache",
+                "offload_folder",
+                "print_param_status",
+                "init_special_tokens",
+                "split_special_tokens",
+                "freeze_vision_tower",
+                "freeze_multi_modal_projector",
+                "freeze_language_model",
+                "early_stopping_steps",
+                "profiler_*",
+                "profile_modules",
+                "master_addr",
+                "master_port",
+                "ray_*",
+                "include_effective_tokens_per_second",
+            ],
+        ),
+        (
+            "only with its method",
+            &[
+                "freeze_trainable_*",
+                "freeze_extra_modules",
+                "oft_*",
+                "module_dropout",
+                "galore_*",
+                "apollo_*",
+                "badam_*",
+                "asft_alpha",
+                "eaft_alpha",
+                "pref_*",
+                "dpo_*",
+                "kto_*",
+                "simpo_*",
+                "ppo_*",
+                "ld_alpha",
+                "kt_*",
+                "quantization_type",
+                "quantization_method",
+                "quantization_device_map",
+                "lora_rank",
+                "lora_target",
+                "lora_dropout",
+                "double_quantization",
+                "use_dora",
+                "additional_target",
+                "megatron_bridge_args",
+                "hyper_parallel_*",
+            ],
+        ),
+        ("reporting and logging", &["plot_loss", "use_swanlab", "swanlab_*"]),
+        ("saving and uploading", &["export_*", "ms_hub_token", "om_hub_token"]),
+        (
+            "inference only",
+            &[
+                "vllm_*",
+                "sglang_*",
+                "temperature",
+                "top_p",
+                "top_k",
+                "num_beams",
+                "max_length",
+                "max_new_tokens",
+                "do_sample",
+                "repetition_penalty",
+                "length_penalty",
+                "skip_special_tokens",
+            ],
+        ),
+    ],
+};

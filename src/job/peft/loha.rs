@@ -1,0 +1,48 @@
+//! LoHa.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::JobError;
+use super::super::validate::{MAX_RANK, positive, probability, within};
+use super::TargetModules;
+
+/// LoHa's settings; names and defaults are those of PEFT's `LoHaConfig`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoHa {
+    /// Rank of each of the two products.
+    pub r: u64,
+    /// Scale of the adapters (no effect on memory).
+    pub alpha: f64,
+    /// Dropout of the rows of the update, in [0, 1).
+    pub rank_dropout: f64,
+    /// Which modules get adapters; `None`: PEFT's default for the model's type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_modules: Option<TargetModules>,
+    /// Modules trained whole beside the adapters, such as `lm_head`.
+    pub modules_to_save: Vec<String>,
+    /// Adapters on a half-precision model are held in fp32, as `get_peft_model` does unless told otherwise.
+    pub autocast_adapter_dtype: bool,
+}
+
+impl Default for LoHa {
+    fn default() -> Self {
+        Self {
+            r: 8,
+            alpha: 8.0,
+            rank_dropout: 0.0,
+            target_modules: None,
+            modules_to_save: Vec::new(),
+            autocast_adapter_dtype: true,
+        }
+    }
+}
+
+impl LoHa {
+    pub(super) fn validate(&self) -> Result<(), JobError> {
+        within("train.peft.r", self.r, MAX_RANK)?;
+        probability("train.peft.rank_dropout", self.rank_dropout)?;
+        positive("train.peft.alpha", self.alpha)?;
+        self.target_modules.as_ref().map_or(Ok(()), TargetModules::validate)
+    }
+}

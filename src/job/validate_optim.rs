@@ -1,0 +1,45 @@
+//! Contradictions between an optimizer and the rest of a training job.
+
+use super::{FloatType, JobError, Optim, TargetModules, Train};
+
+const TARGETS: &str = "train.optim_target_modules";
+
+impl Train {
+    /// Checks the optimizer and what belongs to it.
+    pub(super) fn check_optim(&self) -> Result<(), JobError> {
+        let optim = || format!("\"{}\"", self.optim);
+        match &self.optim_target_modules {
+            None if self.optim.is_low_rank() => {
+                let fix =
+                    "name the modules it projects: optim_target_modules = \"all-linear\", or [\"self_attn\", \"mlp\"]";
+                return Err(JobError::invalid("train.optim", optim(), fix));
+            }
+            Some(TargetModules::Names(names)) if names.is_empty() || names.iter().any(String::is_empty) => {
+                return Err(JobError::invalid(TARGETS, format!("{names:?}"), "name a module, such as \"mlp\""));
+            }
+            Some(_) if !self.optim.is_low_rank() => {
+                let fix = format!("{} projects nothing; remove it, or use galore_adamw or apollo_adamw", self.optim);
+                return Err(JobError::invalid(TARGETS, "[...]", fix));
+            }
+            _ => {}
+        }
+        if self.optim.is_low_rank() && self.peft.is_some() {
+            let fix = "the modules it would project are frozen under [train.peft]; remove one of them";
+            return Err(JobError::invalid("train.optim", optim(), fix));
+        }
+        let is_bnb_rmsprop = matches!(self.optim, Optim::RmsPropBnb | Optim::RmsPropBnb8bit);
+        if is_bnb_rmsprop && self.gradients_in() == FloatType::Bf16 {
+            let fix = "bitsandbytes' RMSprop has no kernel for bf16 gradients; use rmsprop, or fp32 weights";
+            return Err(JobError::invalid("train.optim", optim(), fix));
+        }
+        Ok(())
+    }
+
+    /// The type trainable parameters, and so their gradients, are held in.
+    pub(super) fn gradients_in(&self) -> FloatType {
+        match &self.peft {
+            Some(peft) if peft.trains_in_fp32() => FloatType::Fp32,
+            _ => self.float_type(),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What mixes tokens in place of attention, or beside it.
+
+/// What mixes tokens in the layers that do not attend ([`super::LayerType::LinearAttention`], [`super::LayerType::Hybrid`]).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Mixer {
+    /// The first Mamba's selective scan.
+    Mamba(Mamba),
+    /// Mamba 2's state-space duality.
+    Mamba2(Mamba2),
+    /// LFM2's gated short convolution.
+    ShortConv(ShortConv),
+}
+
+/// A Mamba mixer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mamba {
+    /// `intermediate_size`: channels, each with a state of its own.
+    pub inner_size: u64,
+    /// `state_size`
+    pub state_size: u64,
+    /// `conv_kernel`
+    pub conv_kernel: u64,
+    /// `time_step_rank`
+    pub time_step_rank: u64,
+    /// `use_conv_bias`
+    pub conv_bias: bool,
+    /// `use_bias`: biases on `in_proj` and `out_proj`.
+    pub proj_bias: bool,
+    /// Learned norms on time step, B and C (Jamba).
+    pub norms: bool,
+    /// `residual_in_fp32`
+    pub residual_in_fp32: bool,
+}
+
+/// A Mamba-2 mixer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mamba2 {
+    /// `num_heads * head_dim`
+    pub inner_size: u64,
+    /// `num_heads`
+    pub num_heads: u64,
+    /// `n_groups`
+    pub num_groups: u64,
+    /// `state_size`
+    pub state_size: u64,
+    /// `conv_kernel`
+    pub conv_kernel: u64,
+    /// `chunk_size`
+    pub chunk_size: u64,
+    /// `use_conv_bias`
+    pub conv_bias: bool,
+    /// `use_bias`: biases on `in_proj` and `out_proj`.
+    pub proj_bias: bool,
+    /// The gated norm before `out_proj` (Falcon-H1: `mamba_rms_norm`).
+    pub gated_norm: bool,
+    /// That norm comes before its gate (`mamba_norm_before_gate`; Falcon-H1 alone).
+    pub norm_before_gate: bool,
+    /// `residual_in_fp32`
+    pub residual_in_fp32: bool,
+}
+
+impl Mamba2 {
+    /// Channels of the convolution: the inner ones, and B and C of every group.
+    pub const fn conv_channels(&self) -> u64 {
+        self.inner_size + 2 * self.num_groups * self.state_size
+    }
+}
+
+/// A gated short convolution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShortConv {
+    /// `conv_L_cache`
+    pub conv_kernel: u64,
+    /// `conv_bias`: biases on the convolution and on both projections.
+    pub bias: bool,
+}

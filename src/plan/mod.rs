@@ -1,0 +1,5 @@
+//! What to do with a model: methods side by side.
+
+mod compare;
+
+pub use compare::{Choice, Comparison, Fitting, compare};

@@ -1,0 +1,153 @@
+//! Which linear layers a method adapts.
+
+use crate::arch::Network;
+use crate::job::{Peft, TargetModules};
+use crate::model::Model;
+use crate::nn::{Leaf, Linear, Part};
+
+use super::super::error::EstimateError;
+
+/// Linear layers by their names and what they are part of.
+pub(super) struct Targets(Vec<(&'static str, Part)>);
+
+impl Targets {
+    /// Those that `peft` asks for.
+    ///
+    /// # Errors
+    /// None of the names is a linear layer's, or none are given and PEFT has no default.
+    pub(super) fn of(network: &mut dyn Network, model: &Model, peft: &Peft) -> Result<Self, EstimateError> {
+        let known = linear_layers(network);
+        let asked: Vec<String> = match peft.target_modules() {
+            Some(TargetModules::AllLinear) => {
+                return Ok(Self(known.into_iter().filter(|(_, part)| *part != Part::Head).collect()));
+            }
+            Some(TargetModules::Names(names)) => names.clone(),
+            None => owned(default_targets(network, model, peft)?),
+        };
+        let found: Vec<_> =
+            known.iter().copied().filter(|layer| asked.iter().any(|name| names(name, *layer))).collect();
+        if found.is_empty() {
+            let mut known: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+            known.dedup();
+            let model = model.name().to_owned();
+            return Err(EstimateError::NoTarget { targets: asked, model, known: known.join(", ") });
+        }
+        Ok(Self(found))
+    }
+
+    /// Whether `linear` is one of them.
+    pub(super) fn contain(&self, linear: &Linear) -> bool {
+        self.0.contains(&(linear.name, linear.part))
+    }
+
+    /// Runs `visit` on each of them.
+    pub(super) fn visit(&self, network: &mut dyn Network, mut visit: impl FnMut(&mut Linear)) {
+        network.leaves(&mut |leaf| match leaf {
+            Leaf::Linear(linear) if self.contain(linear) => visit(linear),
+            _ => {}
+        });
+    }
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+fn linear_layers(network: &mut dyn Network) -> Vec<(&'static str, Part)> {
+    let mut known: Vec<(&'static str, Part)> = Vec::new();
+    network.leaves(&mut |leaf| {
+        if let Leaf::Linear(linear) = leaf
+            && !known.contains(&(linear.name, linear.part))
+        {
+            known.push((linear.name, linear.part));
+        }
+    });
+    known
+}
+
+/// Whether `asked`, perhaps the end of a path such as `mlp.c_proj`, means this layer.
+pub(super) fn names(asked: &str, (name, part): (&str, Part)) -> bool {
+    let mut path = asked.rsplit('.');
+    let within = |parent: &str| match parent {
+        "mlp" | "feed_forward" => part == Part::Mlp,
+        "attn" | "self_attn" | "attention" | "self_attention" => part == Part::Attention,
+        _ => true,
+    };
+    path.next() == Some(name) && path.next().is_none_or(within)
+}
+
+/// PEFT's default `target_modules` for a model and a method.
+fn default_targets(
+    network: &dyn Network,
+    model: &Model,
+    peft: &Peft,
+) -> Result<&'static [&'static str], EstimateError> {
+    let model_type = model.model_type().to_string();
+    let known = match peft {
+        Peft::Ia3(_) => ia3_targets(&model_type),
+        Peft::AdaLora(_) => adalora_targets(&model_type),
+        Peft::Vera(_) if model_type == "phi" => Some(["q_proj", "v_proj"].as_slice()),
+        _ => Some(network.default_targets()),
+    };
+    known.ok_or_else(|| EstimateError::NoDefaultTargets {
+        field: "target_modules",
+        method: peft.type_name(),
+        model_type,
+    })
+}
+
+/// `TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING`, peft 0.21.
+fn ia3_targets(model_type: &str) -> Option<&'static [&'static str]> {
+    Some(match model_type {
+        "t5" => &["k", "v", "wo"],
+        "mt5" => &["k", "v", "wi_1"],
+        "gpt2" | "gpt_bigcode" => &["c_attn", "mlp.c_proj"],
+        "bloom" => &["query_key_value", "mlp.dense_4h_to_h"],
+        "roberta" | "bert" => &["key", "value", "output.dense"],
+        "opt" => &["q_proj", "k_proj", "fc2"],
+        "gptj" => &["q_proj", "v_proj", "fc_out"],
+        "gpt_neox" | "falcon" => &["query_key_value", "dense_4h_to_h"],
+        "gpt_neo" => &["q_proj", "v_proj", "c_proj"],
+        "bart" | "phi" => &["q_proj", "v_proj", "fc2"],
+        "llama" | "mistral" => &["k_proj", "v_proj", "down_proj"],
+        "mixtral" => &["k_proj", "v_proj", "w2"],
+        "deberta-v2" => &["key_proj", "value_proj", "output.dense"],
+        "deberta" => &["in_proj", "output.dense"],
+        "llama4" | "gemma" | "gemma2" | "gemma3_text" | "qwen2" | "qwen3" => &["q_proj", "v_proj", "down_proj"],
+        _ => return None,
+    })
+}
+
+/// `TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING`, peft 0.21.
+pub(super) fn ia3_feedforward(model_type: &str) -> Option<&'static [&'static str]> {
+    Some(match model_type {
+        "mt5" => &[],
+        "gpt2" | "gpt_bigcode" => &["mlp.c_proj"],
+        "bloom" => &["mlp.dense_4h_to_h"],
+        "gpt_neo" => &["c_proj"],
+        _ => match ia3_targets(model_type)? {
+            [.., last] => std::slice::from_ref(last),
+            [] => &[],
+        },
+    })
+}
+
+/// `TRANSFORMERS_MODELS_TO_ADALORA_TARGET_MODULES_MAPPING`, peft 0.21.
+fn adalora_targets(model_type: &str) -> Option<&'static [&'static str]> {
+    Some(match model_type {
+        "t5" => &["q", "k", "v", "o", "wi", "wo"],
+        "mt5" => &["q", "k", "v", "o", "wi_0", "wi_1", "wo"],
+        "bart" | "opt" => &["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"],
+        "gpt2" | "gpt_bigcode" => &["c_attn"],
+        "bloom" | "gpt_neox" => &["query_key_value"],
+        "gptj" | "gpt_neo" | "llama" | "llama4" | "gemma" | "gemma2" | "gemma3_text" | "qwen2" | "qwen3" => {
+            &["q_proj", "v_proj"]
+        }
+        "bert" => &["query", "value"],
+        "roberta" => &["query", "key", "value", "dense"],
+        "deberta-v2" => &["query_proj", "key_proj", "value_proj", "dense"],
+        "deberta" => &["in_proj"],
+        "nemotron_h" => &["q_proj", "k_proj", "v_proj", "o_proj"],
+        _ => return None,
+    })
+}

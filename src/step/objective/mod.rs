@@ -1,0 +1,99 @@
+//! Objectives beyond a model's own loss: what a step of TRL's trainers computes.
+
+mod dpo;
+mod reward;
+
+use super::error::EstimateError;
+use crate::arch::{Batch, Forward, Network, Outputs};
+use crate::dtype::DType;
+use crate::ghost::{Category, Context, Kernel, Layout, Tensor};
+use crate::job::{JobError, Objective, Train};
+
+pub(super) use dpo::Dpo;
+
+/// What is learned, with what it needs beside the model.
+pub(super) enum Learned {
+    /// The model's own loss.
+    Own,
+    /// Direct preference optimisation.
+    Dpo(Dpo),
+    /// A reward model.
+    Reward,
+}
+
+impl Learned {
+    /// The objective of `job`; `reference` loads a second, frozen model.
+    ///
+    /// # Errors
+    /// The model has not the parts it needs.
+    pub(super) fn new(
+        cx: &Context,
+        network: &dyn Network,
+        job: &Train,
+        reference: impl FnOnce() -> Box<dyn Network>,
+    ) -> Result<Self, EstimateError> {
+        if job.objective != Objective::Sft && !network.has_backbone() {
+            let fix = "this kind of model can only be trained by its own loss; use \"sft\"";
+            return Err(JobError::unsupported("train.objective", job.objective, fix).into());
+        }
+        Ok(match job.objective {
+            Objective::Dpo => Self::Dpo(Dpo::new(cx, job, reference)),
+            Objective::Reward => Self::Reward,
+            _ => Self::Own,
+        })
+    }
+
+    /// The batch a step gets.
+    pub(super) fn batch(&self, cx: &Context, network: &dyn Network, job: &Train) -> Batch {
+        let (batch, length) = (job.per_device_train_batch_size, job.max_seq_length);
+        match self {
+            Self::Own => {
+                let shape = crate::arch::BatchShape { batch, length, attention_mask: job.attention_mask };
+                network.batch(cx, shape)
+            }
+            Self::Dpo(_) | Self::Reward => {
+                let tensor = |name| cx.input(name, &[2 * batch, length], DType::I64);
+                let (ids, attention_mask) = (tensor("input_ids"), Some(tensor("attention_mask")));
+                let labels = match self {
+                    Self::Dpo(_) => tensor("completion_mask"),
+                    _ => cx.meta(&[0], DType::I64),
+                };
+                Batch { ids, attention_mask, labels }
+            }
+        }
+    }
+
+    /// The loss of a batch, and what the loop may keep of the forward.
+    pub(super) fn loss(
+        &self,
+        cx: &Context,
+        network: &dyn Network,
+        batch: &Batch,
+        run: Forward<'_>,
+    ) -> (Tensor, Option<Outputs>) {
+        match self {
+            Self::Own => {
+                let (loss, outputs) = network.loss(cx, batch, run);
+                (loss, Some(outputs))
+            }
+            Self::Dpo(dpo) => (dpo.loss(cx, network, batch, run), None),
+            Self::Reward => (reward::loss(cx, network, batch, run), None),
+        }
+    }
+}
+
+/// `-logsigmoid(x).mean()` of the difference between two halves of `x`.
+fn preference_loss(cx: &Context, difference: &Tensor) -> Tensor {
+    // `log_sigmoid_forward` saves its input; nothing here is more than a number for each pair
+    let mean = cx.mean_last(cx.neg(cx.tanh(difference)));
+    cx.reshape(mean, &[])
+}
+
+/// The two halves of a tensor along its first dimension.
+fn halves(cx: &Context, whole: &Tensor) -> [Tensor; 2] {
+    cx.split_in(whole.clone(), 0)
+}
+
+fn made(cx: &Context, dims: &[u64], dtype: DType) -> Tensor {
+    cx.within(Category::Logits, || cx.launch(Kernel::Scratch("objective"), &[], Layout::contiguous(dims), dtype))
+}
