@@ -35,7 +35,7 @@ impl Experts {
         let pairs = tokens * chosen;
         let selected = cx.repeat_interleave(hidden, 0, chosen);
         let sample_weights = cx.reshape(weights, &[pairs]);
-        let expert_ids = cx.untracked("clamp", &cx.reshape(indices, &[pairs]));
+        let expert_ids = cx.untracked("clamp", cx.reshape(indices, &[pairs]));
         // `[pairs, out, in]`, transposed `[pairs, in, out]`
         let product = |matrices: &Tensor, x: &Tensor| match self.kind {
             Expert::Gated => {
