@@ -13,7 +13,7 @@ use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use super::virtual_tokens::{self, Prompted};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor, trainable_copy};
-use crate::job::AttnImplementation;
+use crate::job::{AttnImplementation, ExpertsImplementation};
 use crate::model::{DecoderConfig, LayerType, Mla, MlaRotary, ModelType};
 use crate::nn::{
     Builder, Device, Embedding, Kernels, Leaf, Linear, Module, NormLayer, Part, PrefixShape, Rotary, Weight,
@@ -134,6 +134,7 @@ impl Decoder {
         let sliding_rotary = turn(&self.sliding_rotary).or_else(|| rotary.clone());
         let attend = Attend {
             implementation: run.implementation,
+            batched_experts: run.batched_experts,
             full: Span { rotary, mask },
             sliding: Span { rotary: sliding_rotary, mask: sliding_mask },
             alibi,
@@ -283,8 +284,9 @@ impl Network for Decoder {
 
     fn generate(&self, cx: &Context, prompt: &Tensor, how: Generate) {
         let cache = self.cache(Category::KvCache);
-        let forward = |ids: &Tensor, logits_to_keep: u64| {
-            let run = Forward { implementation: how.implementation, cache: Some(&cache), ..Forward::default() };
+        let forward = |ids: &Tensor, logits_to_keep: u64, batched_experts: bool| {
+            let implementation = how.implementation;
+            let run = Forward { implementation, batched_experts, cache: Some(&cache), ..Forward::default() };
             let hidden = self.hidden(cx, self.embed(cx, ids, run), run);
             let length = hidden.dim(1);
             let keep = if logits_to_keep == 0 { length } else { logits_to_keep.min(length) };
@@ -292,11 +294,11 @@ impl Network for Decoder {
             let _logits = self.logits(cx, &kept);
         };
         cx.set_phase(Phase::Prefill);
-        forward(prompt, how.logits_to_keep);
+        forward(prompt, how.logits_to_keep, false);
         cx.set_phase(Phase::Decode);
         let next = cx.narrow(prompt, -1, prompt.dim(-1) - 1, 1);
         for _ in 0..how.max_new_tokens {
-            forward(&next, 0);
+            forward(&next, 0, how.decode_experts == ExpertsImplementation::BatchedMm);
         }
     }
 

@@ -6,7 +6,7 @@ use super::encoder::Encoder;
 use super::encoder_decoder;
 use super::forward::Forward;
 use crate::ghost::{Context, Tensor};
-use crate::job::AttnImplementation;
+use crate::job::{AttnImplementation, ExpertsImplementation};
 use crate::model::Model;
 use crate::nn::{Builder, Linear, Module, PrefixShape};
 
@@ -105,6 +105,8 @@ impl Outputs {
 /// How tokens are generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generate {
+    /// How experts are run while decoding.
+    pub decode_experts: ExpertsImplementation,
     /// `attn_implementation`
     pub implementation: AttnImplementation,
     /// Positions of the prompt whose logits are computed; 0: all.

@@ -3,7 +3,8 @@
 use super::count::count_parameters;
 use super::estimate::Basis;
 use crate::job::{
-    AttnImplementation, Head, Job, MixedPrecision, Objective, Optim, Peft, Precision, TargetModules, Train, Workload,
+    AttnImplementation, ExpertsImplementation, Head, Job, MixedPrecision, Objective, Optim, Peft, TargetModules, Train,
+    Workload,
 };
 use crate::model::{Model, Origin, Support};
 use crate::units::Bytes;
@@ -116,7 +117,7 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
 
 /// What a reader should know of a mixture of experts.
 fn experts(model: &Model, job: &Job) -> Vec<String> {
-    let Some((decoder, moe)) = model.decoder().and_then(|decoder| Some((decoder, decoder.moe.as_ref()?))) else {
+    let Some(decoder) = model.decoder().filter(|decoder| decoder.moe.is_some()) else {
         return Vec::new();
     };
     let mut notes = vec![
@@ -149,16 +150,12 @@ fn experts(model: &Model, job: &Job) -> Vec<String> {
             "target_modules reach nn.Linear alone: neither the stacked experts nor the router get adapters".to_owned(),
         );
     }
-    if let Workload::Infer(infer) = &job.workload {
-        let matrices = 3_u64.saturating_mul(moe.intermediate_size).saturating_mul(decoder.hidden_size);
-        let element = if precision == Precision::Fp32 { 4 } else { 2 };
-        let pairs = infer.batch_size.saturating_mul(moe.num_experts_per_tok);
-        let copied = pairs.saturating_mul(matrices).saturating_mul(element);
-        notes.push(format!(
-            "decoding is that of the model's own forward; `generate()` switches to batched_mm for it, which copies the matrices \
-             of every expert that is chosen, once for every sequence: allow {} more while decoding",
-            Bytes(copied)
-        ));
+    if matches!(&job.workload, Workload::Infer(infer) if infer.decode_experts == ExpertsImplementation::BatchedMm) {
+        notes.push(
+            "decoding copies the matrices of every expert that is chosen, once for every sequence, as `generate()` has it \
+             (batched_mm)"
+                .to_owned(),
+        );
     }
     notes
 }
