@@ -8,6 +8,7 @@ use super::classify::pooled_logits;
 use super::families::{self, Entered, Front, Input};
 use super::forward::Forward;
 use super::layer::Layer;
+use super::listed::Listed;
 use super::names::{Names, default_targets};
 use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use super::virtual_tokens::{self, Prompted};
@@ -22,6 +23,7 @@ use crate::nn::{
 /// A decoder-only language model.
 pub struct Decoder {
     model: DecoderConfig,
+    tower: Option<Listed>,
     embed: Embedding,
     embed_scale: EmbedScale,
     front: Box<dyn Front>,
@@ -43,6 +45,7 @@ enum EmbedScale {
 impl Decoder {
     /// The model with its parameters, frozen.
     pub fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
+        let tower = model.tower.as_ref().map(|tower| Listed::new(builder, &tower.parameters));
         let [embed_name, norm_name] = Names::ends(model.model_type);
         let width = model.embedding.projection_dim.unwrap_or(model.hidden_size);
         let embed = builder.embedding(embed_name, model.vocab_size, width);
@@ -84,6 +87,7 @@ impl Decoder {
         }
         Self {
             model: model.clone(),
+            tower,
             embed,
             embed_scale,
             front,
@@ -123,9 +127,11 @@ impl Decoder {
             ModelType::Olmo | ModelType::Olmo2 | ModelType::Olmo3 | ModelType::Ernie4_5
         );
         let dtype = if in_fp32 { DType::F32 } else { embeds_dtype };
+        let grids = self.model.tower.as_ref().and_then(|tower| tower.grids);
         let turn = |rotary: &Option<Rotary>| {
             rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| match self.model.mla {
                 Some(Mla { rotary: MlaRotary::Complex, .. }) => rotary.forward_complex(cx, positions),
+                _ if let Some(grids) = grids => rotary.forward_grids(cx, positions, batch, dtype, grids),
                 _ if self.model.model_type == ModelType::GptOss => rotary.forward_halves(cx, positions, dtype),
                 _ => rotary.forward(cx, positions, dtype),
             })
@@ -330,6 +336,7 @@ impl Network for Decoder {
 
 impl Module for Decoder {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        self.tower.leaves(visit);
         self.embed.leaves(visit);
         self.front.leaves(visit);
         let norm_first = self.model.model_type == ModelType::Opt;
@@ -348,6 +355,9 @@ impl Module for Decoder {
     }
 
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        if let Some(tower) = &mut self.tower {
+            tower.buffers(visit);
+        }
         if let EmbedScale::Buffer(scale) = &mut self.embed_scale {
             visit(scale);
         }

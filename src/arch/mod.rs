@@ -11,6 +11,7 @@ mod families;
 mod forward;
 mod latent;
 mod layer;
+mod listed;
 mod masks;
 mod mixers;
 mod mlp;

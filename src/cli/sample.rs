@@ -95,5 +95,6 @@ pub(super) fn llama_2_7b() -> Model {
         residual_multiplier: None,
         final_norm: true,
         head: Head::default(),
+        tower: None,
     })
 }

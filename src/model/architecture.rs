@@ -1,6 +1,6 @@
 //! What kinds of model there are.
 
-use super::{DecoderConfig, EncoderClass, EncoderConfig, EncoderDecoderConfig, Head, ModelType, Origin};
+use super::{DecoderConfig, EncoderClass, EncoderConfig, EncoderDecoderConfig, Head, ListedConfig, ModelType, Origin};
 
 /// A model: one variant for each kind of architecture, with all that its memory depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +13,8 @@ pub enum Model {
     Encoder(EncoderConfig),
     /// An encoder and a decoder that attends to it, with a language-model head.
     EncoderDecoder(EncoderDecoderConfig),
+    /// A model that is counted, not run.
+    Listed(ListedConfig),
 }
 
 impl Model {
@@ -21,6 +23,7 @@ impl Model {
         match self {
             Self::Decoder(config) => &config.name,
             Self::Encoder(config) => &config.name,
+            Self::Listed(config) => &config.name,
             Self::EncoderDecoder(config) => &config.name,
         }
     }
@@ -28,8 +31,10 @@ impl Model {
     /// The `model_type` of its config.json.
     pub const fn model_type(&self) -> ModelType {
         match self {
+            Self::Decoder(DecoderConfig { tower: Some(tower), .. }) => tower.model_type,
             Self::Decoder(config) => config.model_type,
             Self::Encoder(config) => config.model_type,
+            Self::Listed(config) => config.model_type,
             Self::EncoderDecoder(config) => config.model_type,
         }
     }
@@ -39,6 +44,7 @@ impl Model {
         match self {
             Self::Decoder(config) => config.origin,
             Self::Encoder(config) => config.origin,
+            Self::Listed(config) => config.origin,
             Self::EncoderDecoder(config) => config.origin,
         }
     }
@@ -48,13 +54,14 @@ impl Model {
         match &mut self {
             Self::Decoder(config) => config.origin = Origin::Guess,
             Self::Encoder(config) => config.origin = Origin::Guess,
+            Self::Listed(config) => config.origin = Origin::Guess,
             Self::EncoderDecoder(config) => config.origin = Origin::Guess,
         }
         self
     }
 
     /// The same model with a head that classifies whole sequences (`AutoModelForSequenceClassification`); `None`: into as
-    /// many classes as its config says, or two. An encoder-decoder stays as it is.
+    /// many classes as its config says, or two. Other kinds of model stay as they are.
     #[must_use]
     pub fn classifying(mut self, num_labels: Option<u64>) -> Self {
         match &mut self {
@@ -65,7 +72,7 @@ impl Model {
                 config.class = EncoderClass::SequenceClassification;
                 config.num_labels = num_labels.unwrap_or(config.num_labels);
             }
-            Self::EncoderDecoder(_) => {}
+            Self::EncoderDecoder(_) | Self::Listed(_) => {}
         }
         self
     }
@@ -94,6 +101,7 @@ impl Model {
         match self {
             Self::Decoder(config) => config.hidden_size,
             Self::Encoder(config) => config.hidden_size,
+            Self::Listed(config) => config.hidden_size,
             Self::EncoderDecoder(config) => config.d_model,
         }
     }
@@ -103,6 +111,7 @@ impl Model {
         match self {
             Self::Decoder(config) => config.num_hidden_layers,
             Self::Encoder(config) => config.num_hidden_layers,
+            Self::Listed(config) => config.num_hidden_layers,
             Self::EncoderDecoder(config) => config.encoder.num_layers + config.decoder.num_layers,
         }
     }
@@ -112,6 +121,7 @@ impl Model {
         match self {
             Self::Decoder(config) => config.vocab_size,
             Self::Encoder(config) => config.vocab_size,
+            Self::Listed(config) => config.vocab_size,
             Self::EncoderDecoder(config) => config.vocab_size,
         }
     }
@@ -121,6 +131,7 @@ impl Model {
         match self {
             Self::Decoder(config) => config.max_position_embeddings,
             Self::Encoder(config) => config.max_position_embeddings,
+            Self::Listed(config) => config.max_position_embeddings,
             Self::EncoderDecoder(config) => config.max_position_embeddings,
         }
     }

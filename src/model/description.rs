@@ -1,6 +1,6 @@
 //! The normalised description of a decoder that everything else reads.
 
-use super::Mixer;
+use super::{Mixer, Tower};
 use super::moe::{Mla, Moe};
 
 /// What a decoder is, as far as memory is concerned.
@@ -55,6 +55,8 @@ pub struct DecoderConfig {
     pub final_norm: bool,
     /// Language-model head.
     pub head: Head,
+    /// What it has beside its text part, where it takes images.
+    pub tower: Option<Tower>,
 }
 
 /// The model types this version knows how to run.
@@ -129,6 +131,20 @@ pub enum ModelType {
     Mt5,
     Bart,
     Mbart,
+    // vision and language
+    Qwen2Vl,
+    Qwen25Vl,
+    Qwen3Vl,
+    Qwen3VlMoe,
+    Llava,
+    LlavaNext,
+    Gemma3,
+    Paligemma,
+    Mistral3,
+    Idefics3,
+    Internvl,
+    Glm4v,
+    Glm4vMoe,
     Mamba,
     FalconMamba,
     Mamba2,

@@ -83,6 +83,19 @@ impl ModelType {
         ModelType::Mt5,
         ModelType::Bart,
         ModelType::Mbart,
+        ModelType::Qwen2Vl,
+        ModelType::Qwen25Vl,
+        ModelType::Qwen3Vl,
+        ModelType::Qwen3VlMoe,
+        ModelType::Llava,
+        ModelType::LlavaNext,
+        ModelType::Gemma3,
+        ModelType::Paligemma,
+        ModelType::Mistral3,
+        ModelType::Idefics3,
+        ModelType::Internvl,
+        ModelType::Glm4v,
+        ModelType::Glm4vMoe,
     ];
 
     /// The `model_type` a config.json says.
@@ -168,6 +181,19 @@ impl ModelType {
             Self::Mt5 => "mt5",
             Self::Bart => "bart",
             Self::Mbart => "mbart",
+            Self::Qwen2Vl => "qwen2_vl",
+            Self::Qwen25Vl => "qwen2_5_vl",
+            Self::Qwen3Vl => "qwen3_vl",
+            Self::Qwen3VlMoe => "qwen3_vl_moe",
+            Self::Llava => "llava",
+            Self::LlavaNext => "llava_next",
+            Self::Gemma3 => "gemma3",
+            Self::Paligemma => "paligemma",
+            Self::Mistral3 => "mistral3",
+            Self::Idefics3 => "idefics3",
+            Self::Internvl => "internvl",
+            Self::Glm4v => "glm4v",
+            Self::Glm4vMoe => "glm4v_moe",
         }
     }
 }

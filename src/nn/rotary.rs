@@ -2,6 +2,7 @@
 
 use crate::dtype::DType;
 use crate::ghost::{Context, Kernel, Layout, Tensor};
+use crate::model::Grids;
 
 /// `LlamaRotaryEmbedding`: inverse frequencies, and cosines and sines made of them once a forward.
 pub struct Rotary {
@@ -28,6 +29,37 @@ impl Rotary {
     /// As [`Rotary::forward`], of half the width: each number once (gpt-oss).
     pub fn forward_halves(&self, cx: &Context, positions: &Tensor, dtype: DType) -> (Tensor, Tensor) {
         self.tables(cx, positions, dtype, false)
+    }
+
+    /// Cosines and sines of three grids of `positions` (`[1, length]`, the same in each), `[batch, length, dim]` each
+    /// (`Qwen2VLRotaryEmbedding`, `Qwen3VLTextRotaryEmbedding`).
+    pub fn forward_grids(
+        &self,
+        cx: &Context,
+        positions: &Tensor,
+        batch: u64,
+        dtype: DType,
+        grids: Grids,
+    ) -> (Tensor, Tensor) {
+        cx.no_grad(|| {
+            cx.with_autocast_off(|| {
+                let (length, half) = (positions.dim(-1), self.dim / 2);
+                let make = |dims: &[u64]| {
+                    cx.launch(Kernel::Scratch("grids"), &[positions], Layout::contiguous(dims), DType::F32)
+                };
+                let positions = make(&[3, batch, 1, length]);
+                let freqs = cx.untracked_matmul(&self.inv_freq[0], &positions, &[3, batch, length, half]);
+                let mut cos = cx.mul_scalar(cx.untracked("cos", &freqs), 1.0);
+                let mut sin = cx.mul_scalar(cx.untracked("sin", &freqs), 1.0);
+                let recompose = || {
+                    let _freq = (grids == Grids::Sections).then(|| make(&[batch, length, half]));
+                    make(&[batch, length, self.dim])
+                };
+                sin = rebound(sin, recompose());
+                cos = rebound(cos, recompose());
+                (cx.cast(&cos, dtype), cx.cast(&sin, dtype))
+            })
+        })
     }
 
     fn tables(&self, cx: &Context, positions: &Tensor, dtype: DType, twice: bool) -> (Tensor, Tensor) {
@@ -237,6 +269,11 @@ fn rotate(cx: &Context, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
     let straight = cx.mul(x, cos);
     let turned = cx.mul(rotate_half(cx, x), sin);
     cx.add(straight, turned)
+}
+
+/// A name bound again.
+fn rebound(_old: Tensor, new: Tensor) -> Tensor {
+    new
 }
 
 /// Halves, or neighbours: strides differ, and no allocation.

@@ -12,6 +12,8 @@ const fn heads(model: &Model) -> &'static [Head] {
         Model::Decoder(_) => &[Head::CausalLm, Head::SeqCls],
         Model::Encoder(_) => &[Head::SeqCls, Head::MaskedLm],
         Model::EncoderDecoder(_) => &[Head::Seq2seqLm],
+        // refused whatever the head
+        Model::Listed(_) => &[],
     }
 }
 

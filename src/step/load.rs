@@ -53,11 +53,13 @@ fn materialise(cx: &Context, network: &mut dyn Network) {
         if leaf.part() == Part::Head || is_held_quantized(&leaf) {
             return;
         }
-        let name = leaf.name();
+        let (name, part) = (leaf.name(), leaf.part());
         for parameter in leaf.dense_parameters() {
             *parameter = cx.parameter(name, parameter.dims(), parameter.dtype(), false);
-            // the token table is the first of a model's leaves
-            embedding.get_or_insert_with(|| parameter.clone());
+            // the token table is the first of a model's embeddings
+            if part == Part::Embedding {
+                embedding.get_or_insert_with(|| parameter.clone());
+            }
         }
     });
     network.buffers(&mut |buffer| *buffer = cx.buffer("buffer", buffer.dims(), buffer.dtype()));

@@ -71,10 +71,10 @@ impl Input<'_> {
     pub(in crate::arch) fn sliding_mask(
         &self,
         cx: &Context,
-        positions: &Tensor,
+        positions: Option<&Tensor>,
         window: Option<u64>,
     ) -> Option<Tensor> {
-        let request = self.request(Some(positions), self.run.attention_mask, self.dtype);
+        let request = self.request(positions, self.run.attention_mask, self.dtype);
         // no layer slides over a window of nothing
         let held = self.run.cache.map_or(0, |cache| cache.held_length(window.filter(|&window| window > 0)));
         MaskRequest { sliding_window: window, keys: held + self.length, ..request }.make(cx)

@@ -14,6 +14,8 @@ pub(super) struct Spans {
     sliding_window: Option<u64>,
     /// Some layers mix tokens without attention.
     mixes: bool,
+    /// Packed sequences are looked for in the positions.
+    packs: bool,
 }
 
 impl Spans {
@@ -37,6 +39,7 @@ impl Spans {
             sliding: matches!(model.model_type, GptOss | Qwen2Moe) || has(LayerType::SlidingAttention),
             sliding_window: model.sliding_window.or((model.model_type == Qwen2Moe).then_some(0)),
             mixes: model.mixer.is_some(),
+            packs: model.tower.as_ref().is_none_or(|tower| tower.packs),
         }
     }
 }
@@ -46,8 +49,9 @@ impl Front for Spans {
         // Granite gives the product the name of what was multiplied
         let embeds = if self.multiplier { cx.mul_scalar(embeds, 1.0) } else { embeds };
         let positions = input.positions(cx);
-        let mask = if self.full { input.mask(cx, Some(&positions), input.run.attention_mask) } else { None };
-        let sliding_mask = if self.sliding { input.sliding_mask(cx, &positions, self.sliding_window) } else { None };
+        let searched = Some(&positions).filter(|_| self.packs);
+        let mask = if self.full { input.mask(cx, searched, input.run.attention_mask) } else { None };
+        let sliding_mask = if self.sliding { input.sliding_mask(cx, searched, self.sliding_window) } else { None };
         let hidden = cx.dropout(&embeds, self.dropout);
         let padding = if self.mixes { input.run.attention_mask.filter(|_| input.length > 1).cloned() } else { None };
         Entered {

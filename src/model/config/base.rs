@@ -131,6 +131,7 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Deco
             scaled: false,
             num_labels: None,
         },
+        tower: None,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::limits::Limit;
+use super::limits::{self, Limit};
 use crate::model::error::{one_line, show};
 use crate::model::{Activation, ModelError, ModelType};
 
@@ -172,6 +172,34 @@ impl<'a> Fields<'a> {
             Some(Value::Null) => Ok(None),
             Some(value) => value.as_i64().map(Some).ok_or_else(|| wrong_type(FIELD, value, "a whole number or null")),
         }
+    }
+
+    /// The fields of a nested object.
+    pub(super) fn object(&self, field: &str) -> Result<Option<Fields<'a>>, ModelError> {
+        match self.non_null(field) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(Fields::new(map, self.model_type))),
+            Some(value) => Err(wrong_type(field, value, "an object")),
+        }
+    }
+
+    /// A dimension with the default its class has.
+    pub(super) fn dimension_or(&self, names: &[&'static str], limit: Limit, default: u64) -> Result<u64, ModelError> {
+        Ok(self.dimension(names, limit)?.unwrap_or(default))
+    }
+
+    /// A side of an image or of a patch: a number, or the first of two.
+    pub(super) fn side(&self, field: &'static str, default: u64) -> Result<u64, ModelError> {
+        match self.non_null(field) {
+            Some(Value::Array(_)) => {
+                Ok(self.indices(field, limits::IMAGE_SIZE)?.first().copied().unwrap_or(default))
+            }
+            _ => self.dimension_or(&[field], limits::IMAGE_SIZE, default),
+        }
+    }
+
+    pub(super) fn map(&self) -> &'a Map<String, Value> {
+        self.map
     }
 
     pub(super) fn list(&self, field: &str) -> Result<Option<&'a [Value]>, ModelError> {

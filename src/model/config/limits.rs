@@ -38,3 +38,6 @@ pub(super) const LAYER_INDEX: Limit = Limit { min: 0, max: 1 << 32 };
 
 /// The most parameters a model may have: sixteen bytes for each still leave a factor of 2^10 before 2^64.
 pub(super) const PARAMETERS: u64 = 1 << 50;
+
+pub(super) const IMAGE_SIZE: Limit = up_to(1 << 16);
+pub(super) const CHANNELS: Limit = up_to(1 << 12);

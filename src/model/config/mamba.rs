@@ -99,5 +99,6 @@ pub(super) fn without_attention(name: &str, fields: Fields<'_>, tied: bool) -> R
             scaled: false,
             num_labels: None,
         },
+        tower: None,
     })
 }

@@ -19,6 +19,8 @@ mod llama;
 mod mamba;
 mod moe;
 mod nope;
+mod tower;
+mod vision_language;
 
 use serde_json::Value;
 
@@ -62,8 +64,13 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
             return Err(fields::wrong_type("model_type", other, "a text such as \"llama\""));
         }
     };
-    let fields = Fields::new(map, model_type);
+    read(name, Fields::new(map, model_type))
+}
+
+/// Reads the fields of a known model type.
+fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
     use ModelType as T;
+    let model_type = fields.model_type;
     let model = match model_type {
         ModelType::Llama => llama::llama(name, fields),
         ModelType::Mistral => llama::mistral(name, fields),
@@ -137,6 +144,19 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         T::Mt5 => return encoder_decoder(encoder_decoder::mt5(name, fields)?),
         T::Bart => return encoder_decoder(encoder_decoder::bart(name, fields)?),
         T::Mbart => return encoder_decoder(encoder_decoder::mbart(name, fields)?),
+        T::Qwen2Vl
+        | T::Qwen25Vl
+        | T::Qwen3Vl
+        | T::Qwen3VlMoe
+        | T::Llava
+        | T::LlavaNext
+        | T::Gemma3
+        | T::Paligemma
+        | T::Mistral3
+        | T::Idefics3
+        | T::Internvl
+        | T::Glm4v
+        | T::Glm4vMoe => return vision_language::read(name, fields),
     }?;
     refuse_absurd_size(&model)?;
     Ok(Model::Decoder(model))
@@ -206,7 +226,8 @@ fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
         + latent;
     let layer = mixer + per_width * hidden;
     let tables = (2 * wide(model.vocab_size) + wide(model.embedding.learned_positions.unwrap_or(0))) * hidden;
-    let parameters = layer * wide(model.num_hidden_layers) + tables;
+    let tower = model.tower.as_ref().map_or(0, |tower| tower.parameters.count());
+    let parameters = (layer * wide(model.num_hidden_layers) + tables).saturating_add(tower);
     refuse_too_many(parameters)
 }
 

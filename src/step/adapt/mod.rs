@@ -64,7 +64,7 @@ fn replace_parameters(
     let mut embedding: Option<Tensor> = None;
     network.leaves(&mut |mut leaf| {
         let name = leaf.name();
-        let is_head = leaf.part() == Part::Head;
+        let (is_head, is_embedding) = (leaf.part() == Part::Head, leaf.part() == Part::Embedding);
         for (i, parameter) in leaf.dense_parameters().into_iter().enumerate() {
             match &embedding {
                 Some(embedding) if is_head && tied && i == 0 => *parameter = embedding.clone(),
@@ -74,8 +74,10 @@ fn replace_parameters(
                     }
                 }
             }
-            // the token table is the first of a model's leaves
-            embedding.get_or_insert_with(|| parameter.clone());
+            // the token table is the first of a model's embeddings
+            if is_embedding {
+                embedding.get_or_insert_with(|| parameter.clone());
+            }
         }
     });
 }
@@ -90,10 +92,13 @@ pub(super) fn trainable(network: &mut dyn Network, adapted: &Adapted) -> Vec<Ten
     let mut all: Vec<Tensor> = Vec::new();
     let mut first: Option<Tensor> = None;
     network.leaves(&mut |mut leaf| {
+        let is_embedding = leaf.part() == Part::Embedding;
         for parameter in leaf.dense_parameters() {
-            // the head may be the first of them, the token table
+            // the head may be the first embedding, the token table
             let tied = first.as_ref().is_some_and(|first| first.same_storage(parameter));
-            first.get_or_insert_with(|| parameter.clone());
+            if is_embedding {
+                first.get_or_insert_with(|| parameter.clone());
+            }
             if parameter.requires_grad() && !tied {
                 all.push(parameter.clone());
             }

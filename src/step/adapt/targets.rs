@@ -67,6 +67,10 @@ fn linear_layers(network: &mut dyn Network) -> Vec<(&'static str, Part)> {
 
 /// Whether `asked`, perhaps the end of a path such as `mlp.c_proj`, means this layer.
 pub(super) fn names(asked: &str, (name, part): (&str, Part)) -> bool {
+    if name.contains('.') {
+        // a tower's modules have their whole path for a name
+        return name.strip_suffix(asked).is_some_and(|front| front.is_empty() || front.ends_with('.'));
+    }
     let mut path = asked.rsplit('.');
     let within = |parent: &str| match parent {
         "mlp" | "feed_forward" => part == Part::Mlp,
