@@ -46,6 +46,12 @@ impl Module for Mixing {
             Self::Other(mixer) => mixer.leaves(visit),
         }
     }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        if let Self::Other(mixer) = self {
+            mixer.buffers(visit);
+        }
+    }
 }
 
 /// A layer of the Llama-like families.
@@ -169,5 +175,9 @@ impl Module for DecoderLayer {
         self.mixing.leaves(visit);
         self.mlp.leaves(visit);
         self.norms.iter_mut().for_each(|norm| norm.leaves(visit));
+    }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        self.mixing.buffers(visit);
     }
 }
