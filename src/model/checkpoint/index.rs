@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::open::read_safetensors;
-use super::safetensors::{FORMAT, malformed};
+use super::safetensors::{FORMAT, MOST_TENSORS, malformed};
 use super::unique::Unique;
 use super::{Checkpoint, StoredTensor};
 use crate::model::error::one_line;
@@ -16,8 +16,6 @@ use crate::model::{ModelError, file};
 const LIMIT: u64 = 24 << 20;
 /// More shards than any model has.
 const MOST_SHARDS: usize = 4096;
-/// More tensors than any model has.
-const MOST_TENSORS: usize = 200_000;
 
 #[derive(Deserialize)]
 struct Index {
