@@ -15,7 +15,14 @@ use vramplan::truth::{Errors, NotEstimable, Row, StepBytes};
 use vramplan::units::MIB;
 
 /// What else lies in the folder.
-const OTHER_FILES: [&str; 4] = ["allocator.jsonl", "layouts.jsonl", "optimizer_events.jsonl", "parameters.jsonl"];
+const OTHER_FILES: [&str; 6] = [
+    "allocator.jsonl",
+    "layouts.jsonl",
+    "optimizer_events.jsonl",
+    "parameters.jsonl",
+    "published.jsonl",
+    "published.toml",
+];
 
 /// The cases that cannot be estimated yet, with the reason that is given.
 const NOT_ESTIMATED: [(&str, &str); 21] = [
