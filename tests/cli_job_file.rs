@@ -186,7 +186,7 @@ fn what_cannot_be_read_is_told_in_one_line() {
         (
             "{\"model\": \"7b\", \"infer\": {\"gc\": 1}}",
             "unknown field `infer.gc`; expected one of precision, double_quant, \
-          compute_dtype, batch_size, prompt_length, max_new_tokens, logits_to_keep, kv_cache_dtype, attn_implementation, runtime",
+          compute_dtype, batch_size, prompt_length, max_new_tokens, logits_to_keep, kv_cache_dtype, attn_implementation, decode_experts, runtime",
         ),
     ]);
 }

@@ -13,7 +13,8 @@ use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use super::virtual_tokens::{self, Prompted};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor, trainable_copy};
-use crate::model::{DecoderConfig, LayerType, ModelType};
+use crate::job::{AttnImplementation, ExpertsImplementation};
+use crate::model::{DecoderConfig, LayerType, Mla, MlaRotary, ModelType};
 use crate::nn::{
     Builder, Device, Embedding, Kernels, Leaf, Linear, Module, NormLayer, Part, PrefixShape, Rotary, Weight,
 };
@@ -109,6 +110,9 @@ impl Decoder {
 
     /// The last hidden states of embedded tokens, `[batch, length, width]`.
     fn hidden(&self, cx: &Context, embeds: Tensor, run: Forward<'_>) -> Tensor {
+        // transformers falls back on eager attention where a class supports no other
+        let eager = self.model.attention.sinks;
+        let run = if eager { Forward { implementation: AttnImplementation::Eager, ..run } } else { run };
         let embeds_dtype = embeds.dtype();
         let [batch, length] = [embeds.dim(0), embeds.dim(1)];
         let past = run.cache.map_or(0, KvCache::length);
@@ -120,12 +124,17 @@ impl Decoder {
         );
         let dtype = if in_fp32 { DType::F32 } else { embeds_dtype };
         let turn = |rotary: &Option<Rotary>| {
-            rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| rotary.forward(cx, positions, dtype))
+            rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| match self.model.mla {
+                Some(Mla { rotary: MlaRotary::Complex, .. }) => rotary.forward_complex(cx, positions),
+                _ if self.model.model_type == ModelType::GptOss => rotary.forward_halves(cx, positions, dtype),
+                _ => rotary.forward(cx, positions, dtype),
+            })
         };
         let rotary = turn(&self.full_rotary);
         let sliding_rotary = turn(&self.sliding_rotary).or_else(|| rotary.clone());
         let attend = Attend {
             implementation: run.implementation,
+            batched_experts: run.batched_experts,
             full: Span { rotary, mask },
             sliding: Span { rotary: sliding_rotary, mask: sliding_mask },
             alibi,
@@ -236,28 +245,29 @@ impl Network for Decoder {
     }
 
     fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs) {
-        let Prompted { embeds, cache, attention_mask, labels, .. } = &self.prompted(cx, batch, run);
+        let mut prompted = self.prompted(cx, batch, run);
+        let begun = prompted.cache.take();
+        let Prompted { embeds, attention_mask, labels, .. } = &prompted;
         // Mamba's classes fill none while they train
-        let caches = cache.is_none() && !run.checkpointing && !is_mamba(self.model.model_type);
-        let own_cache = caches.then(|| self.cache(Category::Activations));
-        let attention_mask = attention_mask.as_ref();
-        let run = Forward { attention_mask, cache: cache.as_ref().or(own_cache.as_ref()), ..run };
+        let caches = !run.checkpointing && !is_mamba(self.model.model_type);
+        let cache = begun.or_else(|| caches.then(|| self.cache(Category::Activations)));
+        let run = Forward { attention_mask: attention_mask.as_ref(), cache: cache.as_ref(), ..run };
         let embeds = embeds.clone().unwrap_or_else(|| self.embed(cx, &batch.ids, run));
         let hidden = self.hidden(cx, embeds, run);
         if self.model.head.num_labels.is_some() {
             let logits = pooled_logits(cx, &self.head, &hidden, &batch.ids);
             let loss = cx.within(Category::Logits, || cx.cross_entropy(&logits, labels));
-            return (loss, Outputs { logits, cache: own_cache });
+            return (loss, Outputs { logits, cache });
         }
         if self.kernels == Kernels::Liger
             && let Weight::Dense(weight) = &self.head.weight
         {
             let loss = Self::fused_causal_loss(cx, &hidden, weight, labels);
-            return (loss, Outputs { logits: cx.meta(&[0], hidden.dtype()), cache: own_cache });
+            return (loss, Outputs { logits: cx.meta(&[0], hidden.dtype()), cache });
         }
         let logits = self.logits(cx, &hidden);
         let loss = Self::causal_loss(cx, &logits, labels);
-        (loss, Outputs { logits, cache: own_cache })
+        (loss, Outputs { logits, cache })
     }
 
     fn backbone(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> Option<(Tensor, &Linear)> {
@@ -275,8 +285,9 @@ impl Network for Decoder {
 
     fn generate(&self, cx: &Context, prompt: &Tensor, how: Generate) {
         let cache = self.cache(Category::KvCache);
-        let forward = |ids: &Tensor, logits_to_keep: u64| {
-            let run = Forward { implementation: how.implementation, cache: Some(&cache), ..Forward::default() };
+        let forward = |ids: &Tensor, logits_to_keep: u64, batched_experts: bool| {
+            let implementation = how.implementation;
+            let run = Forward { implementation, batched_experts, cache: Some(&cache), ..Forward::default() };
             let hidden = self.hidden(cx, self.embed(cx, ids, run), run);
             let length = hidden.dim(1);
             let keep = if logits_to_keep == 0 { length } else { logits_to_keep.min(length) };
@@ -284,11 +295,11 @@ impl Network for Decoder {
             let _logits = self.logits(cx, &kept);
         };
         cx.set_phase(Phase::Prefill);
-        forward(prompt, how.logits_to_keep);
+        forward(prompt, how.logits_to_keep, false);
         cx.set_phase(Phase::Decode);
         let next = cx.narrow(prompt, -1, prompt.dim(-1) - 1, 1);
         for _ in 0..how.max_new_tokens {
-            forward(&next, 0);
+            forward(&next, 0, how.decode_experts == ExpertsImplementation::BatchedMm);
         }
     }
 

@@ -4,7 +4,7 @@ use super::cache::KvCache;
 use super::decoder::Decoder;
 use super::forward::Forward;
 use crate::ghost::{Context, Tensor};
-use crate::job::AttnImplementation;
+use crate::job::{AttnImplementation, ExpertsImplementation};
 use crate::model::Model;
 use crate::nn::{Builder, Linear, Module, PrefixShape};
 
@@ -88,6 +88,8 @@ pub struct Outputs {
 /// How tokens are generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generate {
+    /// How experts are run while decoding.
+    pub decode_experts: ExpertsImplementation,
     /// `attn_implementation`
     pub implementation: AttnImplementation,
     /// Positions of the prompt whose logits are computed; 0: all.

@@ -2,7 +2,10 @@
 
 use super::count::count_parameters;
 use super::estimate::Basis;
-use crate::job::{AttnImplementation, Job, MixedPrecision, Objective, Optim, Peft, TargetModules, Train, Workload};
+use crate::job::{
+    AttnImplementation, ExpertsImplementation, Job, MixedPrecision, Objective, Optim, Peft, TargetModules, Train,
+    Workload,
+};
 use crate::model::{Mixer, Model, Origin, Support};
 use crate::units::Bytes;
 
@@ -84,6 +87,7 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
             ));
         }
     }
+    notes.extend(experts(model, job));
     let unmeasured = unmeasured(job);
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
@@ -109,6 +113,51 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
         validated: model.origin() == Origin::Config && measured && unmeasured.is_none() && !refused,
         notes,
     }
+}
+
+/// What a reader should know of a mixture of experts.
+fn experts(model: &Model, job: &Job) -> Vec<String> {
+    let Some(decoder) = model.decoder().filter(|decoder| decoder.moe.is_some()) else {
+        return Vec::new();
+    };
+    let mut notes = vec![
+        "experts run by grouped_mm, transformers' default, whose sizes do not depend on which experts tokens are sent to; on \
+         compute capability 9.0 its kernels take a workspace that is not counted"
+            .to_owned(),
+    ];
+    let (precision, adapted) = match &job.workload {
+        Workload::Train(train) => (train.precision, train.peft.is_some()),
+        Workload::Infer(infer) => (infer.precision, false),
+    };
+    if super::load::quantization(precision, false).is_some() {
+        let kept = if adapted {
+            "stay as they are, and preparing for k-bit training makes them fp32"
+        } else {
+            "stay as they are"
+        };
+        notes.push(format!(
+            "bitsandbytes quantises nn.Linear alone: the experts, stacked in three-dimensional parameters, {kept}"
+        ));
+    }
+    if decoder.attention.sinks {
+        notes.push(
+            "its class supports no scaled_dot_product_attention: attention is eager, as transformers falls back on"
+                .to_owned(),
+        );
+    }
+    if adapted {
+        notes.push(
+            "target_modules reach nn.Linear alone: neither the stacked experts nor the router get adapters".to_owned(),
+        );
+    }
+    if matches!(&job.workload, Workload::Infer(infer) if infer.decode_experts == ExpertsImplementation::BatchedMm) {
+        notes.push(
+            "decoding copies the matrices of every expert that is chosen, once for every sequence, as `generate()` has it \
+             (batched_mm)"
+                .to_owned(),
+        );
+    }
+    notes
 }
 
 /// What transformers' `Trainer` adds where bitsandbytes' optimizers are to keep 8-bit states: embeddings get 32-bit ones

@@ -29,6 +29,7 @@ impl<'a> Inference<'a> {
     /// The prefill, then every token.
     pub(super) fn run(&self) {
         let how = Generate {
+            decode_experts: self.job.decode_experts,
             implementation: self.job.attn_implementation,
             logits_to_keep: self.job.logits_to_keep,
             max_new_tokens: self.job.max_new_tokens,
