@@ -20,6 +20,7 @@ pub use card::{Card, CardSummary, card, cards};
 pub use checkpoint::{Checkpoint, Gguf, GgufValue, StoredTensor, StoredType, TypeTotal};
 pub use config::from_config;
 pub use description::*;
+pub(crate) use error::one_line;
 pub use error::{ModelError, Nearest};
 pub use mixer::{Mamba, Mamba2, Mixer, ShortConv};
 pub use moe::*;

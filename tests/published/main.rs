@@ -30,7 +30,10 @@ impl Held {
     fn error_explained(&self) -> f64 {
         let causes: i64 = self.row.causes.iter().map(|cause| cause.bytes).sum();
         let predicted = self.predicted.checked_add_signed(causes);
-        percent(predicted.unwrap_or_else(|| panic!("{}: its causes are larger than the figure", self.row.id)), self.row.published)
+        percent(
+            predicted.unwrap_or_else(|| panic!("{}: its causes are larger than the figure", self.row.id)),
+            self.row.published,
+        )
     }
 }
 
@@ -43,11 +46,17 @@ static NOTES: LazyLock<Notes> = LazyLock::new(Notes::read);
 
 static HELD: LazyLock<Vec<Held>> = LazyLock::new(|| {
     let rows = Row::all();
-    let predict = |row: &Row| predict::predicted(row).unwrap_or_else(|why| { eprintln!("FAIL {}: {why}", row.id); 1 });
+    let predict = |row: &Row| {
+        predict::predicted(row).unwrap_or_else(|why| {
+            eprintln!("FAIL {}: {why}", row.id);
+            1
+        })
+    };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let predicted: Vec<u64> = std::thread::scope(|scope| {
         let parts = rows.chunks(rows.len().div_ceil(threads));
-        let workers: Vec<_> = parts.map(|part| scope.spawn(move || part.iter().map(predict).collect::<Vec<_>>())).collect();
+        let workers: Vec<_> =
+            parts.map(|part| scope.spawn(move || part.iter().map(predict).collect::<Vec<_>>())).collect();
         workers.into_iter().flat_map(|worker| worker.join().expect("a prediction")).collect()
     });
     rows.into_iter().zip(predicted).map(|(row, predicted)| Held { row, predicted }).collect()

@@ -9,7 +9,8 @@ use crate::row::Notes;
 pub(crate) fn of(held: &[Held], notes: &Notes) -> String {
     let mut out = String::from("\nPublished from real GPUs, and predicted (errors in percent of what was published)\n");
     let gib = |bytes: u64| format!("{:.3}", bytes as f64 / f64::from(1 << 30));
-    writeln!(out, "{:>10} {:>10} {:>8} {:>10}  {:<16} row", "published", "predicted", "error", "explained", "figure").expect("memory");
+    writeln!(out, "{:>10} {:>10} {:>8} {:>10}  {:<16} row", "published", "predicted", "error", "explained", "figure")
+        .expect("memory");
     writeln!(out, "{:>10} {:>10} {:>8} {:>10}", "GiB", "GiB", "%", "%").expect("memory");
     for held in held {
         let row = &held.row;
@@ -18,7 +19,14 @@ pub(crate) fn of(held: &[Held], notes: &Notes) -> String {
         writeln!(
             out,
             "{:>10} {:>10} {:>+8.2} {:>10}  {:<16} {} ({}; {}){}",
-            gib(row.published), gib(held.predicted), held.error(), explained, row.figure, row.id, row.gpu, row.versions,
+            gib(row.published),
+            gib(held.predicted),
+            held.error(),
+            explained,
+            row.figure,
+            row.id,
+            row.gpu,
+            row.versions,
             if causes.is_empty() { String::new() } else { format!("; {}", causes.join("; ")) },
         )
         .expect("memory");
@@ -40,7 +48,10 @@ fn summary(held: &[Held]) -> String {
     let mut figures: Vec<&str> = held.iter().map(|held| held.row.figure.as_str()).collect();
     figures.sort_unstable();
     figures.dedup();
-    let mut out = format!("{:<28} {:>5} {:>8} {:>8} {:>8}  after causes: {:>8} {:>8}\n", "figure", "rows", "median", "lowest", "highest", "lowest", "highest");
+    let mut out = format!(
+        "{:<28} {:>5} {:>8} {:>8} {:>8}  after causes: {:>8} {:>8}\n",
+        "figure", "rows", "median", "lowest", "highest", "lowest", "highest"
+    );
     for figure in figures {
         let rows: Vec<&Held> = held.iter().filter(|held| held.row.figure == figure).collect();
         let sorted = |of: fn(&Held) -> f64| {
@@ -53,7 +64,12 @@ fn summary(held: &[Held]) -> String {
         writeln!(
             out,
             "{figure:<28} {:>5} {:>+8.2} {:>+8.2} {:>+8.2}                {:>+8.2} {:>+8.2}",
-            rows.len(), raw[raw.len() / 2], low(&raw), high(&raw), low(&explained), high(&explained),
+            rows.len(),
+            raw[raw.len() / 2],
+            low(&raw),
+            high(&raw),
+            low(&explained),
+            high(&explained),
         )
         .expect("memory");
     }

@@ -13,7 +13,7 @@ use crate::model::error::one_line;
 
 pub(super) const FORMAT: &str = "safetensors";
 /// More tensors than any model has.
-pub(super) const MOST_TENSORS: usize = 200_000;
+pub(super) const MOST_TENSORS: usize = super::unique::MOST_ENTRIES;
 
 impl Checkpoint {
     /// The longest header read; a tensor takes some 100 bytes of it, and files of real checkpoints have some thousands.

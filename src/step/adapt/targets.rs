@@ -2,7 +2,7 @@
 
 use crate::arch::Network;
 use crate::job::{Peft, TargetModules};
-use crate::model::Model;
+use crate::model::{Model, one_line};
 use crate::nn::{Leaf, Linear, Part};
 
 use super::super::error::EstimateError;
@@ -34,7 +34,7 @@ impl Targets {
             let mut known: Vec<_> = known.iter().map(|(name, _)| *name).collect();
             known.dedup();
             let model = model.name().to_owned();
-            return Err(EstimateError::NoTarget { targets: asked, model, known: known.join(", ") });
+            return Err(EstimateError::NoTarget { targets: shown(&asked), model, known: known.join(", ") });
         }
         Self(found).that_peft_takes(model, peft)
     }
@@ -65,6 +65,13 @@ impl Targets {
             _ => {}
         });
     }
+}
+
+/// Names as a message can hold them.
+fn shown(names: &[String]) -> Vec<String> {
+    const MOST: usize = 16;
+    let more = names.len().checked_sub(MOST).filter(|&more| more > 0).map(|more| format!("and {more} more"));
+    names.iter().take(MOST).map(|name| one_line(name)).chain(more).collect()
 }
 
 fn owned(names: &[&str]) -> Vec<String> {
