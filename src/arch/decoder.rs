@@ -257,17 +257,17 @@ impl Network for Decoder {
         if self.model.head.num_labels.is_some() {
             let logits = pooled_logits(cx, &self.head, &hidden, &batch.ids);
             let loss = cx.within(Category::Logits, || cx.cross_entropy(&logits, labels));
-            return (loss, Outputs { logits, cache });
+            return (loss, Outputs::of(logits, cache));
         }
         if self.kernels == Kernels::Liger
             && let Weight::Dense(weight) = &self.head.weight
         {
             let loss = Self::fused_causal_loss(cx, &hidden, weight, labels);
-            return (loss, Outputs { logits: cx.meta(&[0], hidden.dtype()), cache });
+            return (loss, Outputs::of(cx.meta(&[0], hidden.dtype()), cache));
         }
         let logits = self.logits(cx, &hidden);
         let loss = Self::causal_loss(cx, &logits, labels);
-        (loss, Outputs { logits, cache })
+        (loss, Outputs::of(logits, cache))
     }
 
     fn backbone(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> Option<(Tensor, &Linear)> {
@@ -309,6 +309,10 @@ impl Network for Decoder {
 
     fn default_targets(&self) -> &'static [&'static str] {
         default_targets(&self.model)
+    }
+
+    fn saves_head(&self) -> bool {
+        self.model.head.num_labels.is_some()
     }
 
     fn block_outputs(&self) -> Option<[&'static str; 2]> {

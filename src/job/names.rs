@@ -284,6 +284,8 @@ named_enum! {
         SeqCls = "seq-cls",
         /// Encoder-decoder language modelling.
         Seq2seqLm = "seq2seq-lm",
+        /// Prediction of masked tokens.
+        MaskedLm = "masked-lm",
     }
 }
 

@@ -3,7 +3,7 @@
 use super::count::count_parameters;
 use super::estimate::Basis;
 use crate::job::{
-    AttnImplementation, ExpertsImplementation, Job, MixedPrecision, Objective, Optim, Peft, TargetModules, Train,
+    AttnImplementation, ExpertsImplementation, Head, Job, MixedPrecision, Objective, Optim, Peft, TargetModules, Train,
     Workload,
 };
 use crate::model::{Mixer, Model, Origin, Support};
@@ -87,8 +87,16 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
             ));
         }
     }
+    if let Model::EncoderDecoder(config) = model
+        && config.untied_head
+    {
+        notes.push(
+            "the checkpoint has a head of its own; transformers 5 ties it to the token embedding all the same"
+                .to_owned(),
+        );
+    }
     notes.extend(experts(model, job));
-    let unmeasured = unmeasured(job);
+    let unmeasured = unmeasured(model, job);
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
     );
@@ -199,7 +207,12 @@ fn adapts_head(peft: &Peft) -> bool {
 }
 
 /// What of a job no recorded measurement stands behind.
-fn unmeasured(job: &Job) -> Option<&'static str> {
+fn unmeasured(model: &Model, job: &Job) -> Option<&'static str> {
+    if model.decoder().is_none()
+        && let Some(what) = unmeasured_beside_decoders(job)
+    {
+        return Some(what);
+    }
     match &job.workload {
         Workload::Train(train) if !train.zero_grad_set_to_none => Some("zero_grad_set_to_none = false"),
         Workload::Train(train) if train.keep_outputs => Some("keep_outputs = true"),
@@ -216,6 +229,21 @@ fn unmeasured(job: &Job) -> Option<&'static str> {
         Workload::Train(Train { peft: Some(peft), .. }) => unmeasured_method(peft),
         Workload::Infer(infer) if infer.logits_to_keep > 1 => Some("logits_to_keep above 1"),
         _ => None,
+    }
+}
+
+/// What of a job on an encoder or an encoder-decoder no recorded measurement stands behind.
+fn unmeasured_beside_decoders(job: &Job) -> Option<&'static str> {
+    match &job.workload {
+        Workload::Infer(_) => Some("inference of an encoder or an encoder-decoder"),
+        Workload::Train(train) if train.head == Some(Head::MaskedLm) => Some("the masked-lm head"),
+        Workload::Train(train) if train.precision.is_quantized() => {
+            Some("quantised weights of an encoder or an encoder-decoder")
+        }
+        Workload::Train(Train { peft: Some(peft), .. }) if !matches!(peft, Peft::Lora(_)) => {
+            Some("this method on an encoder-decoder")
+        }
+        Workload::Train(_) => None,
     }
 }
 
