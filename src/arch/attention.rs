@@ -333,7 +333,7 @@ fn position_scale(cx: &Context, positions: &Tensor, dtype: DType) -> Tensor {
 }
 
 /// Repeats key or value heads for grouped queries: a view, then a copy.
-pub(super) fn repeat_kv(cx: &Context, x: &Tensor, groups: u64) -> Tensor {
+pub(in crate::arch) fn repeat_kv(cx: &Context, x: &Tensor, groups: u64) -> Tensor {
     if groups == 1 {
         return x.clone();
     }

@@ -37,6 +37,8 @@ enum EmbedScale {
     None,
     /// A buffer that is cast each time.
     Buffer(Tensor),
+    /// A number.
+    Number,
 }
 
 impl Decoder {
@@ -55,6 +57,7 @@ impl Decoder {
             ModelType::Gemma | ModelType::Gemma2 | ModelType::Gemma3Text => {
                 EmbedScale::Buffer(builder.buffer("embed_scale", &[], builder.dtype))
             }
+            ModelType::Xglm if model.embedding.scaled => EmbedScale::Number,
             _ => EmbedScale::None,
         };
         let front = families::front(builder, model);
@@ -99,6 +102,7 @@ impl Decoder {
     pub(super) fn embed(&self, cx: &Context, ids: &Tensor, run: Forward<'_>) -> Tensor {
         let embeds = match &self.embed_scale {
             EmbedScale::None => self.embed.forward(cx, ids),
+            EmbedScale::Number => cx.mul_scalar(self.embed.forward(cx, ids), 1.0),
             EmbedScale::Buffer(scale) => {
                 let embeds = self.embed.forward(cx, ids);
                 cx.mul(embeds, cx.cast(scale, self.embed.weight.dtype()))
@@ -238,7 +242,9 @@ impl Network for Decoder {
     fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs) {
         let Prompted { embeds, cache, attention_mask, labels, .. } = &self.prompted(cx, batch, run);
         // Mamba's classes fill none while they train
-        let caches = cache.is_none() && !run.checkpointing && !is_mamba(self.model.model_type);
+        // and MPT's `use_cache` is false by default
+        let uncached = is_mamba(self.model.model_type) || self.model.model_type == ModelType::Mpt;
+        let caches = cache.is_none() && !run.checkpointing && !uncached;
         let own_cache = caches.then(|| self.cache(Category::Activations));
         let attention_mask = attention_mask.as_ref();
         let run = Forward { attention_mask, cache: cache.as_ref().or(own_cache.as_ref()), ..run };
@@ -337,6 +343,7 @@ impl Module for Decoder {
         if let EmbedScale::Buffer(scale) = &mut self.embed_scale {
             visit(scale);
         }
+        self.front.buffers(visit);
         for layer in &mut self.layers {
             if let Some(layer) = Rc::get_mut(layer) {
                 layer.buffers(visit);

@@ -170,4 +170,8 @@ impl Module for DecoderLayer {
         self.mlp.leaves(visit);
         self.norms.iter_mut().for_each(|norm| norm.leaves(visit));
     }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        self.mlp.buffers(visit);
+    }
 }

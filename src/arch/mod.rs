@@ -13,6 +13,7 @@ mod mlp;
 mod names;
 mod network;
 mod virtual_tokens;
+mod xielu;
 
 pub use attention::{Attend, Attended, SelfAttention, Span};
 pub use cache::KvCache;

@@ -92,6 +92,22 @@ pub enum ModelType {
     Ernie4_5,
     Bitnet,
     Arcee,
+    Apertus,
+    GptBigcode,
+    GptNeo,
+    Gptj,
+    Codegen,
+    Mpt,
+    Persimmon,
+    Xglm,
+    Mimo,
+    Baichuan,
+    Qwen,
+    Internlm2,
+    Internlm3,
+    Chatglm,
+    Minicpm,
+    Exaone,
     Mamba,
     FalconMamba,
     Mamba2,
@@ -111,6 +127,9 @@ pub enum Support {
     Measured,
     /// Its activations follow the sources of `transformers`, with no measurement behind them: estimates say so.
     Unmeasured,
+    /// Its class is not part of `transformers` but of the model's own repository; it is run as the Llama-shaped model it
+    /// resembles, with no measurement behind it: estimates say so.
+    OwnCode,
     /// Only its parameters are known: there are no estimates.
     CountedOnly,
 }
@@ -169,6 +188,8 @@ pub struct Attention {
     pub output_norm: bool,
     /// Ministral 3's `llama_4_scaling_beta`: queries are multiplied by a factor of their position.
     pub scales_queries: bool,
+    /// MPT's `clip_qkv`: queries, keys and values are clamped.
+    pub clips_qkv: bool,
 }
 
 impl Attention {
@@ -188,6 +209,7 @@ impl Attention {
             dropout: 0.0,
             output_norm: false,
             scales_queries: false,
+            clips_qkv: false,
         }
     }
 }
@@ -276,6 +298,8 @@ pub enum Activation {
     Relu,
     /// `relu2`
     Relu2,
+    /// `xielu`, written out in Python, with two parameters of its own: the feed-forward block holds them.
+    Xielu,
 }
 
 /// Norms.

@@ -43,6 +43,22 @@ impl ModelType {
         ModelType::Ernie4_5,
         ModelType::Bitnet,
         ModelType::Arcee,
+        ModelType::Apertus,
+        ModelType::GptBigcode,
+        ModelType::GptNeo,
+        ModelType::Gptj,
+        ModelType::Codegen,
+        ModelType::Mpt,
+        ModelType::Persimmon,
+        ModelType::Xglm,
+        ModelType::Mimo,
+        ModelType::Baichuan,
+        ModelType::Qwen,
+        ModelType::Internlm2,
+        ModelType::Internlm3,
+        ModelType::Chatglm,
+        ModelType::Minicpm,
+        ModelType::Exaone,
         ModelType::Mamba,
         ModelType::FalconMamba,
         ModelType::Mamba2,
@@ -97,6 +113,22 @@ impl ModelType {
             Self::Ernie4_5 => "ernie4_5",
             Self::Bitnet => "bitnet",
             Self::Arcee => "arcee",
+            Self::Apertus => "apertus",
+            Self::GptBigcode => "gpt_bigcode",
+            Self::GptNeo => "gpt_neo",
+            Self::Gptj => "gptj",
+            Self::Codegen => "codegen",
+            Self::Mpt => "mpt",
+            Self::Persimmon => "persimmon",
+            Self::Xglm => "xglm",
+            Self::Mimo => "mimo",
+            Self::Baichuan => "baichuan",
+            Self::Qwen => "qwen",
+            Self::Internlm2 => "internlm2",
+            Self::Internlm3 => "internlm3",
+            Self::Chatglm => "chatglm",
+            Self::Minicpm => "minicpm",
+            Self::Exaone => "exaone",
             Self::Mamba => "mamba",
             Self::FalconMamba => "falcon_mamba",
             Self::Mamba2 => "mamba2",
@@ -113,7 +145,17 @@ impl ModelType {
 impl ModelType {
     /// How far its forward pass is known.
     pub const fn support(self) -> Support {
-        Support::Measured
+        match self {
+            Self::Mimo
+            | Self::Baichuan
+            | Self::Qwen
+            | Self::Internlm2
+            | Self::Internlm3
+            | Self::Chatglm
+            | Self::Minicpm
+            | Self::Exaone => Support::OwnCode,
+            _ => Support::Measured,
+        }
     }
 }
 

@@ -192,6 +192,8 @@ impl<'a> Fields<'a> {
                 Some("gelu_new" | "gelu_fast") => Ok(Activation::GeluNew),
                 Some("relu") => Ok(Activation::Relu),
                 Some("relu2") => Ok(Activation::Relu2),
+                // only a class that has its parameters
+                Some("xielu") if default == Activation::Xielu => Ok(default),
                 _ => Err(wrong_type(field, value, EXPECTED)),
             },
         }

@@ -153,6 +153,20 @@ pub(super) fn arcee(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mod
     Ok(model)
 }
 
+pub(super) fn apertus(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let class = Class {
+        max_position_embeddings: 65_536,
+        pad_token_id: PadToken::Default(Some(3)),
+        activation: ("hidden_act", Activation::Xielu),
+        ..Class::default()
+    };
+    let mut model = read(name, fields, &class)?;
+    set_attention_bias(&mut model, fields)?;
+    model.attention.qk_norm = QkNorm::PerHead;
+    model.mlp.layout = MlpLayout::Plain;
+    Ok(model)
+}
+
 /// `attention_bias` and `mlp_bias`, each on all its matrices.
 pub(super) fn set_biases(model: &mut DecoderConfig, fields: Fields<'_>) -> Result<(), ModelError> {
     set_attention_bias(model, fields)?;

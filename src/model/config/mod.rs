@@ -15,6 +15,8 @@ mod limits;
 mod llama;
 mod mamba;
 mod nope;
+mod own_code;
+mod written_out;
 
 use serde_json::Value;
 
@@ -100,6 +102,22 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Jamba => hybrid::jamba(name, fields),
         ModelType::FalconH1 => hybrid::falcon_h1(name, fields),
         ModelType::NemotronH => hybrid::nemotron_h(name, fields),
+        ModelType::GptBigcode => written_out::gpt_bigcode(name, fields),
+        ModelType::GptNeo => written_out::gpt_neo(name, fields),
+        ModelType::Gptj => written_out::gptj(name, fields),
+        ModelType::Codegen => written_out::codegen(name, fields),
+        ModelType::Mpt => written_out::mpt(name, fields),
+        ModelType::Persimmon => written_out::persimmon(name, fields),
+        ModelType::Xglm => written_out::xglm(name, fields),
+        ModelType::Apertus => llama::apertus(name, fields),
+        ModelType::Mimo => own_code::mimo(name, fields),
+        ModelType::Baichuan => own_code::baichuan(name, fields),
+        ModelType::Qwen => own_code::qwen(name, fields),
+        ModelType::Internlm2 => own_code::internlm2(name, fields),
+        ModelType::Internlm3 => own_code::internlm3(name, fields),
+        ModelType::Chatglm => own_code::chatglm(name, fields),
+        ModelType::Minicpm => own_code::minicpm(name, fields),
+        ModelType::Exaone => own_code::exaone(name, fields),
     }?;
     refuse_absurd_size(&model)?;
     Ok(Model::Decoder(model))
