@@ -14,10 +14,7 @@ pub(super) struct Xielu {
 impl Xielu {
     pub(super) fn new(builder: &Builder<'_>) -> Self {
         let buffer = |name| builder.buffer(name, &[], builder.dtype);
-        Self {
-            alphas: builder.free("alpha_p", Part::Mlp, &[&[1], &[1]]),
-            buffers: [buffer("beta"), buffer("eps")],
-        }
+        Self { alphas: builder.free("alpha_p", Part::Mlp, &[&[1], &[1]]), buffers: [buffer("beta"), buffer("eps")] }
     }
 
     /// `where(x > 0, alpha_p * x * x + beta * x, (expm1(min(x, eps)) - x) * alpha_n + beta * x)`

@@ -99,8 +99,7 @@ impl Block {
             (key, value) = cache.update(cx, layer, key, value);
         }
         let mask = given.full.mask.as_ref();
-        let (mut out, weights) =
-            attend(cx, given.implementation, [&query, &key, &value], mask, self.attention_dropout);
+        let (mut out, weights) = attend(cx, given.implementation, [&query, &key, &value], mask, self.attention_dropout);
         out = cx.contiguous(cx.reshape(&out, x.dims()));
         out = self.c_proj.forward(cx, &out);
         out = cx.dropout(&out, self.dropout);

@@ -85,7 +85,8 @@ impl Block {
     /// `GPTNeoSelfAttention`
     fn attention(&self, cx: &Context, x: &Tensor, given: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
         let [batch, length] = [x.dim(0), x.dim(1)];
-        let heads = |flat: Tensor| cx.transpose(cx.reshape(flat, &[batch, length, self.num_heads, self.head_dim]), 1, 2);
+        let heads =
+            |flat: Tensor| cx.transpose(cx.reshape(flat, &[batch, length, self.num_heads, self.head_dim]), 1, 2);
         let [query, key, value] = [&self.q_proj, &self.k_proj, &self.v_proj].map(|linear| linear.forward(cx, x));
         let [query, mut key, mut value] = [query, key, value].map(heads);
         if let Some((cache, layer)) = cache {

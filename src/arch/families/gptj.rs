@@ -67,7 +67,9 @@ impl Block {
         let attention = |name, to| builder.linear(name, Part::Attention, width, to, false);
         let ln_1 = builder.norm("ln_1", model.norm, width);
         let projections = match spec.projections {
-            crate::model::Projections::Separate => Projections::Separate(["k_proj", "v_proj", "q_proj"].map(|name| attention(name, width))),
+            crate::model::Projections::Separate => {
+                Projections::Separate(["k_proj", "v_proj", "q_proj"].map(|name| attention(name, width)))
+            }
             _ => Projections::Fused(attention("qkv_proj", 3 * width)),
         };
         let table = [model.max_position_embeddings, spec.rotary_dim.unwrap_or(width)];
@@ -97,8 +99,7 @@ impl Block {
             }
             Projections::Fused(qkv_proj) => {
                 let qkv = qkv_proj.forward(cx, x);
-                let [query, value, key] =
-                    cx.split_in(cx.reshape(&qkv, &[batch, length, CORES, 3 * width / CORES]), -1);
+                let [query, value, key] = cx.split_in(cx.reshape(&qkv, &[batch, length, CORES, 3 * width / CORES]), -1);
                 let split = |part: Tensor| {
                     let within = [batch, length, CORES, self.num_heads / CORES, self.head_dim];
                     cx.reshape(cx.reshape(part, &within), &[batch, length, self.num_heads, self.head_dim])

@@ -100,9 +100,10 @@ impl Block {
         let [batch, length] = [x.dim(0), x.dim(1)];
         let mut mixed = self.qkv.forward(cx, x);
         if self.clips {
-            mixed = cx.clamp(&mixed);
+            mixed = cx.clamp(&mixed, true);
         }
-        let heads = |flat: Tensor| cx.transpose(cx.reshape(flat, &[batch, length, self.num_heads, self.head_dim]), 1, 2);
+        let heads =
+            |flat: Tensor| cx.transpose(cx.reshape(flat, &[batch, length, self.num_heads, self.head_dim]), 1, 2);
         let [query, mut key, mut value] = cx.split_in(mixed.clone(), -1).map(heads);
         if let Some((cache, layer)) = cache {
             (key, value) = cache.update(cx, layer, key, value);

@@ -69,8 +69,7 @@ impl DecoderLayer {
             (key, value) = cache.update(cx, layer, key, value);
         }
         let mask = given.full.mask.as_ref();
-        let (mut out, weights) =
-            attend(cx, given.implementation, [&query, &key, &value], mask, self.attention_dropout);
+        let (mut out, weights) = attend(cx, given.implementation, [&query, &key, &value], mask, self.attention_dropout);
         out = cx.reshape(&out, x.dims());
         out = self.dense.forward(cx, &out);
         drop(fused);

@@ -57,7 +57,11 @@ fn check_attention_types(fields: Fields<'_>, num_hidden_layers: u64) -> Result<(
             let kinds = entry.get(0).and_then(|kinds| Some(kinds.as_array()?.len()));
             let times = entry.get(1).and_then(|times| usize::try_from(times.as_u64()?).ok());
             let (Some(kinds), Some(times)) = (kinds, times) else {
-                return Err(wrong_type(&format!("{FIELD}[{index}]"), entry, "a list of layers and how often it repeats"));
+                return Err(wrong_type(
+                    &format!("{FIELD}[{index}]"),
+                    entry,
+                    "a list of layers and how often it repeats",
+                ));
             };
             layers = layers.saturating_add(kinds.saturating_mul(times));
         }
@@ -70,8 +74,7 @@ pub(super) fn gptj(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mode
     plain_with_bias(&mut model);
     model.attention.qkv_bias = false;
     model.attention.output_bias = false;
-    model.attention.rotary_dim =
-        fields.nullable_integer("rotary_dim", limits::HEAD_DIM)?.or_class_default(Some(64));
+    model.attention.rotary_dim = fields.nullable_integer("rotary_dim", limits::HEAD_DIM)?.or_class_default(Some(64));
     refuse_wide_rotary(&model)?;
     model.attention.dropout = fields.dropout("attn_pdrop", 0.0)?;
     model.embedding.dropout = fields.dropout("embd_pdrop", 0.0)?;
@@ -99,7 +102,13 @@ pub(super) fn codegen(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, M
     let mut model = gptj(name, fields)?;
     model.attention.projections = Projections::Fused;
     let heads = model.attention.num_heads;
-    multiple("n_head", heads, "the groups that qkv_proj is split into", 4, "CodeGen's code splits its heads into four groups")?;
+    multiple(
+        "n_head",
+        heads,
+        "the groups that qkv_proj is split into",
+        4,
+        "CodeGen's code splits its heads into four groups",
+    )?;
     Ok(model)
 }
 
@@ -116,13 +125,14 @@ pub(super) fn mpt(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Model
         tie_word_embeddings: true,
         // whatever expansion_ratio says
         intermediate_size: IntermediateSize::Fourfold,
-        activation: ("", Activation::Gelu),
         ..class()
     };
     let mut model = read(name, fields, &class)?;
     plain_with_bias(&mut model);
     super::layer_norm::set_bias(&mut model, false);
     model.norm = Norm::Layer { bias: false };
+    // MPT always has this one
+    model.mlp.activation = Activation::Gelu;
     model.max_position_embeddings = fields.integer("max_seq_len", limits::MAX_POSITION_EMBEDDINGS)?.unwrap_or(2048);
     model.attention.projections = Projections::Fused;
     model.attention.rotary_dim = None;

@@ -44,7 +44,7 @@ impl Dpo {
             made(cx, batch.ids.dims(), DType::I64)
         };
         let (log_probabilities, _metrics) = self.log_probabilities(cx, network, batch, run, true);
-        let logps = cx.within(Category::Logits, || cx.sum_dim(&log_probabilities, -1));
+        let logps = cx.within(Category::Logits, || cx.sum_dim(&log_probabilities, -1, false));
         let reference = self.reference(cx, network, batch, run);
         let loss = cx.within(Category::Logits, || {
             let [chosen, rejected] = halves(cx, &logps);
@@ -62,7 +62,7 @@ impl Dpo {
         let run = Forward { checkpointing: false, input_require_grads: false, ..run };
         let sums = |network: &dyn Network| {
             let (log_probabilities, _) = self.log_probabilities(cx, network, batch, run, false);
-            cx.within(Category::Logits, || cx.sum_dim(&log_probabilities, -1))
+            cx.within(Category::Logits, || cx.sum_dim(&log_probabilities, -1, false))
         };
         match &self.reference {
             Reference::Precomputed(logps) => logps.clone(),
@@ -98,7 +98,7 @@ impl Dpo {
             let (log_probabilities, metrics) = {
                 let at = made(cx, &[count, 2], DType::I64);
                 let [rows, columns] = [0, 1].map(|_| cx.select(&at, 1));
-                let kept = cx.gather(&hidden, &rows, &columns);
+                let kept = cx.index_pairs(&hidden, &rows, &columns);
                 let targets = made(cx, &[count], DType::I64);
                 let kept = cx.reshape(kept, &[count, width]);
                 cx.chunked_log_probabilities(&kept, weight, &targets, metrics)
