@@ -105,6 +105,8 @@ pub struct SelfAttention {
     qk_norms: QkNorms,
     /// A logit a head; a module's own parameters come before its children's.
     sinks: Option<FreeParameters>,
+    /// Granite SWA's sinks scale what comes out.
+    scaled_by_sinks: bool,
 }
 
 impl SelfAttention {
@@ -167,6 +169,7 @@ impl SelfAttention {
         let turns = !model.nope_layers.get(index).copied().unwrap_or(false);
         let output_norm = spec.output_norm.then(|| builder.norm("attn_sub_norm", model.norm, q_width));
         Self {
+            scaled_by_sinks: model.model_type == ModelType::GraniteSwa,
             sinks,
             key_multiplier,
             spec,
@@ -321,7 +324,10 @@ impl SelfAttention {
             weights = cx.add(&weights, mask);
         }
         if let Some(sinks) = self.sinks.as_ref().and_then(|sinks| sinks.tensors.first()) {
-            return self.beside_sinks(cx, weights, sinks, &value);
+            return match self.scaled_by_sinks {
+                true => self.scaled_by_sinks(cx, weights, sinks, &value),
+                false => self.beside_sinks(cx, weights, sinks, &value),
+            };
         }
         weights = cx.cast(cx.softmax(&weights, DType::F32), query.dtype());
         weights = cx.dropout(&weights, self.spec.dropout);
@@ -342,6 +348,25 @@ impl SelfAttention {
         let scores = cx.narrow(&probabilities, -1, 0, keys);
         weights = cx.cast(cx.dropout(&scores, self.spec.dropout), value.dtype());
         let mut out = cx.matmul(&weights, value);
+        out = cx.contiguous(cx.transpose(&out, 1, 2));
+        (out, Some(weights))
+    }
+}
+
+impl SelfAttention {
+    /// Granite SWA's `eager_attention_forward` from its logits on.
+    fn scaled_by_sinks(&self, cx: &Context, mut weights: Tensor, sinks: &Tensor, value: &Tensor) -> Attended {
+        let dtype = value.dtype();
+        let heads = weights.dim(1);
+        let lse = cx.logsumexp(&weights);
+        let scale = {
+            let from_sink = cx.sub(&lse, cx.reshape(sinks, &[1, heads, 1]));
+            cx.sigmoid(cx.cast(&from_sink, DType::F32))
+        };
+        weights = cx.cast(cx.softmax(&weights, DType::F32), dtype);
+        weights = cx.dropout(&weights, self.spec.dropout);
+        let mut out = cx.matmul(&weights, value);
+        out = cx.mul(&out, cx.cast(cx.unsqueeze(&scale, 3), out.dtype()));
         out = cx.contiguous(cx.transpose(&out, 1, 2));
         (out, Some(weights))
     }

@@ -29,6 +29,8 @@ pub struct Decoder {
     norm: Option<NormLayer>,
     full_rotary: Option<Rotary>,
     sliding_rotary: Option<Rotary>,
+    /// One that Granite SWA makes and never asks.
+    idle_rotary: Option<Rotary>,
     head: Linear,
     kernels: Kernels,
 }
@@ -51,7 +53,12 @@ impl Decoder {
         let on_gpu = builder.device == Device::Cuda;
         // Falcon makes cosines and sines with ALiBi too
         let falcon_dim = (model.model_type == ModelType::Falcon).then_some(model.attention.head_dim);
+        // each layer of these has a table of its own
+        let looked_up = matches!(model.model_type, ModelType::Gptj | ModelType::Codegen);
         let rotary = |model: &DecoderConfig| {
+            if looked_up {
+                return None;
+            }
             model.attention.rotary_dim.or(falcon_dim).map(|dim| Rotary::new(builder.cx, dim, on_gpu))
         };
         let embed_scale = match model.model_type {
@@ -78,6 +85,7 @@ impl Decoder {
             _ => false,
         };
         let sliding_rotary = if two_rotaries { rotary(model) } else { None };
+        let idle_rotary = if model.model_type == ModelType::GraniteSwa { rotary(model) } else { None };
         let mut head = match model.head.num_labels {
             Some(labels) => builder.linear("score", Part::Head, model.hidden_size, labels, false),
             None => builder.linear("lm_head", Part::Head, width, model.vocab_size, model.head.bias),
@@ -94,6 +102,7 @@ impl Decoder {
             norm,
             full_rotary,
             sliding_rotary,
+            idle_rotary,
             head,
             kernels: builder.kernels,
         }
@@ -357,7 +366,7 @@ impl Module for Decoder {
                 layer.buffers(visit);
             }
         }
-        for rotary in [&mut self.full_rotary, &mut self.sliding_rotary].into_iter().flatten() {
+        for rotary in [&mut self.idle_rotary, &mut self.full_rotary, &mut self.sliding_rotary].into_iter().flatten() {
             rotary.inv_freq.iter_mut().for_each(&mut *visit);
         }
     }

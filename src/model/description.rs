@@ -121,6 +121,7 @@ pub enum ModelType {
     Bitnet,
     Arcee,
     Apertus,
+    GraniteSwa,
     GptBigcode,
     GptNeo,
     Gptj,

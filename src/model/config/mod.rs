@@ -133,6 +133,7 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Mpt => written_out::mpt(name, fields),
         ModelType::Persimmon => written_out::persimmon(name, fields),
         ModelType::Xglm => written_out::xglm(name, fields),
+        ModelType::GraniteSwa => llama::granite_swa(name, fields),
         ModelType::Apertus => llama::apertus(name, fields),
         ModelType::Mimo => own_code::mimo(name, fields),
         ModelType::Baichuan => own_code::baichuan(name, fields),
