@@ -168,7 +168,11 @@ impl Block {
         key = cx.transpose(&key, 1, 2);
         query = cx.transpose(&query, 1, 2);
         if let Some((cache, layer)) = cache {
-            (key, value) = cache.update(cx, layer, cx.cast(&key, x.dtype()), value);
+            let kept = match self.projections {
+                Projections::Separate(_) => key,
+                Projections::Fused(_) => cx.cast(&key, x.dtype()),
+            };
+            (key, value) = cache.update(cx, layer, kept, value);
         }
         let mask = given.full.mask.as_ref();
         let masked = |weights: Tensor| mask.map_or_else(|| weights.clone(), |mask| cx.add(&weights, mask));
