@@ -73,6 +73,8 @@ impl Names {
             ModelType::Opt => ["embed_tokens", "final_layer_norm"],
             ModelType::Phi => ["embed_tokens", "final_layernorm"],
             ModelType::Mamba | ModelType::Mamba2 | ModelType::FalconMamba => ["embeddings", "norm_f"],
+            ModelType::Rwkv => ["embeddings", "ln_out"],
+            ModelType::RecurrentGemma => ["embed_tokens", "final_norm"],
             ModelType::Lfm2 => ["embed_tokens", "embedding_norm"],
             ModelType::Bamba | ModelType::Jamba | ModelType::FalconH1 => ["embed_tokens", "final_layernorm"],
             ModelType::NemotronH => ["embeddings", "norm_f"],

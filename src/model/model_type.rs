@@ -82,6 +82,9 @@ impl ModelType {
         ModelType::Chatglm,
         ModelType::Minicpm,
         ModelType::Exaone,
+        ModelType::Rwkv,
+        ModelType::OlmoHybrid,
+        ModelType::RecurrentGemma,
         ModelType::Mamba,
         ModelType::FalconMamba,
         ModelType::Mamba2,
@@ -175,6 +178,9 @@ impl ModelType {
             Self::Chatglm => "chatglm",
             Self::Minicpm => "minicpm",
             Self::Exaone => "exaone",
+            Self::Rwkv => "rwkv",
+            Self::OlmoHybrid => "olmo_hybrid",
+            Self::RecurrentGemma => "recurrent_gemma",
             Self::Mamba => "mamba",
             Self::FalconMamba => "falcon_mamba",
             Self::Mamba2 => "mamba2",
@@ -206,7 +212,10 @@ impl ModelType {
             | Self::HunyuanV1Moe
             | Self::Minicpm3
             | Self::HyV3
-            | Self::Deepseek => Support::CountedOnly,
+            | Self::Deepseek
+            | Self::Rwkv
+            | Self::OlmoHybrid
+            | Self::RecurrentGemma => Support::CountedOnly,
             Self::Youtu | Self::Axk1 => Support::Unmeasured,
             _ => Support::Measured,
         }

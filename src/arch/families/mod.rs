@@ -3,6 +3,7 @@
 mod alibi;
 mod attend;
 mod bloom;
+mod counted;
 mod falcon;
 mod falcon_h1;
 mod front;
@@ -25,7 +26,7 @@ use std::rc::Rc;
 pub(super) use front::{Entered, Front, Input};
 
 use super::layer::{DecoderLayer, Layer};
-use crate::model::{DecoderConfig, ModelType};
+use crate::model::{DecoderConfig, LayerType, Mixer, ModelType};
 use crate::nn::Builder;
 
 /// What comes before the layers of `model`.
@@ -48,6 +49,11 @@ pub(super) fn front(builder: &Builder<'_>, model: &DecoderConfig) -> Box<dyn Fro
 
 /// A layer of `model`.
 pub(super) fn layer(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Rc<dyn Layer> {
+    if let (Some(LayerType::LinearAttention), Some(Mixer::Counted(counted))) =
+        (model.layer_types.get(index), &model.mixer)
+    {
+        return Rc::new(counted::Layer::new(builder, model, counted, index));
+    }
     match model.model_type {
         ModelType::Gpt2 => Rc::new(gpt2::Block::new(builder, model)),
         ModelType::GptNeox => Rc::new(gpt_neox::Layer::new(builder, model)),

@@ -3,7 +3,7 @@
 use super::fields::{Fields, Nullable, wrong_type};
 use super::limits;
 use crate::model::{
-    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mlp, ModelError, Norm, Origin,
+    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mlp, ModelError, ModelType, Norm, Origin,
 };
 
 pub(super) const HIDDEN_SIZE: &[&str] = &["hidden_size", "n_embd", "n_embed", "d_model"];
@@ -259,7 +259,10 @@ pub(super) fn set_window_everywhere(
     Ok(())
 }
 
-fn listed_layer_types(fields: Fields<'_>, num_hidden_layers: u64) -> Result<Option<Vec<LayerType>>, ModelError> {
+pub(super) fn listed_layer_types(
+    fields: Fields<'_>,
+    num_hidden_layers: u64,
+) -> Result<Option<Vec<LayerType>>, ModelError> {
     const FIELD: &str = "layer_types";
     let Some(list) = fields.list(FIELD)? else {
         return Ok(None);
@@ -270,6 +273,7 @@ fn listed_layer_types(fields: Fields<'_>, num_hidden_layers: u64) -> Result<Opti
         .map(|(index, entry)| match entry.as_str() {
             Some("full_attention") => Ok(LayerType::FullAttention),
             Some("sliding_attention") => Ok(LayerType::SlidingAttention),
+            Some("linear_attention") if fields.model_type == ModelType::OlmoHybrid => Ok(LayerType::LinearAttention),
             _ => Err(wrong_type(&format!("{FIELD}[{index}]"), entry, "\"full_attention\" or \"sliding_attention\"")),
         })
         .collect::<Result<_, _>>()

@@ -4,6 +4,7 @@
 //! as in its `models/*/configuration_*.py`.
 
 mod base;
+mod counted;
 mod deepseek;
 mod falcon;
 mod fields;
@@ -24,7 +25,7 @@ use serde_json::Value;
 
 use self::fields::Fields;
 use super::error::show;
-use super::{DecoderConfig, Mixer, MlpLayout, Model, ModelError, ModelType, QkNorm};
+use super::{Counted, DecoderConfig, Mixer, MlpLayout, Model, ModelError, ModelType, QkNorm};
 
 /// Reads a config.json of one of the [`ModelType`]s; `name` is what the model will be called.
 ///
@@ -133,6 +134,9 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Mpt => written_out::mpt(name, fields),
         ModelType::Persimmon => written_out::persimmon(name, fields),
         ModelType::Xglm => written_out::xglm(name, fields),
+        ModelType::Rwkv => counted::rwkv(name, fields),
+        ModelType::OlmoHybrid => counted::olmo_hybrid(name, fields),
+        ModelType::RecurrentGemma => counted::recurrent_gemma(name, fields),
         ModelType::GraniteSwa => llama::granite_swa(name, fields),
         ModelType::Apertus => llama::apertus(name, fields),
         ModelType::Mimo => own_code::mimo(name, fields),
@@ -163,6 +167,16 @@ fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
             wide(spec.inner_size) * (3 * hidden + 2 * wide(spec.time_step_rank) + 4 * wide(spec.state_size) + 1024)
         }
         Some(Mixer::Mamba2(spec)) => (3 * wide(spec.conv_channels()) + wide(spec.num_heads)) * (hidden + 1024),
+        Some(Mixer::Counted(Counted::Rwkv { attention_hidden_size })) => {
+            (4 * wide(*attention_hidden_size) + hidden + 1024) * hidden
+        }
+        Some(Mixer::Counted(Counted::DeltaNet { key_heads, value_heads, key_head_dim, value_head_dim, .. })) => {
+            let (keys, values) = (wide(*key_heads) * wide(*key_head_dim), wide(*value_heads) * wide(*value_head_dim));
+            (2 * keys + 3 * values + 2 * wide(*value_heads)) * (hidden + 1024)
+        }
+        Some(Mixer::Counted(Counted::RgLru { lru_width, .. })) => {
+            wide(*lru_width) * (3 * hidden + 2 * wide(*lru_width) + 1024)
+        }
         Some(Mixer::ShortConv(_)) => (4 * hidden + 1024) * hidden,
         None => 0,
     };
