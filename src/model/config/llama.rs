@@ -189,7 +189,7 @@ fn set_layer_thetas(model: &mut DecoderConfig, fields: Fields<'_>) -> Result<(),
     for (index, entry) in list.iter().enumerate() {
         let value = entry.as_f64().ok_or_else(|| wrong_type(&format!("{FIELD}[{index}]"), entry, "a number"))?;
         nope.push(value == 0.0);
-        if value != 0.0 && *theta.get_or_insert(value) != value {
+        if value != 0.0 && theta.get_or_insert(value).total_cmp(&value).is_ne() {
             return Err(ModelError::Unsupported {
                 field: format!("{FIELD}[{index}]"),
                 value: value.to_string(),
