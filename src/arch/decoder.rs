@@ -13,7 +13,7 @@ use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use super::virtual_tokens::{self, Prompted};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor, trainable_copy};
-use crate::job::AttnImplementation;
+use crate::job::{AttnImplementation, ExpertsImplementation};
 use crate::model::{DecoderConfig, LayerType, Mla, MlaRotary, ModelType};
 use crate::nn::{
     Builder, Device, Embedding, Kernels, Leaf, Linear, Module, NormLayer, Part, PrefixShape, Rotary, Weight,
@@ -147,6 +147,7 @@ impl Decoder {
         let sliding_rotary = turn(&self.sliding_rotary).or_else(|| rotary.clone());
         let attend = Attend {
             implementation: run.implementation,
+            batched_experts: run.batched_experts,
             full: Span { rotary, mask },
             sliding: Span { rotary: sliding_rotary, mask: sliding_mask },
             alibi,
@@ -270,17 +271,17 @@ impl Network for Decoder {
         if self.model.head.num_labels.is_some() {
             let logits = pooled_logits(cx, &self.head, &hidden, &batch.ids);
             let loss = cx.within(Category::Logits, || cx.cross_entropy(&logits, labels));
-            return (loss, Outputs { logits, cache: own_cache });
+            return (loss, Outputs::of(logits, own_cache));
         }
         if self.kernels == Kernels::Liger
             && let Weight::Dense(weight) = &self.head.weight
         {
             let loss = Self::fused_causal_loss(cx, &hidden, weight, labels);
-            return (loss, Outputs { logits: cx.meta(&[0], hidden.dtype()), cache: own_cache });
+            return (loss, Outputs::of(cx.meta(&[0], hidden.dtype()), own_cache));
         }
         let logits = self.logits(cx, &hidden);
         let loss = Self::causal_loss(cx, &logits, labels);
-        (loss, Outputs { logits, cache: own_cache })
+        (loss, Outputs::of(logits, own_cache))
     }
 
     fn backbone(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> Option<(Tensor, &Linear)> {
@@ -298,8 +299,9 @@ impl Network for Decoder {
 
     fn generate(&self, cx: &Context, prompt: &Tensor, how: Generate) {
         let cache = self.cache(Category::KvCache);
-        let forward = |ids: &Tensor, logits_to_keep: u64| {
-            let run = Forward { implementation: how.implementation, cache: Some(&cache), ..Forward::default() };
+        let forward = |ids: &Tensor, logits_to_keep: u64, batched_experts: bool| {
+            let implementation = how.implementation;
+            let run = Forward { implementation, batched_experts, cache: Some(&cache), ..Forward::default() };
             let hidden = self.hidden(cx, self.embed(cx, ids, run), run);
             let length = hidden.dim(1);
             let keep = if logits_to_keep == 0 { length } else { logits_to_keep.min(length) };
@@ -307,11 +309,11 @@ impl Network for Decoder {
             let _logits = self.logits(cx, &kept);
         };
         cx.set_phase(Phase::Prefill);
-        forward(prompt, how.logits_to_keep);
+        forward(prompt, how.logits_to_keep, false);
         cx.set_phase(Phase::Decode);
         let next = cx.narrow(prompt, -1, prompt.dim(-1) - 1, 1);
         for _ in 0..how.max_new_tokens {
-            forward(&next, 0);
+            forward(&next, 0, how.decode_experts == ExpertsImplementation::BatchedMm);
         }
     }
 
@@ -321,6 +323,10 @@ impl Network for Decoder {
 
     fn default_targets(&self) -> &'static [&'static str] {
         default_targets(&self.model)
+    }
+
+    fn saves_head(&self) -> bool {
+        self.model.head.num_labels.is_some()
     }
 
     fn block_outputs(&self) -> Option<[&'static str; 2]> {

@@ -69,7 +69,7 @@ pub(super) fn train_job(
     set(&mut train.objective, objective);
     set(&mut train.precompute_ref_log_probs, precompute_ref_log_probs);
     set(&mut train.max_completion_length, max_completion_length.map(Some));
-    set(&mut train.num_labels, num_labels);
+    set(&mut train.num_labels, num_labels.map(Some));
     set(&mut train.max_seq_length, max_seq_length);
     set(&mut train.gradient_accumulation_steps, gradient_accumulation_steps);
     set(&mut train.gradient_checkpointing, gradient_checkpointing);
@@ -82,7 +82,7 @@ pub(super) fn train_job(
     set(&mut train.attention_mask, attention_mask);
     set(&mut train.zero_grad_set_to_none, zero_grad_set_to_none);
     set(&mut train.keep_outputs, keep_outputs);
-    set(&mut train.head, head);
+    set(&mut train.head, head.map(Some));
     set(&mut train.tensor_parallel_size, tensor_parallel_size);
     if qlora || peft.first().is_some() {
         train.peft = Some(peft.over(train.peft, qlora)?);

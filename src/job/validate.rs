@@ -1,7 +1,7 @@
 //! Contradictions in a job, and what this version cannot answer yet.
 
 use super::{
-    AttnImplementation, FloatType, Head, Infer, Job, JobError, KvCacheDtype, MixedPrecision, ModelRef, Peft, Precision,
+    AttnImplementation, FloatType, Infer, Job, JobError, KvCacheDtype, MixedPrecision, ModelRef, Peft, Precision,
     Runtime, Train, Workload,
 };
 
@@ -97,10 +97,6 @@ impl Train {
     fn check_supported(&self) -> Result<(), JobError> {
         if let Some(Peft::Oft(oft)) = &self.peft {
             oft.check_supported()?;
-        }
-        if self.head == Head::Seq2seqLm {
-            let fix = "use \"causal-lm\" or \"seq-cls\"";
-            return Err(JobError::unsupported("train.head", quoted(self.head), fix));
         }
         flash_attention("train.attn_implementation", self.attn_implementation)?;
         if self.tensor_parallel_size > 1 {

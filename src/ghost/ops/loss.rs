@@ -14,7 +14,11 @@ impl Context {
     /// `cross_entropy(logits, labels)` with mean reduction: a log-softmax that is saved, and a loss.
     pub fn cross_entropy(&self, logits: impl Borrow<Tensor>, labels: &Tensor) -> Tensor {
         let logits = logits.borrow();
-        let probabilities = self.log_softmax(logits);
+        // the log-softmax is told its type, so that autocast casts no more than the loss' input
+        let mut probabilities = self.log_softmax(logits);
+        if self.autocast_dtype().is_some() {
+            probabilities = self.cast(&probabilities, DType::F32);
+        }
         self.nll_loss(&probabilities, labels)
     }
 
