@@ -54,6 +54,7 @@ pub(super) fn recurrent_gemma(name: &str, fields: Fields<'_>) -> Result<DecoderC
     let shape = read(name, fields, &class)?.attention;
     model.attention.num_kv_heads = shape.num_kv_heads;
     model.attention.head_dim = shape.head_dim;
+    model.attention.rotary_dim = Some(shape.head_dim / 2);
     model.attention.qkv_bias = fields.boolean("attention_bias", false)?;
     model.attention.output_bias = true;
     model.mlp.bias = true;

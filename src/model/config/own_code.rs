@@ -68,11 +68,12 @@ pub(super) fn internlm3(name: &str, fields: Fields<'_>) -> Result<DecoderConfig,
 }
 
 pub(super) fn chatglm(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let padded = fields.integer("padded_vocab_size", limits::VOCAB_SIZE)?.is_some();
     let class = Class {
         head_dim: HeadDim::Derived,
         kv_heads: KvHeads::Same,
         pad_token_id: PadToken::Unused,
-        vocab_size: &["padded_vocab_size"],
+        vocab_size: if padded { &["padded_vocab_size"] } else { &["vocab_size"] },
         ..Class::default()
     };
     if !fields.boolean("rmsnorm", true)? {

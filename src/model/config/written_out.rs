@@ -50,21 +50,15 @@ pub(super) fn gpt_neo(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, M
 /// makes no difference to memory: all keep every key, and mask by a table of one size.
 fn check_attention_types(fields: Fields<'_>, num_hidden_layers: u64) -> Result<(), ModelError> {
     const FIELD: &str = "attention_types";
-    let mut layers: usize = 24;
-    if let Some(list) = fields.list(FIELD)? {
-        layers = 0;
-        for (index, entry) in list.iter().enumerate() {
-            let kinds = entry.get(0).and_then(|kinds| Some(kinds.as_array()?.len()));
-            let times = entry.get(1).and_then(|times| usize::try_from(times.as_u64()?).ok());
-            let (Some(kinds), Some(times)) = (kinds, times) else {
-                return Err(wrong_type(
-                    &format!("{FIELD}[{index}]"),
-                    entry,
-                    "a list of layers and how often it repeats",
-                ));
-            };
-            layers = layers.saturating_add(kinds.saturating_mul(times));
-        }
+    let Some(list) = fields.list(FIELD)? else { return Ok(()) };
+    let mut layers: usize = 0;
+    for (index, entry) in list.iter().enumerate() {
+        let kinds = entry.get(0).and_then(|kinds| Some(kinds.as_array()?.len()));
+        let times = entry.get(1).and_then(|times| usize::try_from(times.as_u64()?).ok());
+        let (Some(kinds), Some(times)) = (kinds, times) else {
+            return Err(wrong_type(&format!("{FIELD}[{index}]"), entry, "a list of layers and how often it repeats"));
+        };
+        layers = layers.saturating_add(kinds.saturating_mul(times));
     }
     as_long_as(num_hidden_layers, layers, FIELD)
 }
