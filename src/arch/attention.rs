@@ -2,6 +2,7 @@
 
 use super::cache::KvCache;
 use super::names::Names;
+use super::sinks;
 use crate::dtype::DType;
 use crate::ghost::{AttentionOptions, Context, Tensor};
 use crate::job::AttnImplementation;
@@ -325,50 +326,15 @@ impl SelfAttention {
         if let Some(mask) = mask {
             weights = cx.add(&weights, mask);
         }
-        if let Some(sinks) = self.sinks.as_ref().and_then(|sinks| sinks.tensors.first()) {
+        if let Some(logits) = self.sinks.as_ref().and_then(|sinks| sinks.tensors.first()) {
             return match self.scaled_by_sinks {
-                true => self.scaled_by_sinks(cx, weights, sinks, &value),
-                false => self.beside_sinks(cx, weights, sinks, &value),
+                true => sinks::scaled_by_sinks(cx, weights, logits, &value, self.spec.dropout),
+                false => sinks::beside_sinks(cx, weights, logits, &value, self.spec.dropout),
             };
         }
         weights = cx.cast(cx.softmax(&weights, DType::F32), query.dtype());
         weights = cx.dropout(&weights, self.spec.dropout);
         let mut out = cx.matmul(&weights, &value);
-        out = cx.contiguous(cx.transpose(&out, 1, 2));
-        (out, Some(weights))
-    }
-}
-
-impl SelfAttention {
-    /// gpt-oss' `eager_attention_forward` from its logits on: a learned one beside those of the keys, in their own type.
-    fn beside_sinks(&self, cx: &Context, mut weights: Tensor, sinks: &Tensor, value: &Tensor) -> Attended {
-        let [batch, heads, length, keys] = [weights.dim(0), weights.dim(1), weights.dim(2), weights.dim(3)];
-        let sinks = cx.expand(cx.reshape(sinks, &[1, heads, 1, 1]), &[batch, heads, length, 1]);
-        let mut logits = cx.cat(&[&weights, &sinks], -1);
-        logits = cx.sub(&logits, cx.max_last(&logits));
-        let probabilities = cx.softmax(&logits, logits.dtype());
-        let scores = cx.narrow(&probabilities, -1, 0, keys);
-        weights = cx.cast(cx.dropout(&scores, self.spec.dropout), value.dtype());
-        let mut out = cx.matmul(&weights, value);
-        out = cx.contiguous(cx.transpose(&out, 1, 2));
-        (out, Some(weights))
-    }
-}
-
-impl SelfAttention {
-    /// Granite SWA's `eager_attention_forward` from its logits on.
-    fn scaled_by_sinks(&self, cx: &Context, mut weights: Tensor, sinks: &Tensor, value: &Tensor) -> Attended {
-        let dtype = value.dtype();
-        let heads = weights.dim(1);
-        let lse = cx.logsumexp(&weights);
-        let scale = {
-            let from_sink = cx.sub(&lse, cx.reshape(sinks, &[1, heads, 1]));
-            cx.sigmoid(cx.cast(&from_sink, DType::F32))
-        };
-        weights = cx.cast(cx.softmax(&weights, DType::F32), dtype);
-        weights = cx.dropout(&weights, self.spec.dropout);
-        let mut out = cx.matmul(&weights, value);
-        out = cx.mul(&out, cx.cast(cx.unsqueeze(&scale, 3), out.dtype()));
         out = cx.contiguous(cx.transpose(&out, 1, 2));
         (out, Some(weights))
     }

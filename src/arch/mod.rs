@@ -17,6 +17,7 @@ mod mlp;
 mod moe;
 mod names;
 mod network;
+mod sinks;
 mod virtual_tokens;
 mod xielu;
 
