@@ -29,6 +29,8 @@ pub struct Decoder {
     norm: Option<NormLayer>,
     full_rotary: Option<Rotary>,
     sliding_rotary: Option<Rotary>,
+    /// One that Granite SWA makes and never asks.
+    idle_rotary: Option<Rotary>,
     head: Linear,
     kernels: Kernels,
 }
@@ -38,6 +40,8 @@ enum EmbedScale {
     None,
     /// A buffer that is cast each time.
     Buffer(Tensor),
+    /// A number.
+    Number,
 }
 
 impl Decoder {
@@ -49,13 +53,19 @@ impl Decoder {
         let on_gpu = builder.device == Device::Cuda;
         // Falcon makes cosines and sines with ALiBi too
         let falcon_dim = (model.model_type == ModelType::Falcon).then_some(model.attention.head_dim);
+        // each layer of these has a table of its own
+        let looked_up = matches!(model.model_type, ModelType::Gptj | ModelType::Codegen);
         let rotary = |model: &DecoderConfig| {
+            if looked_up {
+                return None;
+            }
             model.attention.rotary_dim.or(falcon_dim).map(|dim| Rotary::new(builder.cx, dim, on_gpu))
         };
         let embed_scale = match model.model_type {
             ModelType::Gemma | ModelType::Gemma2 | ModelType::Gemma3Text => {
                 EmbedScale::Buffer(builder.buffer("embed_scale", &[], builder.dtype))
             }
+            ModelType::Xglm if model.embedding.scaled => EmbedScale::Number,
             _ => EmbedScale::None,
         };
         let front = families::front(builder, model);
@@ -75,6 +85,7 @@ impl Decoder {
             _ => false,
         };
         let sliding_rotary = if two_rotaries { rotary(model) } else { None };
+        let idle_rotary = if model.model_type == ModelType::GraniteSwa { rotary(model) } else { None };
         let mut head = match model.head.num_labels {
             Some(labels) => builder.linear("score", Part::Head, model.hidden_size, labels, false),
             None => builder.linear("lm_head", Part::Head, width, model.vocab_size, model.head.bias),
@@ -91,6 +102,7 @@ impl Decoder {
             norm,
             full_rotary,
             sliding_rotary,
+            idle_rotary,
             head,
             kernels: builder.kernels,
         }
@@ -100,6 +112,7 @@ impl Decoder {
     pub(super) fn embed(&self, cx: &Context, ids: &Tensor, run: Forward<'_>) -> Tensor {
         let embeds = match &self.embed_scale {
             EmbedScale::None => self.embed.forward(cx, ids),
+            EmbedScale::Number => cx.mul_scalar(self.embed.forward(cx, ids), 1.0),
             EmbedScale::Buffer(scale) => {
                 let embeds = self.embed.forward(cx, ids);
                 cx.mul(embeds, cx.cast(scale, self.embed.weight.dtype()))
@@ -249,7 +262,9 @@ impl Network for Decoder {
         let begun = prompted.cache.take();
         let Prompted { embeds, attention_mask, labels, .. } = &prompted;
         // Mamba's classes fill none while they train
-        let caches = !run.checkpointing && !is_mamba(self.model.model_type);
+        // and MPT's `use_cache` is false by default
+        let uncached = is_mamba(self.model.model_type) || self.model.model_type == ModelType::Mpt;
+        let caches = !run.checkpointing && !uncached;
         let cache = begun.or_else(|| caches.then(|| self.cache(Category::Activations)));
         let run = Forward { attention_mask: attention_mask.as_ref(), cache: cache.as_ref(), ..run };
         let embeds = embeds.clone().unwrap_or_else(|| self.embed(cx, &batch.ids, run));
@@ -352,12 +367,13 @@ impl Module for Decoder {
         if let EmbedScale::Buffer(scale) = &mut self.embed_scale {
             visit(scale);
         }
+        self.front.buffers(visit);
         for layer in &mut self.layers {
             if let Some(layer) = Rc::get_mut(layer) {
                 layer.buffers(visit);
             }
         }
-        for rotary in [&mut self.full_rotary, &mut self.sliding_rotary].into_iter().flatten() {
+        for rotary in [&mut self.idle_rotary, &mut self.full_rotary, &mut self.sliding_rotary].into_iter().flatten() {
             rotary.inv_freq.iter_mut().for_each(&mut *visit);
         }
     }

@@ -17,7 +17,9 @@ mod mlp;
 mod moe;
 mod names;
 mod network;
+mod sinks;
 mod virtual_tokens;
+mod xielu;
 
 pub use attention::{Attend, Attended, SelfAttention, Span};
 pub use cache::KvCache;

@@ -26,7 +26,7 @@ pub use encoder::{EncoderClass, EncoderConfig};
 pub use encoder_decoder::{EncoderDecoderConfig, Positions, Stack};
 pub(crate) use error::one_line;
 pub use error::{ModelError, Nearest};
-pub use mixer::{Mamba, Mamba2, Mixer, ShortConv};
+pub use mixer::{Counted, Mamba, Mamba2, Mixer, ShortConv};
 pub use moe::*;
 pub use quantization::{CompressedTensors, QuantMethod, Quantization, Scales, StoredWeight};
 pub use resolve::{resolve, resolve_with};

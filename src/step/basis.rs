@@ -100,13 +100,25 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
     );
-    let measured = model.model_type().support() == Support::Measured;
-    if !measured {
-        notes.push(format!(
-            "no recorded measurement is of a `{}` model; what its layers take follows transformers' sources",
-            model.model_type()
-        ));
-    }
+    let measured = match model.model_type().support() {
+        Support::Measured => true,
+        Support::OwnCode => {
+            notes.push(format!(
+                "the class of `{}` models comes with their repository, not with transformers: parameters are counted as it \
+                 has them, and its layers are run as those of a Llama with these matrices, without what its own code may \
+                 keep beside",
+                model.model_type()
+            ));
+            false
+        }
+        _ => {
+            notes.push(format!(
+                "no recorded measurement is of a `{}` model; what its layers take follows transformers' sources",
+                model.model_type()
+            ));
+            false
+        }
+    };
     let refused = multiplies_packed_weights(model, job);
     if refused {
         notes.push(

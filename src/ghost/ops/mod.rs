@@ -5,6 +5,7 @@
 
 pub(crate) mod attention;
 mod blocks;
+mod choose;
 mod conv;
 mod cub;
 mod dropout;
