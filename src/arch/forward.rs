@@ -12,6 +12,8 @@ pub struct Forward<'a> {
     pub implementation: AttnImplementation,
     /// `gradient_checkpointing`
     pub checkpointing: bool,
+    /// Layers from one that is checkpointed to the next; 0 and 1: all are.
+    pub checkpoint_every: usize,
     /// The embeddings' output is made to require gradients (`enable_input_require_grads`).
     pub input_require_grads: bool,
     /// A padding mask, `[batch, length]`.

@@ -6,6 +6,7 @@ mod classify;
 mod decoder;
 mod families;
 mod forward;
+mod generate;
 mod layer;
 mod masks;
 mod mixers;

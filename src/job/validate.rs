@@ -55,6 +55,8 @@ impl Train {
         within("train.optim_rank", self.optim_rank, MAX_RANK)?;
         self.check_objective()?;
         self.check_optim()?;
+        self.check_offload()?;
+        within("train.checkpoint_every_n_layers", self.checkpoint_every_n_layers, MAX_RANK)?;
         self.check_mixed_precision()?;
         if let Some(fsdp) = &self.fsdp {
             within("train.fsdp.world_size", fsdp.world_size, MAX_RANK)?;
@@ -101,6 +103,14 @@ impl Train {
         if self.head == Head::Seq2seqLm {
             let fix = "use \"causal-lm\" or \"seq-cls\"";
             return Err(JobError::unsupported("train.head", quoted(self.head), fix));
+        }
+        if self.torch_compile {
+            let fix = "what a compiled graph keeps depends on the compiler's choices; without it the figures are those of eager mode";
+            return Err(JobError::unsupported("train.torch_compile", true, fix));
+        }
+        if self.packing {
+            let fix = "remove it: unpacked sequences of max_seq_length take as many tokens";
+            return Err(JobError::unsupported("train.packing", true, fix));
         }
         flash_attention("train.attn_implementation", self.attn_implementation)?;
         if self.tensor_parallel_size > 1 {
@@ -177,8 +187,8 @@ pub(super) fn not_negative(field: &'static str, value: f64) -> Result<(), JobErr
 }
 
 /// Both are within their own bounds, whose product fits 64 bits.
-fn tokens(field: &'static str, length: u64, batch: u64) -> Result<(), JobError> {
-    if length * batch <= MAX_TOKENS {
+pub(super) fn tokens(field: &'static str, length: u64, batch: u64) -> Result<(), JobError> {
+    if length.saturating_mul(batch) <= MAX_TOKENS {
         return Ok(());
     }
     let fix = format!("a batch of {batch} is more than {MAX_TOKENS} tokens at once; lower one of them");

@@ -150,6 +150,7 @@ fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, Estima
             gradients: Bytes(recorded.gradients),
             optimizer: Bytes(recorded.optimizer),
             paged: Bytes(recorded.paged),
+            host: Bytes(recorded.host),
         },
         phases: merge(playback.phases()),
         basis: basis::of(model, job, recorded.paged),

@@ -5,7 +5,7 @@ use super::clip::clip_grad_norm;
 use super::error::EstimateError;
 use super::load;
 use super::objective::Learned;
-use super::optimizer::{Optimizer, own_matrices};
+use super::optimizer::{Optimizer, least_elements, own_matrices};
 use crate::arch::{Batch, Forward, Network, Outputs};
 use crate::ghost::{Category, Context, Phase, Tensor};
 use crate::job::Train;
@@ -53,7 +53,10 @@ impl<'a> Training<'a> {
         if is_own.iter().all(|own| !own) && job.optim.is_low_rank() {
             return Err(EstimateError::NoOptimTarget { optim: job.optim });
         }
-        let optimizer = Optimizer::new(cx, job.optim, job.optim_rank, trainable.clone(), &is_own);
+        let optimizer = Optimizer::new(cx, job, head_numel(model), trainable.clone(), &is_own);
+        if job.offload_gradients {
+            cx.offload_gradients(least_elements(job.offload_optimizer));
+        }
         cx.ledger().empty_cache();
         let batch = learned.batch(cx, network.as_ref(), job);
         Ok(Self { cx, job, network, adapted, optimizer, trainable, learned, batch, loss: None, outputs: None })
@@ -61,6 +64,7 @@ impl<'a> Training<'a> {
 
     /// Forward and backward of as many micro-batches as are accumulated (from the fourth on they repeat the third).
     pub(super) fn forward_and_backward(&mut self) {
+        self.learned.prepare(self.cx, self.network.as_ref(), self.run());
         for _ in 0..self.job.gradient_accumulation_steps.min(RECORDED_MICRO_BATCHES) {
             // the last micro-batch's graph goes with its loss, when the next loss takes its name
             let last = self.cx.take_graph();
@@ -92,6 +96,11 @@ impl<'a> Training<'a> {
         self.trainable.iter().map(Tensor::bytes).sum()
     }
 
+    /// Whether a step keeps nothing for the next but weights and states.
+    pub(super) fn keeps_nothing(&self) -> bool {
+        self.learned.keeps_nothing()
+    }
+
     /// The optimizer, with the states it keeps.
     pub(super) fn optimizer(&self) -> &Optimizer {
         &self.optimizer
@@ -108,22 +117,34 @@ impl<'a> Training<'a> {
         }
     }
 
+    /// How the model is run.
+    fn run(&self) -> Forward<'_> {
+        Forward {
+            implementation: self.job.attn_implementation,
+            checkpointing: self.job.gradient_checkpointing,
+            checkpoint_every: usize::try_from(self.job.checkpoint_every_n_layers).unwrap_or(usize::MAX),
+            input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
+            virtual_tokens: self.adapted.virtual_tokens.as_ref(),
+            ..Forward::default()
+        }
+    }
+
     fn forward(&self) -> (Tensor, Option<Outputs>) {
         let cx = self.cx;
         cx.set_phase(Phase::Forward);
         let autocast = self.job.mixed_precision.float().map(crate::job::FloatType::dtype);
         cx.with_autocast(autocast, || {
-            let run = Forward {
-                implementation: self.job.attn_implementation,
-                checkpointing: self.job.gradient_checkpointing,
-                input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
-                virtual_tokens: self.adapted.virtual_tokens.as_ref(),
-                ..Forward::default()
-            };
-            let (loss, outputs) = self.learned.loss(cx, self.network.as_ref(), &self.batch, run);
+            let (loss, outputs) = self.learned.loss(cx, self.network.as_ref(), &self.batch, self.run());
             (adapt::regularized(cx, loss, &self.adapted), outputs)
         })
     }
+}
+
+/// `dim * dim // n_heads`, as Adam-mini reckons a head's share of a query projection.
+fn head_numel(model: &Model) -> u64 {
+    model.decoder().map_or(1, |decoder| {
+        decoder.hidden_size.saturating_mul(decoder.hidden_size) / decoder.attention.num_heads.max(1)
+    })
 }
 
 /// The model types whose Liger kernels are modelled (`liger_kernel/transformers/monkey_patch.py` has more).

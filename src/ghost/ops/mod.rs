@@ -12,7 +12,7 @@ mod elementwise;
 mod embedding;
 mod fused;
 mod gather;
-mod log_probabilities;
+pub(super) mod log_probabilities;
 mod loss;
 mod matmul;
 mod norm;

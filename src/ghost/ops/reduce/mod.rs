@@ -55,12 +55,19 @@ impl Context {
 
     /// `a.sum(dim)`: nothing is saved; backward is a view of the gradient.
     pub fn sum_dim(&self, a: impl Borrow<Tensor>, dim: isize) -> Tensor {
+        let dtype = a.borrow().dtype();
+        self.sum_dim_as(a, dim, dtype)
+    }
+
+    /// `a.sum(dim, dtype=dtype)`: the gradient is cast once it is as large as `a`.
+    pub fn sum_dim_as(&self, a: impl Borrow<Tensor>, dim: isize, dtype: DType) -> Tensor {
         let a = a.borrow();
         let node = self.record(&[a], &[]);
         let kept = Layout::contiguous(a.layout().narrow(dim, 1).dims());
-        let mut out = self.launch(Kernel::Sum, &[a], Layout::contiguous(kept.select(dim).dims()), a.dtype());
+        let mut out = self.launch(Kernel::Sum, &[a], Layout::contiguous(kept.select(dim).dims()), dtype);
         self.reduction_scratch_to(a, &kept);
-        if let Some(node) = node {
+        if let Some(mut node) = node {
+            node.expecting(&[a], a.layout(), dtype);
             let whole = *a.layout();
             let axis = usize::try_from(if dim < 0 { dim + whole.rank().cast_signed() } else { dim }).unwrap_or(0);
             node.finish(self, &mut [&mut out], move |cx, incoming| {
