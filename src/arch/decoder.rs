@@ -240,7 +240,7 @@ impl Network for Decoder {
     fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs) {
         let Prompted { embeds, cache, attention_mask, labels, .. } = &self.prompted(cx, batch, run);
         // Mamba's classes fill none while they train
-        let caches = cache.is_none() && !run.checkpointing && !is_mamba(self.model.model_type);
+        let caches = cache.is_none() && !run.checkpointing && !run.packed && !is_mamba(self.model.model_type);
         let own_cache = caches.then(|| self.cache(Category::Activations));
         let attention_mask = attention_mask.as_ref();
         let run = Forward { attention_mask, cache: cache.as_ref().or(own_cache.as_ref()), ..run };

@@ -16,6 +16,8 @@ pub struct Forward<'a> {
     pub checkpoint_every: usize,
     /// The embeddings' output is made to require gradients (`enable_input_require_grads`).
     pub input_require_grads: bool,
+    /// Sequences are packed into one row: no cache is filled.
+    pub packed: bool,
     /// A padding mask, `[batch, length]`.
     pub attention_mask: Option<&'a Tensor>,
     /// The cache keys and values go to.

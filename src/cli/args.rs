@@ -7,8 +7,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::job::{
-    AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective, Optim, Peft,
-    Precision,
+    AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective,
+    OffloadOptimizer, Optim, Peft, Precision,
 };
 
 const EXAMPLES: &str = "\
@@ -58,6 +58,7 @@ Examples:
   vramplan estimate llama-3-8b --use-liger-kernel --optim muon
   vramplan estimate llama-3-8b --objective dpo --lora --batch 2 --seq 1024
   vramplan estimate llama-3-8b --objective reward --lora
+  vramplan estimate llama-3-8b --objective grpo --lora --batch 8 --seq 1024 --max-completion-length 512 --beta 0.04
   vramplan estimate Qwen/Qwen3-8B@main            a model on the Hugging Face Hub
   vramplan estimate llama-2-7b --peft prompt_tuning --num-virtual-tokens 20
   vramplan estimate 7b --infer --prompt-length 4096
@@ -190,7 +191,7 @@ pub(super) struct CommonFlags {
     /// What quantised weights compute in [default: bf16]
     #[arg(long, value_name = "DTYPE", value_parser = words::<FloatType>(FloatType::NAMES, FloatType::ALIASES))]
     pub(super) compute_dtype: Option<FloatType>,
-    /// Attention implementation; flash_attention_2 not yet [default: sdpa]
+    /// Attention implementation; flash_attention_2 only with --packing yet [default: sdpa]
     #[arg(long, value_name = "NAME", value_parser = words::<AttnImplementation>(AttnImplementation::NAMES, AttnImplementation::ALIASES))]
     pub(super) attn_implementation: Option<AttnImplementation>,
     /// Sequences in a micro-batch [default: 1]
@@ -201,15 +202,24 @@ pub(super) struct CommonFlags {
 #[derive(Clone, Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = "Training")]
 pub(super) struct TrainFlags {
-    /// What is learned; sft, dpo or reward yet [default: sft]
+    /// What is learned [default: sft]
     #[arg(long, value_parser = words::<Objective>(Objective::NAMES, Objective::ALIASES))]
     pub(super) objective: Option<Objective>,
-    /// DPO: reference log-probabilities were computed before training
+    /// DPO, KTO: reference log-probabilities were computed before training
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(super) precompute_ref_log_probs: Option<bool>,
-    /// DPO: tokens at a sequence's end that are the completion [default: all]
+    /// Tokens at a sequence's end that are the completion; GRPO, PPO: that are generated [default: all, or 512]
     #[arg(long, value_name = "N", value_parser = whole)]
     pub(super) max_completion_length: Option<u64>,
+    /// GRPO: completions of each prompt [default: 8]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) num_generations: Option<u64>,
+    /// GRPO: micro-batches whose completions are generated together [default: those of an optimizer step]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) steps_per_generation: Option<u64>,
+    /// Weight of the KL term; GRPO has a reference model above 0 [default: 0]
+    #[arg(long, value_name = "BETA", value_parser = number)]
+    pub(super) beta: Option<f64>,
     /// Classes of a seq-cls head [default: 2]
     #[arg(long, value_name = "N", value_parser = whole)]
     pub(super) num_labels: Option<u64>,
@@ -222,9 +232,24 @@ pub(super) struct TrainFlags {
     /// Keep only each layer's input in forward, run the layer again in backward
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(super) gradient_checkpointing: Option<bool>,
+    /// Checkpoint every n-th layer alone [default: 1]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) checkpoint_every_n_layers: Option<u64>,
+    /// Sequences are packed into one row (padding-free)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(super) packing: Option<bool>,
+    /// The model is compiled; not yet
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(super) torch_compile: Option<bool>,
     /// Optimizer [default: adamw_torch]
     #[arg(long, value_name = "NAME", value_parser = words::<Optim>(Optim::NAMES, Optim::ALIASES))]
     pub(super) optim: Option<Optim>,
+    /// Keep optimizer states on the host: no, torchao or deepspeed [default: no]
+    #[arg(long, value_name = "HOW", value_parser = words::<OffloadOptimizer>(OffloadOptimizer::NAMES, OffloadOptimizer::ALIASES))]
+    pub(super) offload_optimizer: Option<OffloadOptimizer>,
+    /// With --offload-optimizer: gradients leave the GPU too
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(super) offload_gradients: Option<bool>,
     /// Modules whose gradients galore_adamw and apollo_adamw project, or all-linear
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(super) optim_target_modules: Option<Vec<String>>,

@@ -148,6 +148,12 @@ impl Train {
         }
     }
 
+    /// Rows of a micro-batch and tokens of each.
+    pub const fn row(&self) -> [u64; 2] {
+        let (batch, length) = (self.per_device_train_batch_size, self.max_seq_length);
+        if self.packing { [1, batch.saturating_mul(length)] } else { [batch, length] }
+    }
+
     /// Tokens of a sequence that are generated or that count, at its end.
     pub fn completion_length(&self) -> u64 {
         /// `GRPOConfig.max_completion_length`

@@ -1,8 +1,8 @@
 //! Contradictions in a job, and what this version cannot answer yet.
 
 use super::{
-    AttnImplementation, FloatType, Head, Infer, Job, JobError, KvCacheDtype, MixedPrecision, ModelRef, Peft, Precision,
-    Runtime, Train, Workload,
+    AttnImplementation, FloatType, Head, Infer, Job, JobError, KvCacheDtype, MixedPrecision, ModelRef, Objective, Peft,
+    Precision, Runtime, Train, Workload,
 };
 
 /// Far beyond any machine, and small enough that a tensor of so many tokens can be counted in 64 bits.
@@ -56,6 +56,7 @@ impl Train {
         self.check_objective()?;
         self.check_optim()?;
         self.check_offload()?;
+        self.check_packing()?;
         within("train.checkpoint_every_n_layers", self.checkpoint_every_n_layers, MAX_RANK)?;
         self.check_mixed_precision()?;
         if let Some(fsdp) = &self.fsdp {
@@ -96,6 +97,25 @@ impl Train {
         Ok(())
     }
 
+    /// What cannot be packed, and what packed sequences need no mask for.
+    fn check_packing(&self) -> Result<(), JobError> {
+        const FIELD: &str = "train.packing";
+        if !self.packing {
+            return Ok(());
+        }
+        if self.attention_mask {
+            let fix = "packed sequences have no padding; set attention_mask = false";
+            return Err(JobError::invalid(FIELD, true, fix));
+        }
+        let plain = self.objective == Objective::Sft && self.head == Head::CausalLm;
+        if !plain || self.peft.as_ref().is_some_and(|peft| !matches!(peft, Peft::Lora(_))) {
+            let fix =
+                "it is modelled for objective = \"sft\", head = \"causal-lm\", LoRA and full fine-tuning; remove it";
+            return Err(JobError::unsupported(FIELD, true, fix));
+        }
+        Ok(())
+    }
+
     fn check_supported(&self) -> Result<(), JobError> {
         if let Some(Peft::Oft(oft)) = &self.peft {
             oft.check_supported()?;
@@ -108,11 +128,9 @@ impl Train {
             let fix = "what a compiled graph keeps depends on the compiler's choices; without it the figures are those of eager mode";
             return Err(JobError::unsupported("train.torch_compile", true, fix));
         }
-        if self.packing {
-            let fix = "remove it: unpacked sequences of max_seq_length take as many tokens";
-            return Err(JobError::unsupported("train.packing", true, fix));
+        if !self.packing {
+            flash_attention("train.attn_implementation", self.attn_implementation)?;
         }
-        flash_attention("train.attn_implementation", self.attn_implementation)?;
         if self.tensor_parallel_size > 1 {
             return Err(JobError::unsupported("train.tensor_parallel_size", self.tensor_parallel_size, "use 1"));
         }

@@ -83,7 +83,7 @@ fn refuse_long_scan(model: &Model, job: &Job) -> Result<(), EstimateError> {
         return Ok(());
     };
     let length = match &job.workload {
-        Workload::Train(train) => train.max_seq_length,
+        Workload::Train(train) => train.row()[1],
         Workload::Infer(infer) => infer.prompt_length,
     };
     let layers = layer_types.iter().filter(|kind| **kind == LayerType::LinearAttention).count();
@@ -153,7 +153,7 @@ fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, Estima
             host: Bytes(recorded.host),
         },
         phases: merge(playback.phases()),
-        basis: basis::of(model, job, recorded.paged),
+        basis: basis::of(model, job, recorded.paged, recorded.host),
         timeline,
     })
 }

@@ -7,8 +7,9 @@ use super::load;
 use super::objective::Learned;
 use super::optimizer::{Optimizer, least_elements, own_matrices};
 use crate::arch::{Batch, Forward, Network, Outputs};
-use crate::ghost::{Category, Context, Phase, Tensor};
-use crate::job::Train;
+use crate::dtype::DType;
+use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor};
+use crate::job::{OffloadOptimizer, Train};
 use crate::model::{Model, ModelType};
 use crate::nn::Kernels;
 
@@ -25,6 +26,8 @@ pub(super) struct Training<'a> {
     trainable: Vec<Tensor>,
     learned: Learned,
     batch: Batch,
+    /// The position ids of a packed batch.
+    _positions: Option<Tensor>,
     loss: Option<Tensor>,
     /// The last outputs, where the loop keeps a name for them: they go when the next forward has returned.
     outputs: Option<Outputs>,
@@ -54,12 +57,14 @@ impl<'a> Training<'a> {
             return Err(EstimateError::NoOptimTarget { optim: job.optim });
         }
         let optimizer = Optimizer::new(cx, job, head_numel(model), trainable.clone(), &is_own);
-        if job.offload_gradients {
+        if job.offload_gradients || job.offload_optimizer == OffloadOptimizer::Deepspeed {
             cx.offload_gradients(least_elements(job.offload_optimizer));
         }
         cx.ledger().empty_cache();
         let batch = learned.batch(cx, network.as_ref(), job);
-        Ok(Self { cx, job, network, adapted, optimizer, trainable, learned, batch, loss: None, outputs: None })
+        let _positions = job.packing.then(|| cx.input("position_ids", &job.row(), DType::I64));
+        let (loss, outputs) = (None, None);
+        Ok(Self { cx, job, network, adapted, optimizer, trainable, learned, batch, _positions, loss, outputs })
     }
 
     /// Forward and backward of as many micro-batches as are accumulated (from the fourth on they repeat the third).
@@ -93,7 +98,8 @@ impl<'a> Training<'a> {
 
     /// Bytes of the gradients, from backward to the optimizer's step.
     pub(super) fn gradient_bytes(&self) -> u64 {
-        self.trainable.iter().map(Tensor::bytes).sum()
+        let stays = |parameter: &&Tensor| !self.cx.offloads_gradient(parameter);
+        self.trainable.iter().filter(stays).map(Tensor::bytes).sum()
     }
 
     /// Whether a step keeps nothing for the next but weights and states.
@@ -109,6 +115,7 @@ impl<'a> Training<'a> {
     /// Backpropagates from the loss, divided by the number of micro-batches.
     fn backward(&self) {
         let Some(loss) = &self.loss else { return };
+        let _bucket = self.bucket();
         if self.job.gradient_accumulation_steps > 1 {
             let share = self.cx.within(Category::Logits, || self.cx.mul_scalar(loss, 1.0));
             self.cx.backward(&share);
@@ -117,12 +124,25 @@ impl<'a> Training<'a> {
         }
     }
 
+    /// What DeepSpeed gathers gradients in during backward (`setup_buckets`, `reduce_bucket_size`).
+    fn bucket(&self) -> Option<Tensor> {
+        const ELEMENTS: u64 = 500_000_000;
+        let cx = self.cx;
+        (self.job.offload_optimizer == OffloadOptimizer::Deepspeed).then(|| {
+            cx.set_phase(Phase::Backward);
+            let layout = Layout::contiguous(&[ELEMENTS]);
+            let dtype = self.job.float_type().dtype();
+            cx.within(Category::Temporary, || cx.launch(Kernel::Scratch("bucket"), &[], layout, dtype))
+        })
+    }
+
     /// How the model is run.
     fn run(&self) -> Forward<'_> {
         Forward {
             implementation: self.job.attn_implementation,
             checkpointing: self.job.gradient_checkpointing,
             checkpoint_every: usize::try_from(self.job.checkpoint_every_n_layers).unwrap_or(usize::MAX),
+            packed: self.job.packing,
             input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
             virtual_tokens: self.adapted.virtual_tokens.as_ref(),
             ..Forward::default()

@@ -6,12 +6,12 @@
 
 use super::FromError;
 use super::draft::{Draft, Rank};
-use super::fields::{Fields, Known, default};
+use super::fields::{Fields, Got, Known, default};
 use super::report::Effect::{Either, Less, More};
 use super::report::NotModelled;
 use super::trainer::{self, ARGUMENTS, Defaults, MODEL};
 use super::words;
-use crate::job::{AttnImplementation, FloatType, Lora, Precision, TargetModules};
+use crate::job::{AttnImplementation, FloatType, Lora, Objective, Optim, Precision, TargetModules};
 
 const FINETUNING: &str = "LLaMA-Factory 0.9.6, hparams/finetuning_args.py";
 const MODEL_ARGS: &str = "LLaMA-Factory 0.9.6, hparams/model_args.py";
@@ -34,12 +34,75 @@ pub(super) fn map(mut fields: Fields, draft: &mut Draft) -> Result<(), FromError
     if let Some(got) = fields.text("stage")? {
         match got.value.as_str() {
             "sft" | "pt" => got.ignored(draft, "what is modelled"),
-            "rm" | "ppo" | "dpo" | "kto" => got.not_modelled(draft, More, RL),
+            "rm" | "dpo" | "kto" => objective(&mut fields, draft, &got)?,
+            "ppo" => got.not_modelled(draft, More, "PPO's value, reward and reference models are not modelled"),
             _ => return Err(got.error("give sft or pt")),
         }
     }
+    optimizers(&mut fields, draft)?;
+    if let Some(got) = fields.flag("enable_liger_kernel")? {
+        super::objective::liger(draft, &got);
+    }
     trainer::packing(&mut fields, draft, &["neat_packing"])?;
     fields.rest(draft, &[&FIELDS, &ARGUMENTS, &MODEL]);
+    Ok(())
+}
+
+/// What is learned. Its trainers hold whole logits where TRL's do not (`train/{dpo,kto,rm}/trainer.py`).
+fn objective(fields: &mut Fields, draft: &mut Draft, stage: &Got<String>) -> Result<(), FromError> {
+    const LOGITS: &str = "LLaMA-Factory's own trainer holds all logits, in fp32; it is modelled as TRL's";
+    let loss = fields.text("pref_loss")?;
+    let odds = loss.as_ref().is_some_and(|loss| loss.value == "orpo");
+    let learned = match stage.value.as_str() {
+        "rm" => Objective::Reward,
+        "kto" => Objective::Kto,
+        _ if odds => Objective::Orpo,
+        _ => Objective::Dpo,
+    };
+    super::objective::asked(draft, stage, learned);
+    stage.not_modelled(draft, More, LOGITS);
+    if let Some(loss) = loss {
+        match loss.value.as_str() {
+            "simpo" => loss.not_modelled(draft, Less, "it has no reference model"),
+            _ => loss.ignored(draft, format!("in objective = {learned}")),
+        }
+    }
+    if let Some(got) = fields.number("pref_beta")? {
+        let source = got.to(format!("beta = {}", got.value));
+        draft.beta.set(Rank::Written, got.value, source, &mut draft.report.ignored);
+    }
+    Ok(())
+}
+
+/// Optimizers that have a field of their own (`hparams/finetuning_args.py`).
+fn optimizers(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
+    const RANK: u64 = 16;
+    for (flag, optim, target, rank) in [
+        ("use_galore", Optim::GaloreAdamw, "galore_target", "galore_rank"),
+        ("use_apollo", Optim::ApolloAdamw, "apollo_target", "apollo_rank"),
+        ("use_adam_mini", Optim::AdamMini, "", ""),
+        ("use_muon", Optim::Muon, "", ""),
+    ] {
+        let Some(got) = fields.flag(flag)? else { continue };
+        if !got.value {
+            got.ignored(draft, "off");
+            continue;
+        }
+        draft.optim.set(Rank::Written, optim, got.to(format!("optim = {optim}")), &mut draft.report.ignored);
+        if target.is_empty() {
+            continue;
+        }
+        let (targets, source) = match fields.names(target)? {
+            Some(got) => (super::objective::targets(&got.value), got.to("optim_target_modules")),
+            None => (TargetModules::AllLinear, default(target, "all", "optim_target_modules = all-linear", FINETUNING)),
+        };
+        draft.optim_targets.set(Rank::Written, targets, source, &mut draft.report.ignored);
+        let (value, source) = match fields.count(rank)? {
+            Some(got) => (got.value, got.to(format!("optim_rank = {}", got.value))),
+            None => (RANK, default(rank, RANK, format!("optim_rank = {RANK}"), FINETUNING)),
+        };
+        draft.optim_rank.set(Rank::Written, value, source, &mut draft.report.ignored);
+    }
     Ok(())
 }
 
@@ -233,19 +296,14 @@ fn lora(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
     Ok(())
 }
 
-const RL: &str = "only supervised fine-tuning is modelled: no reference model, no second sequence, no generation";
+const RL: &str = "the reference is modelled as a copy of the model, and PPO's models not at all";
 const OPTIMIZER: &str = "the optimizer is modelled as optim says";
 
 const FIELDS: Known = Known {
     effects: &[
-        ("enable_liger_kernel", Less, "Liger's kernels keep fewer activations and no logits"),
         ("use_unsloth", Less, "Unsloth's kernels keep fewer activations"),
         ("use_unsloth_gc", Less, "checkpoints are held on the host"),
-        ("use_galore", Either, OPTIMIZER),
-        ("use_apollo", Either, OPTIMIZER),
         ("use_badam", Either, OPTIMIZER),
-        ("use_adam_mini", Either, OPTIMIZER),
-        ("use_muon", Either, OPTIMIZER),
         ("use_llama_pro", Less, "every layer is modelled as trained"),
         ("upcast_layernorm", More, "norms and their outputs are fp32"),
         ("upcast_lmhead_output", More, "another copy of the logits, in fp32"),

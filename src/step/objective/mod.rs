@@ -5,6 +5,7 @@ mod embedding;
 mod fused;
 mod grpo;
 mod kto;
+mod notes;
 mod orpo;
 mod reference;
 mod reward;
@@ -18,6 +19,7 @@ use crate::job::{JobError, Objective, Train};
 use dpo::Dpo;
 use grpo::Grpo;
 use kto::Kto;
+pub(super) use notes::notes;
 
 /// What is learned, with what it needs beside the model.
 pub(super) enum Learned {
@@ -67,7 +69,7 @@ impl Learned {
 
     /// The batch a step gets.
     pub(super) fn batch(&self, cx: &Context, network: &dyn Network, job: &Train) -> Batch {
-        let (batch, length) = (job.per_device_train_batch_size, job.max_seq_length);
+        let [batch, length] = job.row();
         match self {
             Self::Own => {
                 let shape = crate::arch::BatchShape { batch, length, attention_mask: job.attention_mask };
