@@ -20,6 +20,8 @@ pub struct Forward<'a> {
     pub packed: bool,
     /// A padding mask, `[batch, length]`.
     pub attention_mask: Option<&'a Tensor>,
+    /// Position ids, `[batch, length]`, where they are given.
+    pub positions: Option<&'a Tensor>,
     /// The cache keys and values go to.
     pub cache: Option<&'a KvCache>,
     /// What is trained in front of the input.

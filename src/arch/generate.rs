@@ -10,8 +10,15 @@ use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor};
 pub(super) fn run(decoder: &Decoder, cx: &Context, prompt: &Tensor, how: Generate) {
     let cache = decoder.cache(Category::KvCache);
     let forward = |ids: &Tensor, logits_to_keep: u64, attention_mask: Option<&Tensor>| {
-        let run =
-            Forward { implementation: how.implementation, attention_mask, cache: Some(&cache), ..Forward::default() };
+        // with a padding mask each sequence counts its own
+        let positions = attention_mask.map(|_| made(cx, ids.dims(), DType::I64));
+        let run = Forward {
+            implementation: how.implementation,
+            attention_mask,
+            positions: positions.as_ref(),
+            cache: Some(&cache),
+            ..Forward::default()
+        };
         let hidden = decoder.hidden(cx, decoder.embed(cx, ids, run), run);
         let length = hidden.dim(1);
         let keep = if logits_to_keep == 0 { length } else { logits_to_keep.min(length) };

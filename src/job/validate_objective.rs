@@ -11,11 +11,11 @@ impl Train {
         super::validate::within("train.num_labels", self.num_labels, MAX_LABELS)?;
         let objective = format!("\"{}\"", self.objective);
         match self.objective {
-            Objective::Ppo => {
-                let fix = "use \"grpo\", or a reward model's \"reward\"";
+            Objective::Ppo if self.precision.is_quantized() => {
+                let fix = "its value model is trained whole; use precision = \"bf16\"";
                 return Err(JobError::unsupported("train.objective", objective, fix));
             }
-            Objective::Grpo => self.check_generation()?,
+            Objective::Grpo | Objective::Ppo => self.check_generation()?,
             _ => {}
         }
         let is_beyond = self.objective != Objective::Sft || self.head == Head::SeqCls;
@@ -23,8 +23,10 @@ impl Train {
             let fix = "with this objective or head only \"lora\" or full fine-tuning is modelled";
             return Err(JobError::unsupported("train.peft.type", format!("\"{}\"", peft.type_name()), fix));
         }
-        let compares_tokens =
-            matches!(self.objective, Objective::Dpo | Objective::Orpo | Objective::Kto | Objective::Grpo);
+        let compares_tokens = matches!(
+            self.objective,
+            Objective::Dpo | Objective::Orpo | Objective::Kto | Objective::Grpo | Objective::Ppo
+        );
         if compares_tokens && self.head != Head::CausalLm {
             let fix = "it compares log-probabilities of tokens; use head = \"causal-lm\"";
             return Err(JobError::invalid("train.objective", objective, fix));
@@ -34,8 +36,9 @@ impl Train {
             return Err(JobError::invalid("train.precompute_ref_log_probs", true, fix));
         }
         if let Some(length) = self.max_completion_length {
-            if !matches!(self.objective, Objective::Dpo | Objective::Kto | Objective::Grpo) {
-                let fix = "only objective = \"dpo\", \"kto\" and \"grpo\" tell completions from prompts; remove it";
+            if !matches!(self.objective, Objective::Dpo | Objective::Kto | Objective::Grpo | Objective::Ppo) {
+                let fix =
+                    "only objective = \"dpo\", \"kto\", \"grpo\" and \"ppo\" tell completions from prompts; remove it";
                 return Err(JobError::invalid("train.max_completion_length", length, fix));
             }
             super::validate::within("train.max_completion_length", length, self.max_seq_length)?;
@@ -43,9 +46,9 @@ impl Train {
         if let Some(beta) = self.beta {
             super::validate::not_negative("train.beta", beta)?;
         }
-        if self.steps_per_generation.is_some() && self.objective != Objective::Grpo {
-            let fix = "only objective = \"grpo\" generates; remove it";
-            return Err(JobError::invalid("train.steps_per_generation", "...", fix));
+        if let Some(steps) = self.steps_per_generation.filter(|_| self.objective != Objective::Grpo) {
+            let fix = "only objective = \"grpo\" generates so; remove it";
+            return Err(JobError::invalid("train.steps_per_generation", steps, fix));
         }
         if self.use_liger_kernel && (self.objective != Objective::Sft || self.head != Head::CausalLm) {
             let fix = "together with this objective or head it is not supported yet; leave it out";
@@ -66,10 +69,11 @@ impl Train {
             return Err(JobError::invalid("train.num_generations", self.num_generations, fix));
         }
         let generated = self.per_device_train_batch_size.saturating_mul(self.micro_batches_generated());
-        if generated % self.num_generations != 0 {
+        if self.objective == Objective::Grpo && !generated.is_multiple_of(self.num_generations) {
             let fix = format!(
                 "it must divide the {generated} completions that are generated together \
-                 (per_device_train_batch_size times steps_per_generation or gradient_accumulation_steps)"
+                 (per_device_train_batch_size times steps_per_generation or gradient_accumulation_steps); lower it, or \
+                 raise one of those"
             );
             return Err(JobError::invalid("train.num_generations", self.num_generations, fix));
         }

@@ -9,7 +9,7 @@ use super::optimizer::{Optimizer, least_elements, own_matrices};
 use crate::arch::{Batch, Forward, Network, Outputs};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor};
-use crate::job::{OffloadOptimizer, Train};
+use crate::job::{Objective, OffloadOptimizer, Train};
 use crate::model::{Model, ModelType};
 use crate::nn::Kernels;
 
@@ -49,9 +49,18 @@ impl<'a> Training<'a> {
             adapt::prepare_for_kbit_training(cx, network.as_mut());
         }
         let adapted = adapt::apply(cx, network.as_mut(), model, job.peft.as_ref())?;
-        let trainable = adapt::trainable(network.as_mut(), &adapted);
+        let mut trainable = adapt::trainable(network.as_mut(), &adapted);
         let dtype = job.float_type().dtype();
-        let learned = Learned::new(cx, network.as_ref(), job, || load::load(cx, model, dtype, quantization, kernels))?;
+        let scoring = model.clone().classifying(1);
+        let load = |scores: bool| {
+            let model = if scores { &scoring } else { model };
+            load::load(cx, model, dtype, quantization, kernels)
+        };
+        let mut learned = Learned::new(cx, network.as_ref(), model, job, &load)?;
+        if let Some(value) = learned.value() {
+            let whole = adapt::apply(cx, value, &scoring, None)?;
+            trainable.extend(adapt::trainable(value, &whole));
+        }
         let is_own = own_matrices(job, network.as_mut(), &trainable);
         if is_own.iter().all(|own| !own) && job.optim.is_low_rank() {
             return Err(EstimateError::NoOptimTarget { optim: job.optim });
@@ -83,7 +92,8 @@ impl<'a> Training<'a> {
 
     /// Clipping and the optimizer's step.
     pub(super) fn update(&mut self) {
-        if self.job.clips() {
+        // PPO's trainer has a loop of its own, which does not clip
+        if self.job.clips() && self.job.objective != Objective::Ppo {
             clip_grad_norm(self.cx, &self.trainable);
         }
         self.optimizer.step(self.cx);

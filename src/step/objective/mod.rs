@@ -7,6 +7,7 @@ mod grpo;
 mod kto;
 mod notes;
 mod orpo;
+mod ppo;
 mod reference;
 mod reward;
 
@@ -15,11 +16,13 @@ use crate::arch::{Batch, Forward, Network, Outputs};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Tensor};
 use crate::job::{JobError, Objective, Train};
+use crate::model::Model;
 
 use dpo::Dpo;
 use grpo::Grpo;
 use kto::Kto;
 pub(super) use notes::notes;
+use ppo::Ppo;
 
 /// What is learned, with what it needs beside the model.
 pub(super) enum Learned {
@@ -31,6 +34,8 @@ pub(super) enum Learned {
     Kto(Kto),
     /// Group relative policy optimisation.
     Grpo(Grpo),
+    /// Proximal policy optimisation.
+    Ppo(Box<Ppo>),
     /// Odds-ratio preference optimisation.
     Orpo,
     /// A reward model.
@@ -40,24 +45,27 @@ pub(super) enum Learned {
 }
 
 impl Learned {
-    /// The objective of `job`; `reference` loads a second, frozen model.
+    /// The objective of `job` on `model`; `load` loads another, frozen one: the same, or with a score for its head.
     ///
     /// # Errors
     /// The model has not the parts it needs.
     pub(super) fn new(
         cx: &Context,
         network: &dyn Network,
+        model: &Model,
         job: &Train,
-        reference: impl FnOnce() -> Box<dyn Network>,
+        load: &dyn Fn(bool) -> Box<dyn Network>,
     ) -> Result<Self, EstimateError> {
         if job.objective != Objective::Sft && !network.has_backbone() {
             let fix = "this kind of model can only be trained by its own loss; use \"sft\"";
             return Err(JobError::unsupported("train.objective", job.objective, fix).into());
         }
+        let reference = || load(false);
         Ok(match job.objective {
             Objective::Dpo => Self::Dpo(Dpo::new(cx, job, reference)),
             Objective::Kto => Self::Kto(Kto::new(cx, job, reference)),
             Objective::Grpo => Self::Grpo(Grpo::new(job, reference)),
+            Objective::Ppo => Self::Ppo(Box::new(Ppo::new(model, job, load))),
             Objective::Orpo => Self::Orpo,
             Objective::Reward => Self::Reward,
             Objective::Embedding => {
@@ -65,6 +73,14 @@ impl Learned {
             }
             _ => Self::Own,
         })
+    }
+
+    /// A model that is trained beside the policy.
+    pub(super) fn value(&mut self) -> Option<&mut dyn Network> {
+        match self {
+            Self::Ppo(ppo) => Some(ppo.value()),
+            _ => None,
+        }
     }
 
     /// The batch a step gets.
@@ -80,7 +96,7 @@ impl Learned {
             Self::Kto(_) => tokens(cx, [batch, length], true),
             Self::Embedding(_) => tokens(cx, [batch, length], false),
             // what it generates
-            Self::Grpo(_) => {
+            Self::Grpo(_) | Self::Ppo(_) => {
                 Batch { ids: cx.meta(&[0], DType::I64), attention_mask: None, labels: cx.meta(&[0], DType::I64) }
             }
         }
@@ -88,14 +104,16 @@ impl Learned {
 
     /// What comes before the first micro-batch of a step.
     pub(super) fn prepare(&self, cx: &Context, network: &dyn Network, run: Forward<'_>) {
-        if let Self::Grpo(grpo) = self {
-            grpo.generate(cx, network, run);
+        match self {
+            Self::Grpo(grpo) => grpo.generate(cx, network, run),
+            Self::Ppo(ppo) => ppo.rollout(cx, network, run),
+            _ => {}
         }
     }
 
     /// Whether a step keeps nothing for the next but weights and states.
     pub(super) const fn keeps_nothing(&self) -> bool {
-        !matches!(self, Self::Grpo(_))
+        !matches!(self, Self::Grpo(_) | Self::Ppo(_))
     }
 
     /// The loss of a batch, and what the loop may keep of the forward.
@@ -114,6 +132,7 @@ impl Learned {
             Self::Dpo(dpo) => (dpo.loss(cx, network, batch, run), None),
             Self::Kto(kto) => (kto.loss(cx, network, batch, run), None),
             Self::Grpo(grpo) => (grpo.loss(cx, network, run), None),
+            Self::Ppo(ppo) => (ppo.loss(cx, network, run), None),
             Self::Orpo => (orpo::loss(cx, network, batch, run), None),
             Self::Embedding(positives) => (embedding::loss(cx, network, [batch, positives], run), None),
             Self::Reward => (reward::loss(cx, network, batch, run), None),

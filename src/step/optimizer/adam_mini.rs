@@ -1,7 +1,7 @@
 //! Adam-mini (`adam_mini/adam_mini.py`, adam-mini 1.1.1): a first moment for each weight, and one second moment for each row,
 //! each attention head of queries and keys, or each vector.
 
-use super::{Algorithm, rebind, scalar, state, state_like, temporary_like, with_grad};
+use super::{Algorithm, rebind, state, state_like, temporary_like, with_grad};
 use crate::ghost::{Context, Tensor};
 
 /// Both moments of a parameter.
@@ -40,15 +40,21 @@ impl AdamMini {
 impl Algorithm for AdamMini {
     /// One parameter after another; the last one's update has its name until the next one's takes it.
     fn step(&mut self, cx: &Context, parameters: &[Tensor]) {
-        let mut update = None;
+        let (mut mean, mut h, mut stepsize, mut update) = (None, None, None, None);
         for (at, parameter, _) in with_grad(parameters) {
             if self.moments[at].is_none() {
                 self.moments[at] = Some(self.init(cx, at, parameter));
             }
-            let _mean = {
+            let Some(Moments { vmean, .. }) = &self.moments[at] else { continue };
+            let small = || temporary_like(cx, vmean);
+            rebind(&mut mean, {
                 let _squares = temporary_like(cx, parameter);
-                scalar(cx, parameter.dtype())
-            };
+                small()
+            });
+            for name in [&mut h, &mut stepsize] {
+                let _root_or_inverse = small();
+                rebind(name, small());
+            }
             rebind(&mut update, temporary_like(cx, parameter));
             let _negated = temporary_like(cx, parameter);
         }
