@@ -27,8 +27,12 @@ fn least(model_type: &str) -> Map<String, Value> {
             "intermediate_size": 8192, "vocab_size": 32000, "num_local_experts": 0}),
         "nemotron_h" => json!({"hidden_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 32,
             "intermediate_size": 8192, "vocab_size": 32000, "hybrid_override_pattern": "M-*-"}),
+        // dense classes read nothing of experts and latents
         _ => json!({"hidden_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 32,
-            "intermediate_size": 8192, "vocab_size": 32000}),
+            "intermediate_size": 8192, "vocab_size": 32000, "num_experts": 8, "num_experts_per_tok": 2,
+            "moe_intermediate_size": 512, "shared_expert_intermediate_size": 512, "kv_lora_rank": 512,
+            "q_lora_rank": 768, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+            "moe_num_shared_experts": 2, "n_shared_experts": 1, "n_group": 1, "topk_group": 1}),
     };
     let mut map = config.as_object().cloned().unwrap_or_default();
     map.insert("model_type".to_owned(), model_type.into());
@@ -77,6 +81,9 @@ fn tied_word_embeddings_by_class() {
         "cohere",
         "cohere2",
         "ernie4_5",
+        "ernie4_5_moe",
+        "minicpm3",
+        "youtu",
     ];
     for model_type in ModelType::ALL {
         let name = model_type.as_str();

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde_json::Value;
-use vramplan::model::{self, ModelType};
-use vramplan::step::count_parameters;
+use vramplan::job::{Infer, Job};
+use vramplan::model::{self, ModelType, Support};
+use vramplan::step::{self, EstimateError, count_parameters};
 
 /// A model of `truth/parameters.jsonl`: counted with transformers on the meta device, and where that is a plain count of
 /// the checkpoint's tensors, as published on the Hub.
@@ -67,5 +68,24 @@ fn published_counts_are_met_exactly() {
         assert!(published == count || published == twice, "{}: {count} or {twice}, published {published}", row.id);
         compared += 1;
     }
-    assert_eq!(compared, 133);
+    assert_eq!(compared, 152);
+}
+
+#[test]
+fn what_is_only_counted_is_not_estimated() {
+    let mut refused = BTreeSet::new();
+    for row in counted() {
+        let model = model::from_config(&row.id, &row.config).expect(&row.id);
+        if model.model_type().support() == Support::CountedOnly {
+            let error = step::estimate(&model, &Job::infer(row.id.as_str(), Infer::default())).expect_err(&row.id);
+            assert!(matches!(error, EstimateError::CountedOnly { .. }), "{}: {error}", row.id);
+            refused.insert(row.model_type);
+        }
+    }
+    let counted: BTreeSet<String> = ModelType::ALL
+        .iter()
+        .filter(|known| known.support() == Support::CountedOnly)
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(refused, counted);
 }

@@ -10,7 +10,7 @@ use vramplan::job::{
     AttnImplementation, FloatType, Infer, Job, JobError, Lora, MixedPrecision, Optim, Peft, Precision, TargetModules,
     Train, Workload,
 };
-use vramplan::model::{self, Model, ModelType};
+use vramplan::model::{self, Model, ModelType, Support};
 use vramplan::step::{self, Estimate};
 
 /// Families with layers that mix tokens otherwise than by attention: what holds of attention need not hold of them.
@@ -30,7 +30,7 @@ const MIXING: [ModelType; 9] = [
 fn config() -> impl Strategy<Value = Value> {
     let sizes =
         (select(vec![1_u64, 2, 4, 8]), select(vec![8_u64, 16, 64, 128]), 1_u64..=3, 16_u64..=600, 16_u64..=2000);
-    let attending: Vec<ModelType> = ModelType::ALL.iter().copied().filter(|kind| !MIXING.contains(kind)).collect();
+    let attending: Vec<ModelType> = ModelType::ALL.iter().copied().filter(|kind| runs(*kind)).collect();
     (select(attending), sizes, any::<[bool; 6]>(), select(vec![0.25_f64, 0.5, 1.0]), select(vec![4_u64, 16, 512]))
         .prop_map(|(model_type, (heads, head_dim, layers, inner, vocab), switch, fraction, window)| {
             let mut config = common(model_type, heads, head_dim, layers, inner, vocab);
@@ -40,6 +40,11 @@ fn config() -> impl Strategy<Value = Value> {
             config.extend(special.as_object().cloned().unwrap_or_default());
             Value::Object(config)
         })
+}
+
+/// Whether these sizes are ones of its configuration, and its steps are modelled.
+fn runs(model_type: ModelType) -> bool {
+    !MIXING.contains(&model_type) && model_type.support() != Support::CountedOnly
 }
 
 fn common(model_type: ModelType, heads: u64, head_dim: u64, layers: u64, inner: u64, vocab: u64) -> Map<String, Value> {
@@ -82,7 +87,13 @@ fn special(model_type: ModelType, switch: [bool; 6], fraction: f64, window: u64,
         }),
         ModelType::Bloom => json!({"hidden_dropout": dropout}),
         ModelType::Gpt2 => json!({"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}),
-        _ => json!({"attention_bias": a, "mlp_bias": b}),
+        _ => json!({
+            "attention_bias": a, "mlp_bias": b, "num_experts": 4, "num_experts_per_tok": if c { 1 } else { 3 },
+            "moe_intermediate_size": window, "shared_expert_intermediate_size": window, "n_shared_experts": u64::from(d),
+            "norm_topk_prob": d, "n_group": 1, "topk_group": 1, "first_k_dense_replace": u64::from(a),
+            "kv_lora_rank": 16, "q_lora_rank": null, "qk_nope_head_dim": window, "qk_rope_head_dim": 8,
+            "v_head_dim": 2 * window,
+        }),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::dtype::DType;
 use crate::ghost::{AttentionOptions, Context, Tensor};
 use crate::job::AttnImplementation;
 use crate::model::{Attention, DecoderConfig, LayerType, ModelType, Norm, Projections, QkNorm};
-use crate::nn::{Builder, Kernels, Leaf, Linear, Module, NormLayer, Part, RotaryStyle, apply_rotary};
+use crate::nn::{Builder, FreeParameters, Kernels, Leaf, Linear, Module, NormLayer, Part, RotaryStyle, apply_rotary};
 
 /// What attention returns, and its probabilities where they are whole tensors: a layer has a name for them until it returns.
 pub type Attended = (Tensor, Option<Tensor>);
@@ -97,12 +97,14 @@ pub struct SelfAttention {
     key_multiplier: bool,
     /// StableLM and OLMo split nothing into heads before all three projections are there.
     projects_first: bool,
-    /// Cohere transposes when all three are there, and normed.
+    /// Cohere and GLM-4-MoE transpose when all three are there, and normed.
     transposes_last: bool,
     qkv: Qkv,
     output: Linear,
     output_norm: Option<NormLayer>,
     qk_norms: QkNorms,
+    /// A logit a head; a module's own parameters come before its children's.
+    sinks: Option<FreeParameters>,
 }
 
 impl SelfAttention {
@@ -144,7 +146,8 @@ impl SelfAttention {
         let rotary_style = match model.model_type {
             ModelType::Phi3 => RotaryStyle::Joined,
             ModelType::Phi | ModelType::Stablelm => RotaryStyle::Sliced,
-            ModelType::Bamba => RotaryStyle::Rejoined,
+            ModelType::Bamba | ModelType::Glm4Moe | ModelType::MinimaxM2 => RotaryStyle::Rejoined,
+            ModelType::GptOss => RotaryStyle::Halves,
             ModelType::Olmo | ModelType::Olmo2 | ModelType::Olmo3 => RotaryStyle::InFp32,
             ModelType::Helium => RotaryStyle::Interleaved,
             ModelType::Glm | ModelType::Glm4 => RotaryStyle::InterleavedFirst,
@@ -156,12 +159,15 @@ impl SelfAttention {
         };
         let layer_type = model.layer_types.get(index).copied().unwrap_or(LayerType::FullAttention);
         let projects_first = matches!(model.model_type, ModelType::Stablelm | ModelType::Olmo);
-        let transposes_last = model.model_type == ModelType::Cohere;
-        let norm_before_transpose = matches!(model.model_type, ModelType::Qwen3 | ModelType::Lfm2);
+        let transposes_last = matches!(model.model_type, ModelType::Cohere | ModelType::Glm4Moe);
+        let norm_before_transpose =
+            matches!(model.model_type, ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::Dots1 | ModelType::Lfm2);
         let key_multiplier = model.model_type == ModelType::FalconH1;
+        let sinks = spec.sinks.then(|| builder.free("sinks", Part::Attention, &[&[spec.num_heads]]));
         let turns = !model.nope_layers.get(index).copied().unwrap_or(false);
         let output_norm = spec.output_norm.then(|| builder.norm("attn_sub_norm", model.norm, q_width));
         Self {
+            sinks,
             key_multiplier,
             spec,
             layer_type,
@@ -314,9 +320,28 @@ impl SelfAttention {
         if let Some(mask) = mask {
             weights = cx.add(&weights, mask);
         }
+        if let Some(sinks) = self.sinks.as_ref().and_then(|sinks| sinks.tensors.first()) {
+            return self.beside_sinks(cx, weights, sinks, &value);
+        }
         weights = cx.cast(cx.softmax(&weights, DType::F32), query.dtype());
         weights = cx.dropout(&weights, self.spec.dropout);
         let mut out = cx.matmul(&weights, &value);
+        out = cx.contiguous(cx.transpose(&out, 1, 2));
+        (out, Some(weights))
+    }
+}
+
+impl SelfAttention {
+    /// gpt-oss' `eager_attention_forward` from its logits on: a learned one beside those of the keys, in their own type.
+    fn beside_sinks(&self, cx: &Context, mut weights: Tensor, sinks: &Tensor, value: &Tensor) -> Attended {
+        let [batch, heads, length, keys] = [weights.dim(0), weights.dim(1), weights.dim(2), weights.dim(3)];
+        let sinks = cx.expand(cx.reshape(sinks, &[1, heads, 1, 1]), &[batch, heads, length, 1]);
+        let mut logits = cx.cat(&[&weights, &sinks], -1);
+        logits = cx.sub(&logits, cx.max_last(&logits));
+        let probabilities = cx.softmax(&logits, logits.dtype());
+        let scores = cx.narrow(&probabilities, -1, 0, keys);
+        weights = cx.cast(cx.dropout(&scores, self.spec.dropout), value.dtype());
+        let mut out = cx.matmul(&weights, value);
         out = cx.contiguous(cx.transpose(&out, 1, 2));
         (out, Some(weights))
     }
@@ -353,6 +378,7 @@ fn norm_each_head(cx: &Context, norms: &[NormLayer], x: &Tensor) -> Tensor {
 
 impl Module for SelfAttention {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        self.sinks.leaves(visit);
         match &mut self.qkv {
             Qkv::Separate(all) => {
                 all.iter_mut().for_each(|linear| linear.leaves(visit));

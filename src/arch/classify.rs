@@ -20,7 +20,7 @@ pub fn pooled_logits(cx: &Context, score: &Linear, hidden: &Tensor, ids: &Tensor
             make(&[batch], DType::I64)
         };
         let rows = make(&[batch], DType::I64);
-        let pooled = cx.gather(&logits, &rows, &last_non_pad_token);
+        let pooled = cx.index_pairs(&logits, &rows, &last_non_pad_token);
         drop((rows, last_non_pad_token, token_indices, non_pad_mask));
         pooled
     })

@@ -14,7 +14,8 @@ use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use super::virtual_tokens::{self, Prompted};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
-use crate::model::{DecoderConfig, LayerType, ModelType};
+use crate::job::AttnImplementation;
+use crate::model::{DecoderConfig, LayerType, Mla, MlaRotary, ModelType};
 use crate::nn::{
     Builder, Device, Embedding, Kernels, Leaf, Linear, Module, NormLayer, Part, PrefixShape, Rotary, Weight,
 };
@@ -110,6 +111,9 @@ impl Decoder {
 
     /// The last hidden states of embedded tokens, `[batch, length, width]`.
     pub(super) fn hidden(&self, cx: &Context, embeds: Tensor, run: Forward<'_>) -> Tensor {
+        // transformers falls back on eager attention where a class supports no other
+        let eager = self.model.attention.sinks;
+        let run = if eager { Forward { implementation: AttnImplementation::Eager, ..run } } else { run };
         let embeds_dtype = embeds.dtype();
         let [batch, length] = [embeds.dim(0), embeds.dim(1)];
         let past = run.cache.map_or(0, KvCache::length);
@@ -121,7 +125,11 @@ impl Decoder {
         );
         let dtype = if in_fp32 { DType::F32 } else { embeds_dtype };
         let turn = |rotary: &Option<Rotary>| {
-            rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| rotary.forward(cx, positions, dtype))
+            rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| match self.model.mla {
+                Some(Mla { rotary: MlaRotary::Complex, .. }) => rotary.forward_complex(cx, positions),
+                _ if self.model.model_type == ModelType::GptOss => rotary.forward_halves(cx, positions, dtype),
+                _ => rotary.forward(cx, positions, dtype),
+            })
         };
         let rotary = turn(&self.full_rotary);
         let sliding_rotary = turn(&self.sliding_rotary).or_else(|| rotary.clone());

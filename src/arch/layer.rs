@@ -1,9 +1,13 @@
 //! Decoder layers: how attention, MLP, norms and residuals are arranged.
 
+use std::cell::RefCell;
+
 use super::attention::{Attend, Attended, SelfAttention};
 use super::cache::KvCache;
+use super::latent::LatentAttention;
 use super::mixers::TokenMixer;
 use super::mlp::FeedForward;
+use super::moe::SparseMoe;
 use crate::ghost::{Context, Tensor};
 use crate::model::{Block, DecoderConfig, LayerType, ModelType};
 use crate::nn::{Builder, Leaf, Module, NormLayer};
@@ -20,20 +24,29 @@ pub trait Layer: Module {
 /// How a layer mixes tokens.
 enum Mixing {
     Attention(Box<SelfAttention>),
+    Latent(Box<LatentAttention>),
     Other(TokenMixer),
+}
+
+/// A layer's feed-forward part.
+enum Feeding {
+    Dense(Box<FeedForward>),
+    Sparse(Box<SparseMoe>),
 }
 
 impl Mixing {
     fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
-        match model.layer_types.get(index) {
-            Some(LayerType::LinearAttention) => Self::Other(TokenMixer::new(builder, model)),
-            _ => Self::Attention(Box::new(SelfAttention::new(builder, model, index))),
+        match (model.layer_types.get(index), model.mla) {
+            (Some(LayerType::LinearAttention), _) => Self::Other(TokenMixer::new(builder, model)),
+            (_, Some(mla)) => Self::Latent(Box::new(LatentAttention::new(builder, model, mla, index))),
+            (_, None) => Self::Attention(Box::new(SelfAttention::new(builder, model, index))),
         }
     }
 
     fn forward(&self, cx: &Context, x: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
         match self {
             Self::Attention(attention) => attention.forward(cx, x, attend, cache),
+            Self::Latent(attention) => attention.forward(cx, x, attend, cache),
             Self::Other(mixer) => (mixer.forward(cx, x, attend.padding.as_ref(), cache), None),
         }
     }
@@ -43,7 +56,47 @@ impl Module for Mixing {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
         match self {
             Self::Attention(attention) => attention.leaves(visit),
+            Self::Latent(attention) => attention.leaves(visit),
             Self::Other(mixer) => mixer.leaves(visit),
+        }
+    }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        if let Self::Other(mixer) = self {
+            mixer.buffers(visit);
+        }
+    }
+}
+
+impl Feeding {
+    fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
+        match &model.moe {
+            Some(moe) if moe.sparse_layers.get(index) == Some(&true) => {
+                Self::Sparse(Box::new(SparseMoe::new(builder, model, moe)))
+            }
+            _ => Self::Dense(Box::new(FeedForward::new(builder, model))),
+        }
+    }
+
+    fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
+        match self {
+            Self::Dense(mlp) => mlp.forward(cx, x),
+            Self::Sparse(moe) => moe.forward(cx, x),
+        }
+    }
+}
+
+impl Module for Feeding {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        match self {
+            Self::Dense(mlp) => mlp.leaves(visit),
+            Self::Sparse(moe) => moe.leaves(visit),
+        }
+    }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        if let Self::Sparse(moe) = self {
+            moe.buffers(visit);
         }
     }
 }
@@ -52,20 +105,22 @@ impl Module for Mixing {
 pub struct DecoderLayer {
     block: Block,
     mixing: Mixing,
-    mlp: FeedForward,
+    mlp: Feeding,
     norms: Vec<NormLayer>,
     residual_multiplier: Option<f64>,
     attention_dropout: f64,
     mlp_dropout: f64,
     /// StableLM keeps a name for each branch until the layer returns.
     keeps_branches: bool,
+    /// gpt-oss gives the probabilities' name to its router's scores.
+    forgets_weights: bool,
 }
 
 impl DecoderLayer {
     /// Layer `index` of `model`.
     pub fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
         let mixing = Mixing::new(builder, model, index);
-        let mlp = FeedForward::new(builder, model);
+        let mlp = Feeding::new(builder, model, index);
         let names: &[&'static str] = match model.block {
             Block::ParallelSharedNorm => &["input_layernorm"],
             Block::BranchNorm => &["post_attention_layernorm", "post_feedforward_layernorm"],
@@ -93,6 +148,7 @@ impl DecoderLayer {
             attention_dropout: if mlp_only { 0.0 } else { dropout },
             mlp_dropout: dropout,
             keeps_branches: model.model_type == ModelType::Stablelm,
+            forgets_weights: model.model_type == ModelType::GptOss,
         }
     }
 }
@@ -101,13 +157,19 @@ impl Layer for DecoderLayer {
     fn forward(&self, cx: &Context, hidden: &Tensor, attend: &Attend, cache: Option<(&KvCache, usize)>) -> Attended {
         let norm = |i: usize, x: &Tensor| self.norms[i].forward(cx, x);
         // `hidden_states, _ = self.self_attn(...)`: the probabilities stay until the layer returns
-        let mut _weights = None;
-        let mut attention = |x: &Tensor| {
+        let kept = RefCell::new(None);
+        let attention = |x: &Tensor| {
             let (out, weights) = self.mixing.forward(cx, x, attend, cache);
-            _weights = weights;
+            kept.replace(weights);
             cx.dropout(out, self.attention_dropout)
         };
-        let mlp = |x: &Tensor| cx.dropout(self.mlp.forward(cx, x), self.mlp_dropout);
+        let mlp = |x: &Tensor| {
+            let out = self.mlp.forward(cx, x);
+            if self.forgets_weights {
+                kept.take();
+            }
+            cx.dropout(out, self.mlp_dropout)
+        };
         let add = |residual: &Tensor, branch: &Tensor| match self.residual_multiplier {
             Some(factor) => cx.add(residual, cx.mul_scalar(branch, factor)),
             None => cx.add(residual, branch),
@@ -169,5 +231,10 @@ impl Module for DecoderLayer {
         self.mixing.leaves(visit);
         self.mlp.leaves(visit);
         self.norms.iter_mut().for_each(|norm| norm.leaves(visit));
+    }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        self.mixing.buffers(visit);
+        self.mlp.buffers(visit);
     }
 }

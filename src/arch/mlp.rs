@@ -18,8 +18,14 @@ pub struct FeedForward {
 impl FeedForward {
     /// The block of `model`.
     pub fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
+        Self::of_width(builder, model, model.mlp.intermediate_size)
+    }
+
+    /// A block like that of `model`, with another inner width.
+    pub fn of_width(builder: &Builder<'_>, model: &DecoderConfig, inner: u64) -> Self {
         let names = Names::of(model.model_type).mlp;
-        let Mlp { intermediate_size: inner, layout, bias, .. } = model.mlp;
+        let spec = Mlp { intermediate_size: inner, ..model.mlp };
+        let Mlp { layout, bias, .. } = spec;
         let width = model.hidden_size;
         let linear = |name, from, to| builder.linear(name, Part::Mlp, from, to, bias);
         let gate = match layout {
@@ -33,7 +39,7 @@ impl FeedForward {
         };
         let inner_norm = model.mlp.inner_norm.then(|| builder.norm("ffn_sub_norm", model.norm, inner));
         let kernels = builder.kernels;
-        Self { spec: model.mlp, gate, up, down: linear(names[2], inner, width), kernels, inner_norm }
+        Self { spec, gate, up, down: linear(names[2], inner, width), kernels, inner_norm }
     }
 
     /// Applies it.

@@ -82,6 +82,11 @@ impl Context {
         self.grad_enabled() && !matches!(*self.packing.borrow(), Packing::Placeholder(_))
     }
 
+    /// Whether an operation on `tensor` keeps what it saves, recording aside.
+    pub(crate) fn saves_for_backward_of(&self, tensor: &Tensor) -> bool {
+        tensor.requires_grad() && !matches!(*self.packing.borrow(), Packing::Placeholder(_))
+    }
+
     pub(crate) fn is_recomputing(&self) -> bool {
         matches!(*self.packing.borrow(), Packing::Refill(_))
     }

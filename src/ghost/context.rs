@@ -208,6 +208,12 @@ impl Context {
         Tensor::new_view(of, layout, value)
     }
 
+    /// A new tensor under other sizes: nothing else knows it, so that it is no view.
+    pub(crate) fn relaid(&self, a: Tensor, layout: Layout) -> Tensor {
+        let value = self.execute(&Kernel::View, &[&a], &layout, a.dtype());
+        Tensor::new(Rc::clone(&a.0.storage), layout, a.dtype(), value)
+    }
+
     fn execute(&self, kernel: &Kernel, inputs: &[&Tensor], layout: &Layout, dtype: DType) -> Option<Value> {
         let executor = self.executor.as_ref()?;
         let values: Vec<&Value> = inputs.iter().filter_map(|t| t.0.value.as_ref()).collect();

@@ -58,6 +58,14 @@ impl Layout {
         self.dims().iter().fold(1, |n, &d| n.saturating_mul(d))
     }
 
+    /// A dimension counted from the front.
+    ///
+    /// # Panics
+    /// There is no such dimension.
+    pub fn axis_of(&self, index: isize) -> usize {
+        self.axis(index)
+    }
+
     fn axis(&self, index: isize) -> usize {
         let axis = if index < 0 { self.rank.checked_add_signed(index) } else { index.try_into().ok() };
         match axis {

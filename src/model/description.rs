@@ -1,6 +1,7 @@
 //! The normalised description of a decoder that everything else reads.
 
 use super::Mixer;
+use super::moe::{Mla, Moe};
 
 /// What a decoder is, as far as memory is concerned.
 ///
@@ -28,10 +29,14 @@ pub struct DecoderConfig {
     pub embedding: Embedding,
     /// Self-attention, the same in every layer but for [`DecoderConfig::layer_types`]; no heads where no layer attends.
     pub attention: Attention,
+    /// Latent attention in place of [`DecoderConfig::attention`]'s projections.
+    pub mla: Option<Mla>,
     /// What mixes tokens in layers that do not attend.
     pub mixer: Option<Mixer>,
-    /// Feed-forward block; of no width where layers have none.
+    /// Feed-forward block, of no width where layers have none; with a mixture of experts, that of its dense layers.
     pub mlp: Mlp,
+    /// A mixture of experts in place of some layers' feed-forward block.
+    pub moe: Option<Moe>,
     /// The norm used throughout.
     pub norm: Norm,
     /// How attention, MLP, norms and residuals are arranged.
@@ -75,6 +80,29 @@ pub enum ModelType {
     GptNeox,
     Opt,
     Bloom,
+    // mixtures of experts and latent attention
+    Mixtral,
+    Qwen2Moe,
+    Qwen3Moe,
+    Olmoe,
+    Granitemoe,
+    Phimoe,
+    GptOss,
+    DeepseekV2,
+    DeepseekV3,
+    Glm4MoeLite,
+    Youtu,
+    Axk1,
+    Glm4Moe,
+    Ernie45Moe,
+    Dots1,
+    MinimaxM2,
+    SolarOpen,
+    FlexOlmo,
+    HunyuanV1Moe,
+    Minicpm3,
+    HyV3,
+    Deepseek,
     Ministral3,
     SeedOss,
     Smollm3,
@@ -163,6 +191,8 @@ pub struct Attention {
     pub alibi: bool,
     /// Gemma 2's `attn_logit_softcapping`.
     pub logit_softcap: bool,
+    /// A learned logit a head beside those of the keys (gpt-oss).
+    pub sinks: bool,
     /// Dropout on attention probabilities.
     pub dropout: f64,
     /// BitNet's norm before the output projection.
@@ -185,6 +215,7 @@ impl Attention {
             rotary_dim: Some(head_dim),
             alibi: false,
             logit_softcap: false,
+            sinks: false,
             dropout: 0.0,
             output_norm: false,
             scales_queries: false,

@@ -26,6 +26,28 @@ impl ModelType {
         ModelType::GptNeox,
         ModelType::Opt,
         ModelType::Bloom,
+        ModelType::Mixtral,
+        ModelType::Qwen2Moe,
+        ModelType::Qwen3Moe,
+        ModelType::Olmoe,
+        ModelType::Granitemoe,
+        ModelType::Phimoe,
+        ModelType::GptOss,
+        ModelType::DeepseekV2,
+        ModelType::DeepseekV3,
+        ModelType::Glm4MoeLite,
+        ModelType::Youtu,
+        ModelType::Axk1,
+        ModelType::Glm4Moe,
+        ModelType::Ernie45Moe,
+        ModelType::Dots1,
+        ModelType::MinimaxM2,
+        ModelType::SolarOpen,
+        ModelType::FlexOlmo,
+        ModelType::HunyuanV1Moe,
+        ModelType::Minicpm3,
+        ModelType::HyV3,
+        ModelType::Deepseek,
         ModelType::Ministral3,
         ModelType::SeedOss,
         ModelType::Smollm3,
@@ -80,6 +102,28 @@ impl ModelType {
             Self::GptNeox => "gpt_neox",
             Self::Opt => "opt",
             Self::Bloom => "bloom",
+            Self::Mixtral => "mixtral",
+            Self::Qwen2Moe => "qwen2_moe",
+            Self::Qwen3Moe => "qwen3_moe",
+            Self::Olmoe => "olmoe",
+            Self::Granitemoe => "granitemoe",
+            Self::Phimoe => "phimoe",
+            Self::GptOss => "gpt_oss",
+            Self::DeepseekV2 => "deepseek_v2",
+            Self::DeepseekV3 => "deepseek_v3",
+            Self::Glm4MoeLite => "glm4_moe_lite",
+            Self::Youtu => "youtu",
+            Self::Axk1 => "axk1",
+            Self::Glm4Moe => "glm4_moe",
+            Self::Ernie45Moe => "ernie4_5_moe",
+            Self::Dots1 => "dots1",
+            Self::MinimaxM2 => "minimax_m2",
+            Self::SolarOpen => "solar_open",
+            Self::FlexOlmo => "flex_olmo",
+            Self::HunyuanV1Moe => "hunyuan_v1_moe",
+            Self::Minicpm3 => "minicpm3",
+            Self::HyV3 => "hy_v3",
+            Self::Deepseek => "deepseek",
             Self::Ministral3 => "ministral3",
             Self::SeedOss => "seed_oss",
             Self::Smollm3 => "smollm3",
@@ -113,7 +157,17 @@ impl ModelType {
 impl ModelType {
     /// How far its forward pass is known.
     pub const fn support(self) -> Support {
-        Support::Measured
+        match self {
+            Self::Phimoe
+            | Self::Ernie45Moe
+            | Self::FlexOlmo
+            | Self::HunyuanV1Moe
+            | Self::Minicpm3
+            | Self::HyV3
+            | Self::Deepseek => Support::CountedOnly,
+            Self::Youtu | Self::Axk1 => Support::Unmeasured,
+            _ => Support::Measured,
+        }
     }
 }
 

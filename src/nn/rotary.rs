@@ -22,16 +22,45 @@ impl Rotary {
 
     /// Cosines and sines of `positions` (`[1, length]`) in `dtype`: `[1, length, dim]` each.
     pub fn forward(&self, cx: &Context, positions: &Tensor, dtype: DType) -> (Tensor, Tensor) {
+        self.tables(cx, positions, dtype, true)
+    }
+
+    /// As [`Rotary::forward`], of half the width: each number once (gpt-oss).
+    pub fn forward_halves(&self, cx: &Context, positions: &Tensor, dtype: DType) -> (Tensor, Tensor) {
+        self.tables(cx, positions, dtype, false)
+    }
+
+    fn tables(&self, cx: &Context, positions: &Tensor, dtype: DType, twice: bool) -> (Tensor, Tensor) {
         cx.no_grad(|| {
             cx.with_autocast_off(|| {
                 let length = positions.dim(-1);
                 let positions = cx.cast(positions, DType::F32);
                 let freqs =
                     cx.untracked_matmul(&self.inv_freq[0], &positions, &[positions.dim(0), length, self.dim / 2]);
-                let emb = cx.cat(&[&freqs, &freqs], -1);
+                let emb = if twice { cx.cat(&[&freqs, &freqs], -1) } else { freqs.clone() };
                 let cos = cx.mul_scalar(cx.untracked("cos", &emb), 1.0);
                 let sin = cx.mul_scalar(cx.untracked("sin", &emb), 1.0);
                 (cx.cast(&cos, dtype), cx.cast(&sin, dtype))
+            })
+        })
+    }
+}
+
+impl Rotary {
+    /// Turns of `positions` as complex numbers, `[1, length, dim / 2, 2]` in fp32 (DeepSeek V2); both names are of one tensor.
+    pub fn forward_complex(&self, cx: &Context, positions: &Tensor) -> (Tensor, Tensor) {
+        cx.no_grad(|| {
+            cx.with_autocast_off(|| {
+                let length = positions.dim(-1);
+                let positions = cx.cast(positions, DType::F32);
+                let freqs = cx.untracked_matmul(&self.inv_freq[0], &positions, &[1, length, self.dim / 2]);
+                let polar = {
+                    let _ones = cx.untracked("ones", &freqs);
+                    let layout = Layout::contiguous(&[1, length, self.dim / 2, 2]);
+                    cx.launch(Kernel::Unary("polar"), &[&freqs], layout, DType::F32)
+                };
+                let turns = cx.mul_scalar(&polar, 1.0);
+                (turns.clone(), turns)
             })
         })
     }
@@ -45,10 +74,12 @@ pub enum RotaryStyle {
     Whole,
     /// The first dimensions, sliced off before and joined after (Phi, StableLM).
     Sliced,
-    /// As [`RotaryStyle::Sliced`], but what was turned goes as soon as it is joined (GPT-NeoX).
+    /// As [`RotaryStyle::Sliced`], but what was turned goes as soon as it is joined (GPT-NeoX, GLM-4-MoE).
     Rejoined,
     /// The first dimensions, sliced and joined inside, even where all of them turn (Phi-3).
     Joined,
+    /// Both halves by tables of half a head, joined (gpt-oss).
+    Halves,
     /// As [`RotaryStyle::Joined`], but queries and keys are both turned before either is joined (Nemotron).
     Renamed,
     /// Whole heads in fp32, cast back (OLMo 2).
@@ -148,6 +179,22 @@ pub fn apply_rotary(
             (query, key, vec![query_turned, query_pass, key_turned, key_pass])
         }
         RotaryStyle::Rejoined | RotaryStyle::InterleavedFirst => rejoined(cx, [query, key], &cos, &sin),
+        RotaryStyle::Halves => {
+            let turn = |x: &Tensor| {
+                let [first, second] = cx.split_in(x.clone(), -1);
+                let turned = {
+                    let straight = cx.mul(&first, &cos);
+                    cx.sub(straight, cx.mul(&second, &sin))
+                };
+                let other = {
+                    let straight = cx.mul(&second, &cos);
+                    cx.add(straight, cx.mul(&first, &sin))
+                };
+                cx.cat(&[&turned, &other], -1)
+            };
+            let query = turn(query);
+            (query, turn(key), Vec::new())
+        }
         RotaryStyle::Joined => {
             let (query_turn, query_pass) = (cx.narrow(query, -1, 0, dim), pass(query));
             let (key_turn, key_pass) = (cx.narrow(key, -1, 0, dim), pass(key));

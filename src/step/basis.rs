@@ -3,7 +3,8 @@
 use super::count::count_parameters;
 use super::estimate::Basis;
 use crate::job::{
-    AttnImplementation, Job, MixedPrecision, Objective, OffloadOptimizer, Optim, Peft, TargetModules, Train, Workload,
+    AttnImplementation, Job, MixedPrecision, Objective, OffloadOptimizer, Optim, Peft, Precision, TargetModules, Train,
+    Workload,
 };
 use crate::model::{Model, Origin, Support};
 use crate::units::Bytes;
@@ -100,6 +101,7 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
             ));
         }
     }
+    notes.extend(experts(model, job));
     let unmeasured = unmeasured(job);
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
@@ -117,6 +119,55 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
         validated: model.origin() == Origin::Config && measured && unmeasured.is_none(),
         notes,
     }
+}
+
+/// What a reader should know of a mixture of experts.
+fn experts(model: &Model, job: &Job) -> Vec<String> {
+    let Some((decoder, moe)) = model.decoder().and_then(|decoder| Some((decoder, decoder.moe.as_ref()?))) else {
+        return Vec::new();
+    };
+    let mut notes = vec![
+        "experts run by grouped_mm, transformers' default, whose sizes do not depend on which experts tokens are sent to; on \
+         compute capability 9.0 its kernels take a workspace that is not counted"
+            .to_owned(),
+    ];
+    let (precision, adapted) = match &job.workload {
+        Workload::Train(train) => (train.precision, train.peft.is_some()),
+        Workload::Infer(infer) => (infer.precision, false),
+    };
+    if super::load::quantization(precision, false).is_some() {
+        let kept = if adapted {
+            "stay as they are, and preparing for k-bit training makes them fp32"
+        } else {
+            "stay as they are"
+        };
+        notes.push(format!(
+            "bitsandbytes quantises nn.Linear alone: the experts, stacked in three-dimensional parameters, {kept}"
+        ));
+    }
+    if decoder.attention.sinks {
+        notes.push(
+            "its class supports no scaled_dot_product_attention: attention is eager, as transformers falls back on"
+                .to_owned(),
+        );
+    }
+    if adapted {
+        notes.push(
+            "target_modules reach nn.Linear alone: neither the stacked experts nor the router get adapters".to_owned(),
+        );
+    }
+    if let Workload::Infer(infer) = &job.workload {
+        let matrices = 3_u64.saturating_mul(moe.intermediate_size).saturating_mul(decoder.hidden_size);
+        let element = if precision == Precision::Fp32 { 4 } else { 2 };
+        let pairs = infer.batch_size.saturating_mul(moe.num_experts_per_tok);
+        let copied = pairs.saturating_mul(matrices).saturating_mul(element);
+        notes.push(format!(
+            "decoding is that of the model's own forward; `generate()` switches to batched_mm for it, which copies the matrices \
+             of every expert that is chosen, once for every sequence: allow {} more while decoding",
+            Bytes(copied)
+        ));
+    }
+    notes
 }
 
 /// What transformers' `Trainer` adds where bitsandbytes' optimizers are to keep 8-bit states: embeddings get 32-bit ones

@@ -75,7 +75,8 @@ impl Input<'_> {
         window: Option<u64>,
     ) -> Option<Tensor> {
         let request = self.request(Some(positions), self.run.attention_mask, self.dtype);
-        let held = self.run.cache.map_or(0, |cache| cache.held_length(window));
+        // no layer slides over a window of nothing
+        let held = self.run.cache.map_or(0, |cache| cache.held_length(window.filter(|&window| window > 0)));
         MaskRequest { sliding_window: window, keys: held + self.length, ..request }.make(cx)
     }
 

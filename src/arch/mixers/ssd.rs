@@ -32,7 +32,7 @@ impl ChunkScan<'_> {
         let padded = length.next_multiple_of(self.chunk_size);
         let fp32 = |t: &Tensor| cx.cast(t, DType::F32);
         let mut dt = time_steps(cx, self.dt, Some(cx.cast(self.dt_bias, self.dt.dtype())));
-        dt = cx.clamp(&dt);
+        dt = cx.clamp(&dt, true);
         let mut x = fp32(&self.x);
         let each_head = |t: &Tensor| cx.repeat_interleave(fp32(t), 2, heads / t.dim(2));
         let mut b = each_head(&self.b);
@@ -54,17 +54,17 @@ impl ChunkScan<'_> {
 
         // within chunks
         let l = cx.exp(segment_sum(cx, a.clone()));
-        let g = cx.sum_dim(cx.mul(cx.unsqueeze(&c, 3), cx.unsqueeze(&b, 2)), -1);
+        let g = cx.sum_dim(cx.mul(cx.unsqueeze(&c, 3), cx.unsqueeze(&b, 2)), -1, false);
         let l_by_token = cx.transpose(cx.transpose(cx.transpose(&l, 1, 2), 2, 3), 3, 4);
-        let m = cx.sum_dim(cx.mul(cx.unsqueeze(&g, 5), cx.unsqueeze(l_by_token, 5)), -1);
-        let y_diag = cx.sum_dim(cx.mul(cx.unsqueeze(&m, 5), cx.unsqueeze(&x, 2)), 3);
+        let m = cx.sum_dim(cx.mul(cx.unsqueeze(&g, 5), cx.unsqueeze(l_by_token, 5)), -1, false);
+        let y_diag = cx.sum_dim(cx.mul(cx.unsqueeze(&m, 5), cx.unsqueeze(&x, 2)), 3, false);
 
         // each chunk's own state
         let last = cx.narrow(&a_cumsum, -1, self.chunk_size - 1, 1);
         let decay_states = cx.exp(cx.sub(&last, &a_cumsum));
         let decay = by_token(cx, &decay_states);
         let b_decay = cx.mul(&b, cx.unsqueeze(decay, 4));
-        let mut states = cx.sum_dim(cx.mul(cx.unsqueeze(&b_decay, 4), cx.unsqueeze(&x, 5)), 2);
+        let mut states = cx.sum_dim(cx.mul(cx.unsqueeze(&b_decay, 4), cx.unsqueeze(&x, 5)), 2, false);
 
         // from chunk to chunk
         let first = Layout::contiguous(states.dims()).narrow(1, 1);
@@ -73,14 +73,14 @@ impl ChunkScan<'_> {
         let ends = cx.pad(&cx.select(&a_cumsum, -1), -1, 1);
         let decay_chunk = cx.transpose(cx.exp(segment_sum(cx, ends)), 1, 3);
         let wide = cx.unsqueeze(cx.unsqueeze(&decay_chunk, 4), 5);
-        let new_states = cx.sum_dim(cx.mul(wide, cx.unsqueeze(&states, 2)), 1);
+        let new_states = cx.sum_dim(cx.mul(wide, cx.unsqueeze(&states, 2)), 1, false);
         states = cx.narrow(&new_states, 1, 0, new_states.dim(1) - 1);
         let final_state = cx.select(&new_states, 1);
 
         // what earlier chunks add
         let decay_out = cx.exp(&a_cumsum);
         let c_times_states = cx.mul(cx.unsqueeze(&c, 4), cx.unsqueeze(&states, 2));
-        let y_off = cx.mul(cx.sum_dim(&c_times_states, -1), cx.unsqueeze(by_token(cx, &decay_out), 4));
+        let y_off = cx.mul(cx.sum_dim(&c_times_states, -1, false), cx.unsqueeze(by_token(cx, &decay_out), 4));
         let mut output = cx.add(&y_diag, &y_off);
         output = cx.reshape(&output, &[batch, padded, heads, head_dim]);
         output = cx.add(&output, &d_residual);

@@ -16,6 +16,8 @@ const UNIQUE_8: (u64, u64) = (4480, 16);
 /// Pairs of 8-byte keys and values a block of the onesweep radix sort takes.
 const SORT_TILE: u64 = 4608;
 const RADIX_DIGITS: u64 = 256;
+/// So many pairs one block sorts, without storage.
+const SINGLE_TILE: u64 = 2304;
 const KEY_BYTES: u64 = 8;
 
 /// What `AliasTemporaries` asks for: the sum of the parts and room to align the first.
@@ -39,11 +41,14 @@ fn unique(items: u64) -> u64 {
 
 /// `DeviceRadixSort::SortPairs`: histograms, counters and look-back of every pass, and a second buffer each for keys and
 /// values.
-fn radix_sort_pairs(items: u64) -> u64 {
-    let passes = KEY_BYTES;
+fn radix_sort_pairs(items: u64, bits: u64) -> u64 {
+    if items <= SINGLE_TILE {
+        return 1;
+    }
+    let passes = bits.div_ceil(RADIX_DIGITS.ilog2().into());
     let histograms = passes * RADIX_DIGITS * KEY_BYTES;
     let look_back = items.div_ceil(SORT_TILE) * RADIX_DIGITS * 4;
-    let buffer = items * KEY_BYTES;
+    let buffer = if passes > 1 { items * KEY_BYTES } else { 0 };
     aliased(&[histograms, look_back, buffer, buffer, passes * 4])
 }
 
@@ -58,9 +63,14 @@ impl Context {
         self.scratch("unique", unique(items))
     }
 
-    /// A sort's temporary storage.
+    /// A sort's temporary storage, by whole keys.
     pub(crate) fn sort_scratch(&self, items: u64) -> Tensor {
-        self.scratch("sort", radix_sort_pairs(items))
+        self.sort_bits_scratch(items, u64::from(u64::BITS))
+    }
+
+    /// A sort's temporary storage, by the lowest `bits` of the keys.
+    pub(crate) fn sort_bits_scratch(&self, items: u64, bits: u64) -> Tensor {
+        self.scratch("sort", radix_sort_pairs(items, bits))
     }
 }
 
@@ -73,6 +83,6 @@ mod tests {
         assert_eq!([512, 16_384, 65_536, 131_072].map(|n| scan(n, 4)), [1023, 1023, 1279, 1535]);
         assert_eq!([512, 14_336, 14_337, 131_072].map(|n| scan(n, 8)), [1279, 1279, 1535, 3583]);
         assert_eq!([3073, 71_680, 71_681, 1 << 20].map(unique), [1279, 1279, 1535, 4863]);
-        assert_eq!([3073, 4096, 8192, 1 << 20].map(radix_sort_pairs), [67_583, 83_455, 150_015, 17_027_583]);
+        assert_eq!([3073, 4096, 8192, 1 << 20].map(|n| radix_sort_pairs(n, 64)), [67_583, 83_455, 150_015, 17_027_583]);
     }
 }

@@ -214,6 +214,48 @@ impl Context {
         })
     }
 
+    /// `sigmoid(a)`: saves its output.
+    pub fn sigmoid(&self, a: impl Borrow<Tensor>) -> Tensor {
+        self.fused_unary(a.borrow(), "sigmoid", Reads::Output)
+    }
+
+    /// `a /= b`: what is written over is copied first where `b` wants a gradient.
+    pub fn div_in_place(&self, a: Tensor, b: &Tensor) -> Tensor {
+        let wanted = self.grad_enabled() && b.requires_grad();
+        let original = wanted.then(|| self.launch(Kernel::Copy, &[&a], Layout::contiguous(a.dims()), a.dtype()));
+        let node = self.record(&[&a, b], &[original.as_ref(), Some(b)]);
+        drop(original);
+        let mut out = self.written_over(Kernel::Unary("div"), &a, &[b]);
+        if let Some(mut node) = node {
+            node.expecting(&[&a, b], out.layout(), out.dtype());
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                let (grad, divisor) = (incoming.grad, incoming.saved(1));
+                let divided = |a: &Tensor| cx.binary(Kernel::Unary("div"), a, divisor);
+                let of_divisor = incoming.needs(1).then(|| {
+                    let negative = cx.like(Kernel::Neg, grad);
+                    let quotient = divided(incoming.saved(0));
+                    let again = divided(&quotient);
+                    cx.binary(Kernel::Mul, &negative, &again)
+                });
+                smallvec![incoming.needs(0).then(|| divided(grad)), of_divisor]
+            });
+        }
+        out
+    }
+
+    /// A product of complex numbers, `[..., 2]` each, with `b` outside the tape; backward writes its conjugate out.
+    pub fn mul_complex(&self, a: &Tensor, b: &Tensor) -> Tensor {
+        let node = self.record(&[a], &[Some(b)]);
+        let mut out = self.binary(Kernel::Unary("mul complex"), a, b);
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                let conjugate = cx.like(Kernel::Neg, incoming.saved(0));
+                smallvec![Some(cx.binary(Kernel::Unary("mul complex"), incoming.grad, &conjugate))]
+            });
+        }
+        out
+    }
+
     /// `-a`
     pub fn neg(&self, a: impl Borrow<Tensor>) -> Tensor {
         self.unary(a.borrow(), Kernel::Neg, Reads::Nothing, |cx, incoming| cx.like(Kernel::Neg, incoming.grad))
@@ -244,14 +286,15 @@ impl Context {
         self.fused_unary(&self.in_fp32(a.borrow()), "exp", Reads::Output)
     }
 
-    /// `clamp(a, min, max)`: saves its input; backward compares it with both, and takes zeros where it is outside.
-    pub fn clamp(&self, a: impl Borrow<Tensor>) -> Tensor {
-        self.unary(a.borrow(), Kernel::Unary("clamp"), Reads::Input, |cx, incoming| {
+    /// `a.clamp(max=..)`, or with `both` bounds: saves its input; backward compares it again, and takes zeros where it is
+    /// outside.
+    pub fn clamp(&self, a: impl Borrow<Tensor>, both: bool) -> Tensor {
+        self.unary(a.borrow(), Kernel::Unary("clamp"), Reads::Input, move |cx, incoming| {
             let (grad, input) = (incoming.grad, incoming.saved(0));
             let compare =
                 |name| cx.launch(Kernel::Unary(name), &[input], Layout::elementwise(&[input.layout()]), DType::Bool);
             let _zero = cx.launch(Kernel::Zeros, &[], Layout::contiguous(&[]), grad.dtype());
-            let (inside, _below) = (compare("ge"), compare("le"));
+            let (inside, _below) = (compare("ge"), both.then(|| compare("le")));
             cx.launch(
                 Kernel::Where,
                 &[&inside, grad],
@@ -259,21 +302,6 @@ impl Context {
                 grad.dtype(),
             )
         })
-    }
-
-    /// `a.masked_fill(mask, number)`: saves the mask.
-    pub fn masked_fill(&self, a: &Tensor, mask: &Tensor) -> Tensor {
-        let fill = |cx: &Self, a: &Tensor, mask: &Tensor| {
-            cx.launch(Kernel::Where, &[a, mask], Layout::contiguous(a.dims()), a.dtype())
-        };
-        let node = self.record(&[a], &[Some(mask)]);
-        let mut out = fill(self, a, mask);
-        if let Some(node) = node {
-            node.finish(self, &mut [&mut out], move |cx, incoming| {
-                smallvec![Some(fill(cx, incoming.grad, incoming.saved(0)))]
-            });
-        }
-        out
     }
 
     /// `softplus(a)`: saves its input.

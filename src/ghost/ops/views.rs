@@ -88,14 +88,61 @@ impl Context {
                 let grad = incoming.grad;
                 let kernel = Kernel::SliceBackward { dim, start: index };
                 let out = cx.launch(kernel, &[grad], Layout::contiguous(whole.dims()), grad.dtype());
-                let one = || cx.scratch("index", DType::I64.bytes());
-                let wrapped = one();
-                let _linear = one();
-                drop(wrapped);
-                let _sorted = (one(), one(), one());
-                drop(cx.scratch("sort", 1));
+                cx.index_put_scratch(1, whole.dim(dim));
                 smallvec![Some(out)]
             });
+        }
+        out
+    }
+
+    /// `a[..., ::2]`, or as many from the second on: a view; its backward fills a zero tensor of the whole size.
+    ///
+    /// # Panics
+    /// The last dimension is in no order that allows it: a mistake in model code.
+    pub fn every_second(&self, a: &Tensor) -> Tensor {
+        let whole = *a.layout();
+        let mut pairs = whole.narrow(-1, whole.dim(-1) / 2).dims().to_vec();
+        pairs.push(2);
+        let layout = whole.view(&pairs).expect("the last dimension can be split").select(-1);
+        self.view_op(a, Kernel::Select { dim: -1 }, layout, move |cx, grad| {
+            let kernel = Kernel::SliceBackward { dim: -1, start: 0 };
+            cx.launch(kernel, &[grad], Layout::contiguous(whole.dims()), grad.dtype())
+        })
+    }
+
+    /// `a`, whose gradient is made contiguous on its way back (`view_as_real`).
+    pub fn with_contiguous_gradient(&self, a: &Tensor) -> Tensor {
+        self.view_op(a, Kernel::View, *a.layout(), |cx, grad| cx.contiguous(grad))
+    }
+
+    /// `first` and `second` copied into a new tensor beside each other along the last dimension, by assignment to its slices
+    /// (`CopySlices`, `python_variable_indexing.cpp`).
+    pub fn assigned_slices(&self, first: &Tensor, second: &Tensor) -> Tensor {
+        let (left, right) = (*first.layout(), *second.layout());
+        let width = left.dim(-1) + right.dim(-1);
+        let layout = Layout::contiguous(left.narrow(-1, width).dims());
+        let copied = |cx: &Self, grad: &Tensor, layout: Layout| {
+            cx.launch(Kernel::Copy, &[grad], Layout::contiguous(layout.dims()), grad.dtype())
+        };
+        let node = self.record(&[first], &[]);
+        let mut out = self.launch(Kernel::Cat { dim: -1 }, &[first, second], layout, first.dtype());
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let _rest = copied(cx, incoming.grad, layout);
+                smallvec![Some(copied(cx, incoming.grad, left))]
+            });
+        }
+        let node = self.record(&[&out, second], &[]);
+        if let Some(node) = node {
+            let mut whole = self.written_over(Kernel::View, &out, &[]);
+            node.finish(self, &mut [&mut whole], move |cx, incoming| {
+                let rest = copied(cx, incoming.grad, layout);
+                let part = copied(cx, incoming.grad, right);
+                // what was written over gets no gradient
+                drop(incoming.needs(0).then(|| cx.launch(Kernel::Zeros, &[], *part.layout(), part.dtype())));
+                smallvec![incoming.needs(0).then_some(rest), incoming.needs(1).then_some(part)]
+            });
+            return whole;
         }
         out
     }

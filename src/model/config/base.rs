@@ -10,6 +10,7 @@ pub(super) const HIDDEN_SIZE: &[&str] = &["hidden_size", "n_embd", "n_embed", "d
 pub(super) const NUM_HIDDEN_LAYERS: &[&str] = &["num_hidden_layers", "n_layer", "n_layers", "num_layers"];
 const NUM_ATTENTION_HEADS: &[&str] = &["num_attention_heads", "n_head", "n_heads"];
 const NUM_KEY_VALUE_HEADS: &[&str] = &["num_key_value_heads", "num_kv_heads", "n_head_kv"];
+pub(super) const EXPERTS_PER_TOK: &[&str] = &["num_experts_per_tok", "moe_k", "moe_topk", "experts_per_token"];
 const INTERMEDIATE_SIZE: &[&str] = &["intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"];
 const MAX_POSITION_EMBEDDINGS: &[&str] = &["max_position_embeddings", "n_positions", "seq_length"];
 
@@ -111,8 +112,10 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Deco
             dropout: fields.dropout("attention_dropout", 0.0)?,
             ..Attention::of_heads(num_heads, num_kv_heads, head_dim)
         },
+        mla: None,
         mixer: None,
         mlp: Mlp::gated(intermediate_size, fields.activation(class.activation.0, class.activation.1)?),
+        moe: None,
         norm: Norm::Rms,
         block: Block::PreNorm,
         layer_types: same_layers(LayerType::FullAttention, num_hidden_layers),

@@ -226,6 +226,62 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A whole number that may be negative.
+    pub(super) fn signed(&self, field: &str) -> Result<Option<i64>, ModelError> {
+        self.non_null(field)
+            .map(|value| value.as_i64().ok_or_else(|| wrong_type(field, value, "a whole number")))
+            .transpose()
+    }
+
+    /// A list of indices; empty where it is absent.
+    pub(super) fn indices(&self, field: &str, limit: Limit) -> Result<Vec<u64>, ModelError> {
+        let list = self.list(field)?.unwrap_or_default();
+        list.iter().enumerate().map(|(i, value)| integer(&format!("{field}[{i}]"), value, limit)).collect()
+    }
+
+    /// Refuses a number that is larger than another.
+    pub(super) fn at_most(&self, field: &str, value: u64, most_field: &str, most: u64) -> Result<(), ModelError> {
+        if value <= most {
+            return Ok(());
+        }
+        Err(ModelError::OutOfRange {
+            field: field.to_owned(),
+            value: value.to_string(),
+            min: "1".to_owned(),
+            max: format!("{most}, the {most_field}"),
+        })
+    }
+
+    /// Refuses a number that another does not divide.
+    pub(super) fn multiple_of(
+        &self,
+        field: &str,
+        value: u64,
+        divisor_field: &str,
+        divisor: u64,
+    ) -> Result<(), ModelError> {
+        if value.is_multiple_of(divisor) {
+            return Ok(());
+        }
+        Err(ModelError::NotAMultiple {
+            field: field.to_owned(),
+            value,
+            divisor_field: divisor_field.to_owned(),
+            divisor,
+            fix: "every group has as many experts".to_owned(),
+        })
+    }
+
+    /// A field this version has no model of.
+    pub(super) fn unsupported(&self, field: &str, fix: &str) -> ModelError {
+        ModelError::Unsupported {
+            field: field.to_owned(),
+            value: self.get(field).map(show).unwrap_or_default(),
+            model_type: self.model_type,
+            fix: fix.to_owned(),
+        }
+    }
+
     /// Refuses a field that is set to true.
     pub(super) fn refuse(&self, field: &str, fix: &str) -> Result<(), ModelError> {
         if self.boolean(field, false)? {

@@ -28,5 +28,10 @@ pub(super) const EXPERTS: Limit = Limit { min: 0, max: 1 << 16 };
 pub(super) const EXPAND: Limit = up_to(1 << 8);
 pub(super) const NUM_LN_IN_PARALLEL_ATTN: Limit = Limit { min: 1, max: 2 };
 
+pub(super) const NUM_EXPERTS: Limit = up_to(1 << 16);
+pub(super) const SHARED_EXPERTS: Limit = Limit { min: 0, max: 1 << 12 };
+pub(super) const LATENT: Limit = up_to(1 << 20);
+pub(super) const LAYER_INDEX: Limit = Limit { min: 0, max: 1 << 32 };
+
 /// The most parameters a model may have: sixteen bytes for each still leave a factor of 2^10 before 2^64.
 pub(super) const PARAMETERS: u64 = 1 << 50;

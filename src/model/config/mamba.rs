@@ -81,6 +81,8 @@ pub(super) fn without_attention(name: &str, fields: Fields<'_>, tied: bool) -> R
         embedding: Embedding::default(),
         attention: Attention { rotary_dim: None, ..Attention::of_heads(0, 0, 0) },
         mixer: None,
+        mla: None,
+        moe: None,
         mlp: Mlp::gated(0, Activation::Silu),
         norm: Norm::Rms,
         block: Block::OneBranch,

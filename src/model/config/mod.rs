@@ -4,6 +4,7 @@
 //! as in its `models/*/configuration_*.py`.
 
 mod base;
+mod deepseek;
 mod falcon;
 mod fields;
 mod gemma;
@@ -14,6 +15,7 @@ mod layer_norm;
 mod limits;
 mod llama;
 mod mamba;
+mod moe;
 mod nope;
 
 use serde_json::Value;
@@ -75,6 +77,28 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Gpt2 => gpt::gpt2(name, fields),
         ModelType::Opt => gpt::opt(name, fields),
         ModelType::Bloom => gpt::bloom(name, fields),
+        ModelType::Mixtral => moe::mixtral(name, fields),
+        ModelType::Qwen2Moe => moe::qwen2_moe(name, fields),
+        ModelType::Qwen3Moe => moe::qwen3_moe(name, fields),
+        ModelType::Olmoe => moe::olmoe(name, fields),
+        ModelType::Granitemoe => moe::granitemoe(name, fields),
+        ModelType::Phimoe => moe::phimoe(name, fields),
+        ModelType::GptOss => moe::gpt_oss(name, fields),
+        ModelType::Glm4Moe => moe::glm4_moe(name, fields),
+        ModelType::SolarOpen => moe::solar_open(name, fields),
+        ModelType::Dots1 => moe::dots1(name, fields),
+        ModelType::Ernie45Moe => moe::ernie4_5_moe(name, fields),
+        ModelType::MinimaxM2 => moe::minimax_m2(name, fields),
+        ModelType::DeepseekV2 => deepseek::deepseek_v2(name, fields),
+        ModelType::DeepseekV3 => deepseek::deepseek_v3(name, fields),
+        ModelType::Axk1 => deepseek::axk1(name, fields),
+        ModelType::Glm4MoeLite => deepseek::glm4_moe_lite(name, fields),
+        ModelType::Youtu => deepseek::youtu(name, fields),
+        ModelType::Minicpm3 => deepseek::minicpm3(name, fields),
+        ModelType::Deepseek => deepseek::deepseek(name, fields),
+        ModelType::FlexOlmo => moe::flex_olmo(name, fields),
+        ModelType::HunyuanV1Moe => moe::hunyuan_v1_moe(name, fields),
+        ModelType::HyV3 => moe::hy_v3(name, fields),
         ModelType::Ministral3 => llama::ministral3(name, fields),
         ModelType::SeedOss => llama::seed_oss(name, fields),
         ModelType::HunyuanV1Dense => llama::hunyuan_v1_dense(name, fields),
@@ -123,8 +147,21 @@ fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
         Some(Mixer::ShortConv(_)) => (4 * hidden + 1024) * hidden,
         None => 0,
     };
-    let layer = mixer
-        + (heads * wide(attention.head_dim) + matrices * wide(model.mlp.intermediate_size) + norms_and_biases) * hidden;
+    let experts: u128 = model.moe.as_ref().map_or(0, |moe| {
+        let shared = moe.shared.map_or(0, |shared| wide(shared.intermediate_size));
+        wide(moe.num_experts) * (3 * wide(moe.intermediate_size) + 4) + 3 * shared
+    });
+    let latent: u128 = model.mla.map_or(0, |mla| {
+        let per_head = wide(mla.qk_nope_head_dim) + wide(mla.qk_rope_head_dim) + wide(mla.v_head_dim);
+        let rank = wide(mla.q_lora_rank.unwrap_or(0)) + wide(mla.kv_lora_rank);
+        wide(attention.num_heads) * per_head * (rank / hidden.max(1) + 3) + rank + wide(mla.qk_rope_head_dim)
+    });
+    let per_width = heads * wide(attention.head_dim)
+        + matrices * wide(model.mlp.intermediate_size)
+        + norms_and_biases
+        + experts
+        + latent;
+    let layer = mixer + per_width * hidden;
     let tables = (2 * wide(model.vocab_size) + wide(model.embedding.learned_positions.unwrap_or(0))) * hidden;
     let parameters = layer * wide(model.num_hidden_layers) + tables;
     if parameters > wide(limits::PARAMETERS) {

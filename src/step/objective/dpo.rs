@@ -35,7 +35,7 @@ impl Dpo {
         let labels = FusedHead::labels(cx, &batch.ids);
         let metrics = [Metric::Entropy, Metric::MeanLogits, Metric::IsTop1];
         let (log_probabilities, _metrics) = self.head.log_probabilities(cx, network, batch, run, &metrics);
-        let logps = cx.within(Category::Logits, || cx.sum_dim(&log_probabilities, -1));
+        let logps = cx.within(Category::Logits, || cx.sum_dim(&log_probabilities, -1, false));
         let reference = match &self.against {
             Against::Precomputed(logps) => logps.clone(),
             Against::Reference(reference) => {

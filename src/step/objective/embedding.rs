@@ -22,7 +22,7 @@ pub(super) fn loss(cx: &Context, network: &dyn Network, columns: [&Batch; 2], ru
 fn embedded(cx: &Context, network: &dyn Network, batch: &Batch, run: Forward<'_>) -> Tensor {
     let (hidden, _) = network.backbone(cx, batch, run).expect("checked when the objective was made");
     let mask = made(cx, &[hidden.dim(0), hidden.dim(1), 1], hidden.dtype());
-    let sum = cx.sum_dim_as(cx.mul(&hidden, &mask), 1, DType::F32);
+    let sum = cx.sum_dim_as(cx.mul(&hidden, &mask), 1, false, DType::F32);
     let count = made(cx, &[hidden.dim(0), 1], DType::F32);
     cx.cast(cx.div(sum, &count), hidden.dtype())
 }

@@ -48,7 +48,7 @@ impl FusedHead {
             let (log_probabilities, metrics) = {
                 let at = made(cx, &[count, 2], DType::I64);
                 let [rows, columns] = [0, 1].map(|_| cx.select(&at, 1));
-                let kept = cx.gather(&hidden, &rows, &columns);
+                let kept = cx.index_pairs(&hidden, &rows, &columns);
                 let targets = made(cx, &[count], DType::I64);
                 let kept = cx.reshape(kept, &[count, width]);
                 cx.chunked_log_probabilities(&kept, weight, &targets, metrics)
@@ -68,6 +68,6 @@ impl FusedHead {
     /// As [`Self::log_probabilities`], added up: a number for each sequence.
     pub(super) fn sums(self, cx: &Context, network: &dyn Network, batch: &Batch, run: Forward<'_>) -> Tensor {
         let (log_probabilities, _) = self.log_probabilities(cx, network, batch, run, &[]);
-        cx.within(Category::Logits, || cx.sum_dim(&log_probabilities, -1))
+        cx.within(Category::Logits, || cx.sum_dim(&log_probabilities, -1, false))
     }
 }

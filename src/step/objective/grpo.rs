@@ -130,7 +130,7 @@ impl Grpo {
                 let kl = cx.sub(cx.exp(&difference), cx.sub(&reference, &each));
                 cx.add_scalar(kl, -1.0)
             });
-            let clipped = cx.clamp(&ratio);
+            let clipped = cx.clamp(&ratio, true);
             let advantages = made(cx, &[self.batch, 1], DType::F32);
             let [first, second] = [&ratio, &clipped].map(|ratio| cx.mul(ratio, &advantages));
             // `torch.min` saves both too

@@ -41,7 +41,7 @@ impl Kto {
         let _kl = self.mismatched_sums(cx, network, run);
         let _labels = FusedHead::labels(cx, &batch.ids);
         let (log_probabilities, _metrics) = self.head.log_probabilities(cx, network, batch, run, &metrics);
-        let logps = cx.within(Category::Logits, || cx.sum_dim(&log_probabilities, -1));
+        let logps = cx.within(Category::Logits, || cx.sum_dim(&log_probabilities, -1, false));
         let reference = self.reference.as_ref().map(|reference| {
             reference.run(cx, network, run, |network, run| {
                 let kl = self.mismatched_sums(cx, network, run);

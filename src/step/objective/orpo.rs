@@ -50,5 +50,5 @@ fn mean_log_probabilities(cx: &Context, logits: &Tensor) -> Tensor {
     };
     let each = cx.selective_log_softmax(&kept, &labels);
     let counted = cx.mul(&each, &loss_mask);
-    cx.sum_dim(&counted, -1)
+    cx.sum_dim(&counted, -1, false)
 }

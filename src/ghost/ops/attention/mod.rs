@@ -33,7 +33,7 @@ pub struct AttentionOptions {
 
 impl AttentionKernel {
     /// The kernel `torch.nn.functional.scaled_dot_product_attention` takes (`sdp_utils.cpp`, torch 2.11).
-    pub fn choose(query: &Tensor, key: &Tensor, mask: Option<&Tensor>, options: AttentionOptions) -> Self {
+    pub fn choose([query, key, value]: [&Tensor; 3], mask: Option<&Tensor>, options: AttentionOptions) -> Self {
         // the fused kernels broadcast no heads
         if !options.grouped && query.dim(1) != key.dim(1) {
             return Self::Math;
@@ -41,7 +41,9 @@ impl AttentionKernel {
         let half = matches!(query.dtype(), DType::F16 | DType::BF16);
         // 16 bytes at a time
         let aligned = (query.dim(-1) * query.dtype().bytes()).is_multiple_of(16);
-        if half && mask.is_none() && query.dim(-1) <= 256 {
+        // values narrower than keys are for the other kernels
+        let same_width = query.dim(-1) == value.dim(-1);
+        if half && mask.is_none() && same_width && query.dim(-1) <= 256 {
             Self::Flash
         } else if !options.grouped && aligned {
             Self::Efficient
@@ -73,7 +75,7 @@ impl Context {
             }
             None => (query, key, value, mask),
         };
-        let kernel = AttentionKernel::choose(query, key, mask, options);
+        let kernel = AttentionKernel::choose([query, key, value], mask, options);
         let bias = mask.map(|mask| self.attention_bias(mask, query.dtype(), kernel == AttentionKernel::Efficient));
         match kernel {
             AttentionKernel::Flash => self.padded_flash_attention(query, key, value, options),

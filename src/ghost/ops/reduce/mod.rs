@@ -53,27 +53,30 @@ impl Context {
         out
     }
 
-    /// `a.sum(dim)`: nothing is saved; backward is a view of the gradient.
-    pub fn sum_dim(&self, a: impl Borrow<Tensor>, dim: isize) -> Tensor {
+    /// `a.sum(dim)`, with the dimension kept as one or taken out; autocast sums in fp32. Backward expands.
+    pub fn sum_dim(&self, a: impl Borrow<Tensor>, dim: isize, keep: bool) -> Tensor {
         let dtype = a.borrow().dtype();
-        self.sum_dim_as(a, dim, dtype)
+        self.sum_dim_as(a, dim, keep, dtype)
     }
 
-    /// `a.sum(dim, dtype=dtype)`: the gradient is cast once it is as large as `a`.
-    pub fn sum_dim_as(&self, a: impl Borrow<Tensor>, dim: isize, dtype: DType) -> Tensor {
+    /// As [`Context::sum_dim`] with `dtype=dtype`: the gradient is cast once it is as large as `a`.
+    pub fn sum_dim_as(&self, a: impl Borrow<Tensor>, dim: isize, keep: bool, dtype: DType) -> Tensor {
         let a = a.borrow();
+        let a = &if self.autocast_dtype().is_some() { self.cast(a, DType::F32) } else { a.clone() };
         let node = self.record(&[a], &[]);
         let kept = Layout::contiguous(a.layout().narrow(dim, 1).dims());
-        let mut out = self.launch(Kernel::Sum, &[a], Layout::contiguous(kept.select(dim).dims()), dtype);
-        self.reduction_scratch_to(a, &kept);
+        let mut out = self.launch(Kernel::Sum, &[a], kept, a.dtype().promote(dtype));
+        self.reduction_scratch(a, &out);
+        if !keep {
+            out = self.relaid(out, kept.select(dim));
+        }
         if let Some(mut node) = node {
-            node.expecting(&[a], a.layout(), dtype);
+            node.expecting(&[a], a.layout(), out.dtype());
             let whole = *a.layout();
-            let axis = usize::try_from(if dim < 0 { dim + whole.rank().cast_signed() } else { dim }).unwrap_or(0);
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 let grad = incoming.grad;
-                let layout = grad.layout().unsqueeze(axis).expand(whole.dims());
-                smallvec![Some(cx.alias(Kernel::Expand, grad, layout))]
+                let kept = if keep { *grad.layout() } else { grad.layout().unsqueeze(whole.axis_of(dim)) };
+                smallvec![Some(cx.alias(Kernel::Expand, grad, kept.expand(whole.dims())))]
             });
         }
         out
@@ -135,19 +138,15 @@ impl Context {
     /// What `gpu_reduce_kernel` needs beside its output: partial results where blocks share outputs and, past 32-bit
     /// offsets, a sum in the accumulation type where the output's is narrower.
     pub(crate) fn reduction_scratch(&self, from: &Tensor, to: &Tensor) {
-        self.reduction_scratch_to(from, to.layout());
-    }
-
-    fn reduction_scratch_to(&self, from: &Tensor, to: &Layout) {
         if from.layout().numel() == 0 || from.layout().numel() > MOST_ELEMENTS {
             return;
         }
         let element = from.dtype().bytes();
         let accumulator = element.max(4);
-        let reduction = Reduction::new(from.layout(), to, element);
+        let reduction = Reduction::new(from.layout(), to.layout(), element);
         let fits = reduction.fits_32_bits();
         let _sum = (!fits && element < accumulator)
-            .then(|| self.scratch("accumulation", to.numel().saturating_mul(accumulator)));
+            .then(|| self.scratch("accumulation", to.layout().numel().saturating_mul(accumulator)));
         self.reduce_pieces(&reduction, accumulator);
     }
 

@@ -1,0 +1,110 @@
+//! Mixtures of experts, as `transformers` 5.17 runs them with its default implementation, `grouped_mm`.
+
+mod experts;
+mod router;
+
+use self::experts::Experts;
+use self::router::Router;
+use super::mlp::FeedForward;
+use crate::ghost::{Context, Tensor};
+use crate::model::{DecoderConfig, ModelType, Moe, MoeOrder, SharedExperts};
+use crate::nn::{Builder, Leaf, Linear, Module, NormLayer, Part};
+
+/// A mixture of experts in place of a feed-forward block.
+pub(super) struct SparseMoe {
+    order: MoeOrder,
+    router: Router,
+    experts: Experts,
+    shared: Option<FeedForward>,
+    shared_gate: Option<Linear>,
+    /// Qwen2-MoE and Ernie 4.5 run their shared expert before the others.
+    shared_first: bool,
+    /// A.X-K1's norm of what comes out.
+    post_norm: Option<NormLayer>,
+}
+
+impl SparseMoe {
+    /// The block of `model`, whose mixture is `moe`.
+    pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig, moe: &Moe) -> Self {
+        let (router, experts);
+        match moe.order {
+            MoeOrder::RouterFirst => {
+                router = Router::new(builder, model, moe);
+                experts = Experts::new(builder, model, moe);
+            }
+            MoeOrder::ExpertsFirst => {
+                experts = Experts::new(builder, model, moe);
+                router = Router::new(builder, model, moe);
+            }
+        }
+        let shared = |shared: SharedExperts| FeedForward::of_width(builder, model, shared.intermediate_size);
+        let gate = |shared: SharedExperts| {
+            shared.gate.then(|| builder.linear("shared_expert_gate", Part::Mlp, model.hidden_size, 1, false))
+        };
+        Self {
+            order: moe.order,
+            router,
+            experts,
+            shared: moe.shared.map(shared),
+            shared_gate: moe.shared.and_then(gate),
+            post_norm: (model.model_type == ModelType::Axk1)
+                .then(|| builder.norm("post_mlp_layernorm", model.norm, model.hidden_size)),
+            shared_first: matches!(model.model_type, ModelType::Qwen2Moe | ModelType::Ernie45Moe),
+        }
+    }
+
+    /// Applies it to `x`, `[batch, length, hidden_size]`.
+    pub(super) fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
+        let shape = *x.layout();
+        let width = shape.dim(-1);
+        let flat = || cx.reshape(x, &[shape.numel() / width.max(1), width]);
+        // DeepSeek's routers look at the hidden states themselves, the experts at a view of them that is made after
+        let routed_first = (self.shared.is_some() && !self.shared_first).then(|| self.router.forward(cx, &flat()));
+        let hidden = flat();
+        let before = self.shared.as_ref().filter(|_| self.shared_first).map(|shared| shared.forward(cx, &hidden));
+        let routed = routed_first.unwrap_or_else(|| self.router.forward(cx, &hidden));
+        let mut out = self.experts.forward(cx, &hidden, &routed.weights, &routed.indices);
+        match (before, &self.shared) {
+            (Some(mut shared), _) => {
+                if let Some(gate) = &self.shared_gate {
+                    let opened = cx.sigmoid(gate.forward(cx, &hidden));
+                    shared = cx.mul(opened, &shared);
+                }
+                out = cx.add(&out, &shared);
+                cx.reshape(&out, shape.dims())
+            }
+            (None, Some(shared)) => {
+                out = cx.reshape(&out, shape.dims());
+                out = cx.add(&out, shared.forward(cx, x));
+                match &self.post_norm {
+                    Some(norm) => norm.forward(cx, &out),
+                    None => out,
+                }
+            }
+            (None, None) => cx.reshape(&out, shape.dims()),
+        }
+    }
+
+    /// Visits the router's buffers.
+    pub(super) fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        self.router.buffers(visit);
+    }
+}
+
+impl Module for SparseMoe {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        match self.order {
+            MoeOrder::RouterFirst => {
+                self.router.leaves(visit);
+                self.experts.leaves(visit);
+            }
+            MoeOrder::ExpertsFirst => {
+                self.experts.leaves(visit);
+                self.router.leaves(visit);
+            }
+        }
+        self.shared.leaves(visit);
+        self.shared_gate.leaves(visit);
+        self.post_norm.leaves(visit);
+    }
+}
