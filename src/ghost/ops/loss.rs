@@ -11,10 +11,14 @@ use crate::ghost::layout::Layout;
 use crate::ghost::tensor::Tensor;
 
 impl Context {
-    /// `cross_entropy(logits, labels)` with mean reduction: a log-softmax that is saved, and a loss.
+    /// `cross_entropy(logits, labels)` with mean reduction: a log-softmax that is saved, and a loss, which autocast asks for
+    /// in fp32.
     pub fn cross_entropy(&self, logits: impl Borrow<Tensor>, labels: &Tensor) -> Tensor {
         let logits = logits.borrow();
-        let probabilities = self.log_softmax(logits);
+        let mut probabilities = self.log_softmax(logits);
+        if self.autocast_dtype().is_some() {
+            probabilities = self.cast(&probabilities, DType::F32);
+        }
         self.nll_loss(&probabilities, labels)
     }
 

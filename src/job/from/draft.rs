@@ -1,6 +1,6 @@
 //! A job as it comes together from one or more files.
 
-use super::report::{Ignored, Mapped, Report};
+use super::report::{Effect, Ignored, Mapped, NotModelled, Report};
 use crate::job::{
     AttnImplementation, FloatType, Lora, MixedPrecision, Objective, OffloadOptimizer, Optim, Peft, Precision,
     TargetModules, Train,
@@ -128,9 +128,28 @@ impl Draft {
         put(&mut train.attn_implementation, self.attention, mapped);
         put(&mut train.attention_mask, self.mask, mapped);
         put(&mut train.packing, self.packing, mapped);
+        offloaded(&mut train, &mut report.not_modelled);
         // what is packed has no padding
         train.attention_mask &= !train.packing;
         (model, train, unsaid, report)
+    }
+}
+
+/// DeepSpeed casts the weights in place of autocast; on the host only AdamW is modelled.
+fn offloaded(train: &mut Train, not_modelled: &mut Vec<NotModelled>) {
+    if train.offload_optimizer == OffloadOptimizer::No {
+        return;
+    }
+    if let Some(float) = train.mixed_precision.float()
+        && !train.precision.is_quantized()
+    {
+        train.precision = float.name().parse().unwrap_or_default();
+    }
+    train.mixed_precision = MixedPrecision::No;
+    if !matches!(train.optim, Optim::AdamwTorch | Optim::AdamwTorchFused | Optim::AdamwTorchLoop) {
+        train.offload_optimizer = OffloadOptimizer::No;
+        let why = "optimizer states are held off the GPU";
+        not_modelled.push(NotModelled::by_default("offload_optimizer", "cpu", Effect::Less, why));
     }
 }
 

@@ -78,7 +78,7 @@ pub(super) fn belongings(fields: &mut Fields, draft: &mut Draft) -> Result<(), F
     if objective == Objective::Grpo {
         generation(fields, draft)?;
     }
-    if let Some(got) = fields.flag("use_liger_loss")?.filter(|got| got.value) {
+    if let Some(got) = on(fields, draft, "use_liger_loss")? {
         got.not_modelled(draft, Less, "Liger's loss is computed in chunks");
     }
     Ok(())
@@ -158,10 +158,19 @@ fn generation(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
             got.ignored(draft, "what is modelled");
         }
     }
-    if let Some(got) = fields.flag("cast_lm_head_to_fp32")?.filter(|got| got.value) {
+    if let Some(got) = on(fields, draft, "cast_lm_head_to_fp32")? {
         got.not_modelled(draft, More, "the head is held in fp32");
     }
     Ok(())
+}
+
+/// A flag that is on; one that is off is accounted for.
+pub(super) fn on(fields: &mut Fields, draft: &mut Draft, name: &'static str) -> Result<Option<Got<bool>>, FromError> {
+    let got = fields.flag(name)?;
+    if let Some(off) = got.as_ref().filter(|got| !got.value) {
+        off.ignored(draft, "off");
+    }
+    Ok(got.filter(|got| got.value))
 }
 
 /// Liger's kernels, where they are modelled: with the model's own loss.

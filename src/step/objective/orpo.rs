@@ -34,8 +34,6 @@ fn nll_of_chosen(cx: &Context, logits: &Tensor) -> Tensor {
     let shifted = cx.contiguous(cx.slice(&chosen, 1, 0, length.saturating_sub(1)));
     let labels = made(cx, &[rows], DType::I64);
     let flat = cx.reshape(shifted, &[rows, vocabulary]);
-    // on autocast's list of what runs in fp32
-    let flat = if cx.autocast_dtype().is_some() { cx.cast(flat, DType::F32) } else { flat };
     cx.cross_entropy(flat, &labels)
 }
 

@@ -76,7 +76,7 @@ fn length(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
 
 /// `rl` and `reward_model`, with what TRL's trainers read.
 fn learned(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
-    if let Some(got) = fields.flag("reward_model")?.filter(|got| got.value) {
+    if let Some(got) = objective::on(fields, draft, "reward_model")? {
         objective::asked(draft, &got, Objective::Reward);
     }
     if let Some(got) = fields.text("rl")? {
@@ -330,11 +330,12 @@ fn liger(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
         ["liger_rope", "liger_rms_norm", "liger_glu_activation", "liger_fused_linear_cross_entropy"];
     let mut on = Vec::new();
     for part in PARTS {
-        on.extend(fields.flag(part)?.filter(|got| got.value));
+        on.extend(objective::on(fields, draft, part)?);
     }
     if on.len() == PARTS.len()
-        && let Some(last) = on.last()
+        && let Some((last, others)) = on.split_last()
     {
+        others.iter().for_each(|got| got.ignored(draft, "in use_liger_kernel"));
         objective::liger(draft, last);
     } else {
         for got in on {

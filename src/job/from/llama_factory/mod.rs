@@ -87,11 +87,7 @@ fn optimizers(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
         ("use_adam_mini", Optim::AdamMini, "", ""),
         ("use_muon", Optim::Muon, "", ""),
     ] {
-        let Some(got) = fields.flag(flag)? else { continue };
-        if !got.value {
-            got.ignored(draft, "off");
-            continue;
-        }
+        let Some(got) = super::objective::on(fields, draft, flag)? else { continue };
         draft.optim.set(Rank::Written, optim, got.to(format!("optim = {optim}")), &mut draft.report.ignored);
         if target.is_empty() {
             continue;
