@@ -47,6 +47,8 @@ pub struct Case {
     pub amp: Option<String>,
     /// `sdpa` or `eager`
     pub attn: String,
+    /// `experts_implementation` while decoding: the model's own where a case says nothing.
+    pub decode_experts: String,
     /// The training method.
     pub method: Method,
     /// The optimizer.
@@ -108,6 +110,7 @@ impl Default for Case {
             compute: "bf16".to_owned(),
             amp: None,
             attn: "sdpa".to_owned(),
+            decode_experts: "grouped_mm".to_owned(),
             method: Method::default(),
             optimizer: "adamw".to_owned(),
             batch: 1,
@@ -342,6 +345,7 @@ impl Case {
                 max_new_tokens: self.new_tokens,
                 logits_to_keep: self.logits_to_keep.unwrap_or(u64::from(self.last_logits)),
                 attn_implementation,
+                decode_experts: word(&self.decode_experts)?,
                 ..Infer::default()
             };
             return Ok(Job::infer(self.model.clone(), infer));
@@ -352,8 +356,8 @@ impl Case {
             double_quant,
             compute_dtype,
             mixed_precision: word::<MixedPrecision>(self.amp.as_deref().unwrap_or("no"))?,
-            head: word::<Head>(&self.head)?,
-            num_labels: self.config["num_labels"].as_u64().unwrap_or(2),
+            head: Some(word::<Head>(&self.head)?),
+            num_labels: self.config["num_labels"].as_u64(),
             objective: word::<Objective>(&self.objective)?,
             precompute_ref_log_probs: self.precompute_ref_log_probs,
             max_completion_length: self.completion,

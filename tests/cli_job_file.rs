@@ -40,6 +40,7 @@ modules_to_save = ["lm_head"]
 
 fn everything() -> Train {
     Train {
+        head: Some(Head::CausalLm),
         precision: Precision::Nf4,
         double_quant: true,
         per_device_train_batch_size: 4,
@@ -132,7 +133,7 @@ fn a_model_may_be_written_into_the_job() {
 fn a_job_file_may_leave_the_model_to_the_command_line() {
     let file: JobFile = "[train]\nmixed_precision = \"bf16\"\nhead = \"seq-cls\"".parse().unwrap();
     let train = file.train.unwrap();
-    assert_eq!((file.model, train.mixed_precision, train.head), (None, MixedPrecision::Bf16, Head::SeqCls));
+    assert_eq!((file.model, train.mixed_precision, train.head), (None, MixedPrecision::Bf16, Some(Head::SeqCls)));
 }
 
 /// Each text with the line it must fail with, in reading or in validation.
@@ -186,7 +187,7 @@ fn what_cannot_be_read_is_told_in_one_line() {
         (
             "{\"model\": \"7b\", \"infer\": {\"gc\": 1}}",
             "unknown field `infer.gc`; expected one of precision, double_quant, \
-          compute_dtype, batch_size, prompt_length, max_new_tokens, logits_to_keep, kv_cache_dtype, attn_implementation, runtime",
+          compute_dtype, batch_size, prompt_length, max_new_tokens, logits_to_keep, kv_cache_dtype, attn_implementation, decode_experts, runtime",
         ),
     ]);
 }
@@ -302,7 +303,6 @@ fn contradictions_in_training_are_told_with_their_fix() {
 #[test]
 fn what_is_not_supported_yet_is_said_so() {
     for (fields, line) in [
-        ("head = \"seq2seq-lm\"", "train.head = \"seq2seq-lm\": not supported yet; use \"causal-lm\" or \"seq-cls\""),
         (
             "objective = \"ppo\"\nprecision = \"nf4\"\npeft = { type = \"lora\" }",
             "train.objective = \"ppo\": not supported yet; its value model is trained whole; use precision = \"bf16\"",

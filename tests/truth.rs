@@ -19,12 +19,7 @@ use vramplan::units::MIB;
 const OTHER_FILES: [&str; 4] = ["allocator.jsonl", "layouts.jsonl", "optimizer_events.jsonl", "parameters.jsonl"];
 
 /// The cases that cannot be estimated yet, with the reason that is given.
-const NOT_ESTIMATED: [(&str, &str); 16] = [
-    ("bert-base.cls-fp32-amp16.b16.s256", "unknown model_type `bert`"),
-    ("bert-base.cls-fp32.b32.s128", "unknown model_type `bert`"),
-    ("bert-base.cls-fp32.b8.s128", "unknown model_type `bert`"),
-    ("bert-base.cls-fp32.b8.s512", "unknown model_type `bert`"),
-    ("bert-base.cls-lora8.b16.s256", "unknown model_type `bert`"),
+const NOT_ESTIMATED: [(&str, &str); 9] = [
     ("llama2-7b.fsdp2x2-fp32-mp-gc.b1.s4096", "several GPUs"),
     ("llama2-7b.fsdp2x64-fp32-mp-gc.b1.s4096", "several GPUs"),
     ("llama2-7b.fsdp2x8-bf16-noreshard.b1.s4096", "several GPUs"),
@@ -33,8 +28,6 @@ const NOT_ESTIMATED: [(&str, &str); 16] = [
     ("llama2-7b.tpx2-bf16-gc.b1.s2048", "several GPUs"),
     ("llama2-7b.tpx4-bf16-gc.b1.s2048", "several GPUs"),
     ("llama3-8b.fsdp2x8-fp32-mp-gc.b1.s8192", "several GPUs"),
-    ("t5-base.s2s-bf16-gc.b8.s512", "unknown model_type `t5`"),
-    ("t5-base.s2s-fp32.b4.s256", "unknown model_type `t5`"),
     ("tinyllama-1.1b.fsdp2x4-bf16.b2.s1024", "several GPUs"),
 ];
 

@@ -11,11 +11,13 @@ use crate::nn::{Builder, FreeParameters, Kernels, Leaf, Linear, Module, NormLaye
 /// What attention returns, and its probabilities where they are whole tensors: a layer has a name for them until it returns.
 pub type Attended = (Tensor, Option<Tensor>);
 
-/// What a forward pass gives every attention.
+/// What a forward pass gives every layer, most of it for attention.
 #[derive(Clone, Default)]
 pub struct Attend {
     /// `attn_implementation`
     pub implementation: AttnImplementation,
+    /// Experts are run by `batched_mm`, not `grouped_mm`.
+    pub batched_experts: bool,
     /// For layers that attend to everything.
     pub full: Span,
     /// For layers that attend to a sliding window.

@@ -135,6 +135,7 @@ impl Decoder {
         let sliding_rotary = turn(&self.sliding_rotary).or_else(|| rotary.clone());
         let attend = Attend {
             implementation: run.implementation,
+            batched_experts: run.batched_experts,
             full: Span { rotary, mask },
             sliding: Span { rotary: sliding_rotary, mask: sliding_mask },
             alibi,
@@ -257,17 +258,17 @@ impl Network for Decoder {
         if self.model.head.num_labels.is_some() {
             let logits = pooled_logits(cx, &self.head, &hidden, &batch.ids);
             let loss = cx.within(Category::Logits, || cx.cross_entropy(&logits, labels));
-            return (loss, Outputs { logits, cache: own_cache });
+            return (loss, Outputs::of(logits, own_cache));
         }
         if self.kernels == Kernels::Liger
             && let Weight::Dense(weight) = &self.head.weight
         {
             let loss = Self::fused_causal_loss(cx, &hidden, weight, labels);
-            return (loss, Outputs { logits: cx.meta(&[0], hidden.dtype()), cache: own_cache });
+            return (loss, Outputs::of(cx.meta(&[0], hidden.dtype()), own_cache));
         }
         let logits = self.logits(cx, &hidden);
         let loss = Self::causal_loss(cx, &logits, labels);
-        (loss, Outputs { logits, cache: own_cache })
+        (loss, Outputs::of(logits, own_cache))
     }
 
     fn backbone(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> Option<(Tensor, &Linear)> {
@@ -297,6 +298,10 @@ impl Network for Decoder {
 
     fn default_targets(&self) -> &'static [&'static str] {
         default_targets(&self.model)
+    }
+
+    fn saves_head(&self) -> bool {
+        self.model.head.num_labels.is_some()
     }
 
     fn block_outputs(&self) -> Option<[&'static str; 2]> {

@@ -10,6 +10,8 @@ use crate::nn::VirtualTokens;
 pub struct Forward<'a> {
     /// `attn_implementation`
     pub implementation: AttnImplementation,
+    /// Experts are run by `batched_mm`, not `grouped_mm`.
+    pub batched_experts: bool,
     /// `gradient_checkpointing`
     pub checkpointing: bool,
     /// Layers from one that is checkpointed to the next; 0 and 1: all are.

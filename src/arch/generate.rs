@@ -5,15 +5,17 @@ use super::forward::Forward;
 use super::network::Generate;
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor};
+use crate::job::ExpertsImplementation;
 
 /// A prefill of `prompt`, then every token.
 pub(super) fn run(decoder: &Decoder, cx: &Context, prompt: &Tensor, how: Generate) {
     let cache = decoder.cache(Category::KvCache);
-    let forward = |ids: &Tensor, logits_to_keep: u64, attention_mask: Option<&Tensor>| {
+    let forward = |ids: &Tensor, logits_to_keep: u64, attention_mask: Option<&Tensor>, decodes: bool| {
         // with a padding mask each sequence counts its own
         let positions = attention_mask.map(|_| made(cx, ids.dims(), DType::I64));
         let run = Forward {
             implementation: how.implementation,
+            batched_experts: decodes && how.decode_experts == ExpertsImplementation::BatchedMm,
             attention_mask,
             positions: positions.as_ref(),
             cache: Some(&cache),
@@ -26,11 +28,11 @@ pub(super) fn run(decoder: &Decoder, cx: &Context, prompt: &Tensor, how: Generat
     };
     cx.set_phase(Phase::Prefill);
     if !how.samples {
-        drop(forward(prompt, how.logits_to_keep, None));
+        drop(forward(prompt, how.logits_to_keep, None, false));
         cx.set_phase(Phase::Decode);
         let next = cx.narrow(prompt, -1, prompt.dim(-1) - 1, 1);
         for _ in 0..how.max_new_tokens {
-            drop(forward(&next, 0, None));
+            drop(forward(&next, 0, None, true));
         }
         return;
     }
@@ -41,10 +43,10 @@ pub(super) fn run(decoder: &Decoder, cx: &Context, prompt: &Tensor, how: Generat
     let mut ids = prompt.clone();
     for at in 0..how.max_new_tokens {
         let logits = if at == 0 {
-            forward(prompt, how.logits_to_keep, Some(&attention_mask))
+            forward(prompt, how.logits_to_keep, Some(&attention_mask), false)
         } else {
             let next = cx.narrow(&ids, -1, ids.dim(-1) - 1, 1);
-            forward(&next, 0, Some(&attention_mask))
+            forward(&next, 0, Some(&attention_mask), true)
         };
         if at == 0 {
             cx.set_phase(Phase::Decode);

@@ -78,10 +78,10 @@ impl Feeding {
         }
     }
 
-    fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
+    fn forward(&self, cx: &Context, x: &Tensor, batched_experts: bool) -> Tensor {
         match self {
             Self::Dense(mlp) => mlp.forward(cx, x),
-            Self::Sparse(moe) => moe.forward(cx, x),
+            Self::Sparse(moe) => moe.forward(cx, x, batched_experts),
         }
     }
 }
@@ -164,7 +164,7 @@ impl Layer for DecoderLayer {
             cx.dropout(out, self.attention_dropout)
         };
         let mlp = |x: &Tensor| {
-            let out = self.mlp.forward(cx, x);
+            let out = self.mlp.forward(cx, x, attend.batched_experts);
             if self.forgets_weights {
                 kept.take();
             }

@@ -2,9 +2,11 @@
 
 use super::cache::KvCache;
 use super::decoder::Decoder;
+use super::encoder::Encoder;
+use super::encoder_decoder;
 use super::forward::Forward;
 use crate::ghost::{Context, Tensor};
-use crate::job::AttnImplementation;
+use crate::job::{AttnImplementation, ExpertsImplementation};
 use crate::model::Model;
 use crate::nn::{Builder, Linear, Module, PrefixShape};
 
@@ -43,6 +45,12 @@ pub trait Network: Module {
 
     /// PEFT's default `target_modules` for it.
     fn default_targets(&self) -> &'static [&'static str];
+
+    /// Whether PEFT trains the head whole beside its adapters, as it does a classifier
+    /// (`PeftModelForSequenceClassification`).
+    fn saves_head(&self) -> bool {
+        false
+    }
 
     /// Names of the linear layers whose outputs are those of attention and of feed-forward blocks; `None`: bottleneck
     /// adapters are not modelled for it.
@@ -86,13 +94,24 @@ pub struct Batch {
 pub struct Outputs {
     /// Logits.
     pub logits: Tensor,
-    /// The cache it filled.
-    pub cache: Option<KvCache>,
+    /// The caches it filled.
+    pub caches: Vec<KvCache>,
+    /// Hidden states.
+    pub states: Vec<Tensor>,
+}
+
+impl Outputs {
+    /// Logits, and a cache where one was filled.
+    pub(super) fn of(logits: Tensor, cache: Option<KvCache>) -> Self {
+        Self { logits, caches: cache.into_iter().collect(), states: Vec::new() }
+    }
 }
 
 /// How tokens are generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generate {
+    /// How experts are run while decoding.
+    pub decode_experts: ExpertsImplementation,
     /// `attn_implementation`
     pub implementation: AttnImplementation,
     /// Positions of the prompt whose logits are computed; 0: all.
@@ -107,5 +126,7 @@ pub struct Generate {
 pub fn network(builder: &Builder<'_>, model: &Model) -> Box<dyn Network> {
     match model {
         Model::Decoder(config) => Box::new(Decoder::new(builder, config)),
+        Model::Encoder(config) => Box::new(Encoder::new(builder, config)),
+        Model::EncoderDecoder(config) => encoder_decoder::network(builder, config),
     }
 }

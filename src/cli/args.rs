@@ -155,7 +155,7 @@ pub(super) struct TrainFlags {
     /// Weight of the KL term; GRPO has a reference model above 0 [default: 0]
     #[arg(long, value_name = "BETA", value_parser = number)]
     pub(super) beta: Option<f64>,
-    /// Classes of a seq-cls head [default: 2]
+    /// Classes of a seq-cls head [default: as many as the model has, else 2]
     #[arg(long, value_name = "N", value_parser = whole)]
     pub(super) num_labels: Option<u64>,
     /// Tokens in a sequence [default: 2048]
@@ -209,7 +209,7 @@ pub(super) struct TrainFlags {
     /// The loop holds the model's outputs during backward
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(super) keep_outputs: Option<bool>,
-    /// What is put on top of the model; seq2seq-lm not yet [default: causal-lm]
+    /// What is put on top of the model [default: what its type has]
     #[arg(long, value_parser = words::<Head>(Head::NAMES, Head::ALIASES))]
     pub(super) head: Option<Head>,
     /// GPUs that share each layer; only 1 yet [default: 1]

@@ -85,7 +85,7 @@ pub(super) fn train_job(
     set(&mut train.torch_compile, torch_compile);
     set(&mut train.offload_optimizer, offload_optimizer);
     set(&mut train.offload_gradients, offload_gradients);
-    set(&mut train.num_labels, num_labels);
+    set(&mut train.num_labels, num_labels.map(Some));
     set(&mut train.max_seq_length, max_seq_length);
     set(&mut train.gradient_accumulation_steps, gradient_accumulation_steps);
     set(&mut train.gradient_checkpointing, gradient_checkpointing);
@@ -98,7 +98,7 @@ pub(super) fn train_job(
     set(&mut train.attention_mask, attention_mask);
     set(&mut train.zero_grad_set_to_none, zero_grad_set_to_none);
     set(&mut train.keep_outputs, keep_outputs);
-    set(&mut train.head, head);
+    set(&mut train.head, head.map(Some));
     set(&mut train.tensor_parallel_size, tensor_parallel_size);
     if qlora || peft.first().is_some() {
         train.peft = Some(peft.over(train.peft, qlora)?);

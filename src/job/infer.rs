@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttnImplementation, FloatType, KvCacheDtype, Precision, Runtime};
+use super::{AttnImplementation, ExpertsImplementation, FloatType, KvCacheDtype, Precision, Runtime};
 
 /// An inference job: one prefill of the prompt, then decoding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub struct Infer {
     pub kv_cache_dtype: KvCacheDtype,
     /// The attention implementation.
     pub attn_implementation: AttnImplementation,
+    /// How experts are run while decoding: `generate()` switches to `batched_mm`. Prefill takes `grouped_mm`.
+    pub decode_experts: ExpertsImplementation,
     /// What serves the model.
     pub runtime: Runtime,
 }
@@ -42,6 +44,7 @@ impl Default for Infer {
             logits_to_keep: 1,
             kv_cache_dtype: KvCacheDtype::Auto,
             attn_implementation: AttnImplementation::Sdpa,
+            decode_experts: ExpertsImplementation::BatchedMm,
             runtime: Runtime::Transformers,
         }
     }

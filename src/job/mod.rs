@@ -33,8 +33,8 @@ mod validate_optim;
 pub use error::JobError;
 pub use infer::Infer;
 pub use names::{
-    AttnImplementation, ConfigFormat, FloatType, Head, KvCacheDtype, MixedPrecision, NonLinearity, Objective,
-    OffloadOptimizer, Optim, Precision, Runtime,
+    AttnImplementation, ConfigFormat, ExpertsImplementation, FloatType, Head, KvCacheDtype, MixedPrecision,
+    NonLinearity, Objective, OffloadOptimizer, Optim, Precision, Runtime,
 };
 pub use parse::{InlineModel, JobFile, ModelRef};
 pub use peft::{

@@ -279,6 +279,17 @@ named_enum! {
 }
 
 named_enum! {
+    /// How the experts of a mixture are run (`experts_implementation`).
+    pub enum ExpertsImplementation {
+        /// `torch.bmm` on a copy of the matrices of every expert a token chose.
+        #[default]
+        BatchedMm = "batched_mm",
+        /// Grouped matrix products on the experts' own matrices.
+        GroupedMm = "grouped_mm",
+    }
+}
+
+named_enum! {
     /// What is put on top of the model.
     pub enum Head {
         /// Next-token prediction.
@@ -288,6 +299,8 @@ named_enum! {
         SeqCls = "seq-cls",
         /// Encoder-decoder language modelling.
         Seq2seqLm = "seq2seq-lm",
+        /// Prediction of masked tokens.
+        MaskedLm = "masked-lm",
     }
 }
 

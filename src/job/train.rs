@@ -19,10 +19,12 @@ pub struct Train {
     pub compute_dtype: FloatType,
     /// Autocast.
     pub mixed_precision: MixedPrecision,
-    /// What is put on top of the model.
-    pub head: Head,
-    /// Classes of a `seq-cls` head.
-    pub num_labels: u64,
+    /// What is put on top of the model; `None`: what its model type has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Head>,
+    /// Classes of a `seq-cls` head; `None`: as many as the model's config says, or 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_labels: Option<u64>,
     /// What is learned.
     pub objective: Objective,
     /// DPO: reference log-probabilities were computed before training (no reference model, no second forward).
@@ -95,8 +97,8 @@ impl Default for Train {
             double_quant: false,
             compute_dtype: FloatType::Bf16,
             mixed_precision: MixedPrecision::No,
-            head: Head::CausalLm,
-            num_labels: 2,
+            head: None,
+            num_labels: None,
             objective: Objective::Sft,
             precompute_ref_log_probs: false,
             max_completion_length: None,
@@ -137,14 +139,12 @@ impl Train {
         }
     }
 
-    /// Classes, where the model is given a head that classifies whole sequences; a reward model has one.
-    pub fn labels(&self) -> Option<u64> {
-        match (self.objective, self.head) {
-            (Objective::Reward, _) => Some(1),
-            // the base model alone
-            (Objective::Embedding, _) => Some(0),
-            (_, Head::SeqCls) => Some(self.num_labels),
-            _ => None,
+    /// The head that is asked for and its classes; a reward model's scores one, and embeddings are the base model's alone.
+    pub fn asked_head(&self) -> (Option<Head>, Option<u64>) {
+        match self.objective {
+            Objective::Reward => (Some(Head::SeqCls), Some(1)),
+            Objective::Embedding => (Some(Head::SeqCls), Some(0)),
+            _ => (self.head, self.num_labels),
         }
     }
 

@@ -107,7 +107,7 @@ impl Train {
             let fix = "packed sequences have no padding; set attention_mask = false";
             return Err(JobError::invalid(FIELD, true, fix));
         }
-        let plain = self.objective == Objective::Sft && self.head == Head::CausalLm;
+        let plain = self.objective == Objective::Sft && self.head.is_none_or(|head| head == Head::CausalLm);
         if !plain || self.peft.as_ref().is_some_and(|peft| !matches!(peft, Peft::Lora(_))) {
             let fix =
                 "it is modelled for objective = \"sft\", head = \"causal-lm\", LoRA and full fine-tuning; remove it";
@@ -119,10 +119,6 @@ impl Train {
     fn check_supported(&self) -> Result<(), JobError> {
         if let Some(Peft::Oft(oft)) = &self.peft {
             oft.check_supported()?;
-        }
-        if self.head == Head::Seq2seqLm {
-            let fix = "use \"causal-lm\" or \"seq-cls\"";
-            return Err(JobError::unsupported("train.head", quoted(self.head), fix));
         }
         if self.torch_compile {
             let fix = "what a compiled graph keeps depends on the compiler's choices; without it the figures are those of eager mode";

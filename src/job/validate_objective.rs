@@ -8,7 +8,10 @@ const MAX_STEPS: u64 = 1 << 20;
 impl Train {
     /// Checks the objective and what belongs to it.
     pub(super) fn check_objective(&self) -> Result<(), JobError> {
-        super::validate::within("train.num_labels", self.num_labels, MAX_LABELS)?;
+        if let Some(labels) = self.num_labels {
+            super::validate::within("train.num_labels", labels, MAX_LABELS)?;
+        }
+        let is_other = |head| head != Head::CausalLm;
         let objective = format!("\"{}\"", self.objective);
         match self.objective {
             Objective::Ppo if self.precision.is_quantized() => {
@@ -18,7 +21,7 @@ impl Train {
             Objective::Grpo | Objective::Ppo => self.check_generation()?,
             _ => {}
         }
-        let is_beyond = self.objective != Objective::Sft || self.head == Head::SeqCls;
+        let is_beyond = self.objective != Objective::Sft || self.head == Some(Head::SeqCls);
         if let Some(peft) = self.peft.as_ref().filter(|peft| is_beyond && !matches!(peft, Peft::Lora(_))) {
             let fix = "with this objective or head only \"lora\" or full fine-tuning is modelled";
             return Err(JobError::unsupported("train.peft.type", format!("\"{}\"", peft.type_name()), fix));
@@ -27,7 +30,7 @@ impl Train {
             self.objective,
             Objective::Dpo | Objective::Orpo | Objective::Kto | Objective::Grpo | Objective::Ppo
         );
-        if compares_tokens && self.head != Head::CausalLm {
+        if compares_tokens && self.head.is_some_and(is_other) {
             let fix = "it compares log-probabilities of tokens; use head = \"causal-lm\"";
             return Err(JobError::invalid("train.objective", objective, fix));
         }
@@ -50,7 +53,7 @@ impl Train {
             let fix = "only objective = \"grpo\" generates so; remove it";
             return Err(JobError::invalid("train.steps_per_generation", steps, fix));
         }
-        if self.use_liger_kernel && (self.objective != Objective::Sft || self.head != Head::CausalLm) {
+        if self.use_liger_kernel && (self.objective != Objective::Sft || self.head.is_some_and(is_other)) {
             let fix = "together with this objective or head it is not supported yet; leave it out";
             return Err(JobError::unsupported("train.use_liger_kernel", true, fix));
         }

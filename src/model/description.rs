@@ -120,6 +120,15 @@ pub enum ModelType {
     Ernie4_5,
     Bitnet,
     Arcee,
+    Bert,
+    Roberta,
+    XlmRoberta,
+    Distilbert,
+    Electra,
+    T5,
+    Mt5,
+    Bart,
+    Mbart,
     Mamba,
     FalconMamba,
     Mamba2,
@@ -327,6 +336,8 @@ pub enum Norm {
     LayerOnePlus,
     /// Gemma's RMSNorm: weight (1 + w) applied in fp32.
     GemmaRms,
+    /// T5's RMSNorm: the input in its own type times a fp32 factor, cast to a half-precision weight's type.
+    T5,
     /// `torch.nn.LayerNorm`, with or without bias.
     Layer {
         /// Whether it has a bias.

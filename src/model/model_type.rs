@@ -74,6 +74,15 @@ impl ModelType {
         ModelType::Jamba,
         ModelType::FalconH1,
         ModelType::NemotronH,
+        ModelType::Bert,
+        ModelType::Roberta,
+        ModelType::XlmRoberta,
+        ModelType::Distilbert,
+        ModelType::Electra,
+        ModelType::T5,
+        ModelType::Mt5,
+        ModelType::Bart,
+        ModelType::Mbart,
     ];
 
     /// The `model_type` a config.json says.
@@ -150,6 +159,15 @@ impl ModelType {
             Self::Jamba => "jamba",
             Self::FalconH1 => "falcon_h1",
             Self::NemotronH => "nemotron_h",
+            Self::Bert => "bert",
+            Self::Roberta => "roberta",
+            Self::XlmRoberta => "xlm-roberta",
+            Self::Distilbert => "distilbert",
+            Self::Electra => "electra",
+            Self::T5 => "t5",
+            Self::Mt5 => "mt5",
+            Self::Bart => "bart",
+            Self::Mbart => "mbart",
         }
     }
 }

@@ -3,8 +3,8 @@
 use super::count::count_parameters;
 use super::estimate::Basis;
 use crate::job::{
-    AttnImplementation, Job, MixedPrecision, Objective, OffloadOptimizer, Optim, Peft, Precision, TargetModules, Train,
-    Workload,
+    AttnImplementation, ExpertsImplementation, Head, Job, MixedPrecision, Objective, OffloadOptimizer, Optim, Peft,
+    TargetModules, Train, Workload,
 };
 use crate::model::{Model, Origin, Support};
 use crate::units::Bytes;
@@ -101,8 +101,16 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
             ));
         }
     }
+    if let Model::EncoderDecoder(config) = model
+        && config.untied_head
+    {
+        notes.push(
+            "the checkpoint has a head of its own; transformers 5 ties it to the token embedding all the same"
+                .to_owned(),
+        );
+    }
     notes.extend(experts(model, job));
-    let unmeasured = unmeasured(job);
+    let unmeasured = unmeasured(model, job);
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
     );
@@ -123,7 +131,7 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
 
 /// What a reader should know of a mixture of experts.
 fn experts(model: &Model, job: &Job) -> Vec<String> {
-    let Some((decoder, moe)) = model.decoder().and_then(|decoder| Some((decoder, decoder.moe.as_ref()?))) else {
+    let Some(decoder) = model.decoder().filter(|decoder| decoder.moe.is_some()) else {
         return Vec::new();
     };
     let mut notes = vec![
@@ -156,16 +164,12 @@ fn experts(model: &Model, job: &Job) -> Vec<String> {
             "target_modules reach nn.Linear alone: neither the stacked experts nor the router get adapters".to_owned(),
         );
     }
-    if let Workload::Infer(infer) = &job.workload {
-        let matrices = 3_u64.saturating_mul(moe.intermediate_size).saturating_mul(decoder.hidden_size);
-        let element = if precision == Precision::Fp32 { 4 } else { 2 };
-        let pairs = infer.batch_size.saturating_mul(moe.num_experts_per_tok);
-        let copied = pairs.saturating_mul(matrices).saturating_mul(element);
-        notes.push(format!(
-            "decoding is that of the model's own forward; `generate()` switches to batched_mm for it, which copies the matrices \
-             of every expert that is chosen, once for every sequence: allow {} more while decoding",
-            Bytes(copied)
-        ));
+    if matches!(&job.workload, Workload::Infer(infer) if infer.decode_experts == ExpertsImplementation::BatchedMm) {
+        notes.push(
+            "decoding copies the matrices of every expert that is chosen, once for every sequence, as `generate()` has it \
+             (batched_mm)"
+                .to_owned(),
+        );
     }
     notes
 }
@@ -199,7 +203,12 @@ fn adapts_head(peft: &Peft) -> bool {
 }
 
 /// What of a job no recorded measurement stands behind.
-fn unmeasured(job: &Job) -> Option<&'static str> {
+fn unmeasured(model: &Model, job: &Job) -> Option<&'static str> {
+    if model.decoder().is_none()
+        && let Some(what) = unmeasured_beside_decoders(job)
+    {
+        return Some(what);
+    }
     match &job.workload {
         Workload::Train(train) if !train.zero_grad_set_to_none => Some("zero_grad_set_to_none = false"),
         Workload::Train(train) if train.keep_outputs => Some("keep_outputs = true"),
@@ -229,6 +238,21 @@ fn unmeasured(job: &Job) -> Option<&'static str> {
         Workload::Train(Train { peft: Some(peft), .. }) => unmeasured_method(peft),
         Workload::Infer(infer) if infer.logits_to_keep > 1 => Some("logits_to_keep above 1"),
         _ => None,
+    }
+}
+
+/// What of a job on an encoder or an encoder-decoder no recorded measurement stands behind.
+fn unmeasured_beside_decoders(job: &Job) -> Option<&'static str> {
+    match &job.workload {
+        Workload::Infer(_) => Some("inference of an encoder or an encoder-decoder"),
+        Workload::Train(train) if train.head == Some(Head::MaskedLm) => Some("the masked-lm head"),
+        Workload::Train(train) if train.precision.is_quantized() => {
+            Some("quantised weights of an encoder or an encoder-decoder")
+        }
+        Workload::Train(Train { peft: Some(peft), .. }) if !matches!(peft, Peft::Lora(_)) => {
+            Some("this method on an encoder-decoder")
+        }
+        Workload::Train(_) => None,
     }
 }
 

@@ -105,12 +105,15 @@ fn charge(entry: &Entry) -> Option<ChargeId> {
 }
 
 /// Records loading, the prefill and decoding.
-pub(super) fn inference(model: &Model, job: &Infer) -> Recorded {
+///
+/// # Errors
+/// No forward pass of the model type is known.
+pub(super) fn inference(model: &Model, job: &Infer) -> Result<Recorded, EstimateError> {
     let cx = Context::new();
-    let inference = Inference::new(&cx, model, job);
+    let inference = Inference::new(&cx, model, job)?;
     let load = cx.ledger().take_entries();
     inference.run();
-    Recorded {
+    Ok(Recorded {
         load,
         first: cx.ledger().take_entries(),
         steady: Vec::new(),
@@ -119,5 +122,5 @@ pub(super) fn inference(model: &Model, job: &Infer) -> Recorded {
         optimizer: 0,
         paged: 0,
         host: 0,
-    }
+    })
 }

@@ -51,7 +51,7 @@ impl<'a> Training<'a> {
         let adapted = adapt::apply(cx, network.as_mut(), model, job.peft.as_ref())?;
         let mut trainable = adapt::trainable(network.as_mut(), &adapted);
         let dtype = job.float_type().dtype();
-        let scoring = model.clone().classifying(1);
+        let scoring = model.clone().classifying(Some(1));
         let load = |scores: bool| {
             let model = if scores { &scoring } else { model };
             load::load(cx, model, dtype, quantization, kernels)

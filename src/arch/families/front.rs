@@ -88,6 +88,7 @@ impl Input<'_> {
             keys: self.past + self.length,
             padding,
             positions: positions.filter(|_| self.run.cache.is_none()),
+            bidirectional: false,
             sliding_window: None,
             dtype,
         }

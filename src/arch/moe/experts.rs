@@ -29,16 +29,53 @@ impl Experts {
         Self { parameters, kind: moe.expert, num_experts: experts, activation: model.mlp.activation }
     }
 
-    /// Applies them to `hidden`, `[tokens, width]`; weights and indices are `[tokens, experts a token]`.
-    pub(super) fn forward(&self, cx: &Context, hidden: &Tensor, weights: &Tensor, indices: &Tensor) -> Tensor {
+    /// `batched_mm_experts_forward`: as [`Self::grouped`], on copies of the matrices of every expert a token chose.
+    pub(super) fn batched(&self, cx: &Context, hidden: &Tensor, weights: &Tensor, indices: &Tensor) -> Tensor {
         let [tokens, width, chosen] = [hidden.dim(0), hidden.dim(1), indices.dim(1)];
         let pairs = tokens * chosen;
-        // matrices as `[experts, in, out]`, and their biases
-        let (gate_up, down) = match self.parameters.tensors.as_slice() {
-            [gate_up, down] => ((cx.transpose(gate_up, -2, -1), None), (cx.transpose(down, -2, -1), None)),
-            [gate_up, up_bias, down, down_bias] => ((gate_up.clone(), Some(up_bias)), (down.clone(), Some(down_bias))),
-            _ => unreachable!("experts have two matrices"),
+        let selected = cx.repeat_interleave(hidden, 0, chosen);
+        let sample_weights = cx.reshape(weights, &[pairs]);
+        let expert_ids = cx.untracked("clamp", cx.reshape(indices, &[pairs]));
+        // `[pairs, out, in]`, transposed `[pairs, in, out]`
+        let product = |matrices: &Tensor, x: &Tensor| match self.kind {
+            Expert::Gated => {
+                let out = cx.bmm(matrices.clone(), cx.unsqueeze(x, 2));
+                cx.reshape(&out, &[pairs, out.dim(1)])
+            }
+            Expert::ClampedWithBias => {
+                let out = cx.bmm(cx.unsqueeze(x, 1), matrices.clone());
+                cx.reshape(&out, &[pairs, out.dim(2)])
+            }
         };
+        let of_pairs = |tensor: &Tensor| cx.index_rows(tensor, &expert_ids);
+        let [(gate_up, gate_up_bias), (down, down_bias)] = self.matrices();
+        let biased = |states: Tensor, bias: &Option<Tensor>| match bias {
+            Some(bias) => cx.add_in_place(states, bias),
+            None => states,
+        };
+        let mut matrices = of_pairs(gate_up);
+        let mut bias = gate_up_bias.map(of_pairs);
+        let mut states = biased(product(&matrices, &selected), &bias);
+        states = self.gate(cx, &states);
+        matrices = of_pairs(down);
+        bias = down_bias.map(of_pairs);
+        states = biased(product(&matrices, &states), &bias);
+        let weighted = cx.mul(&states, cx.unsqueeze(&sample_weights, 1));
+        let summed = cx.sum_dim(cx.reshape(&weighted, &[tokens, chosen, width]), 1, false);
+        cx.cast(&summed, hidden.dtype())
+    }
+
+    /// Applies them to `hidden`, `[tokens, width]`; weights and indices are `[tokens, experts a token]`.
+    pub(super) fn grouped(&self, cx: &Context, hidden: &Tensor, weights: &Tensor, indices: &Tensor) -> Tensor {
+        let [tokens, width, chosen] = [hidden.dim(0), hidden.dim(1), indices.dim(1)];
+        let pairs = tokens * chosen;
+        let [(gate_up, gate_up_bias), (down, down_bias)] = self.matrices();
+        // as `[experts, in, out]`
+        let turned = |matrices: &Tensor| match self.kind {
+            Expert::Gated => cx.transpose(matrices, -2, -1),
+            Expert::ClampedWithBias => matrices.clone(),
+        };
+        let (gate_up, down) = (turned(gate_up), turned(down));
         let sample_weights = cx.reshape(weights, &[pairs]);
         let expert_ids = cx.reshape(indices, &[pairs]);
         let (sorted_ids, order) = cx.sort_indices(&expert_ids);
@@ -55,13 +92,13 @@ impl Experts {
             Some(bias) => cx.add_in_place(states, bias),
             None => states,
         };
-        let mut biases = of_pairs(gate_up.1);
+        let mut biases = of_pairs(gate_up_bias);
         selected = cx.masked_fill_in_place(selected, &elsewhere);
-        let mut states = biased(cx.grouped_mm(&selected, &gate_up.0, &offsets), biases.as_ref());
+        let mut states = biased(cx.grouped_mm(&selected, &gate_up, &offsets), biases.as_ref());
         states = cx.masked_fill(&states, &elsewhere);
         states = self.gate(cx, &states);
-        biases = of_pairs(down.1);
-        states = biased(cx.grouped_mm(&states, &down.0, &offsets), biases.as_ref());
+        biases = of_pairs(down_bias);
+        states = biased(cx.grouped_mm(&states, &down, &offsets), biases.as_ref());
         states = cx.masked_fill(&states, &elsewhere);
         let mut weighted = cx.mul(&states, cx.unsqueeze(&sorted_weights, 1));
         let back = cx.launch(Kernel::Unary("empty"), &[&order], Layout::contiguous(&[pairs]), DType::I64);
@@ -69,6 +106,15 @@ impl Experts {
         weighted = cx.index_rows(&weighted, &back);
         let summed = cx.sum_dim(cx.reshape(&weighted, &[tokens, chosen, width]), 1, false);
         cx.cast(&summed, hidden.dtype())
+    }
+
+    /// Those of gate and up projection, and of the down projection, each with its bias.
+    fn matrices(&self) -> [(&Tensor, Option<&Tensor>); 2] {
+        match self.parameters.tensors.as_slice() {
+            [gate_up, down] => [(gate_up, None), (down, None)],
+            [gate_up, up_bias, down, down_bias] => [(gate_up, Some(up_bias)), (down, Some(down_bias))],
+            _ => unreachable!("experts have two matrices"),
+        }
     }
 
     /// `_apply_gate`

@@ -1,4 +1,4 @@
-//! Mixtures of experts, as `transformers` 5.17 runs them with its default implementation, `grouped_mm`.
+//! Mixtures of experts, as `transformers` 5.17 runs them: by `grouped_mm`, its default, or `batched_mm`.
 
 mod experts;
 mod router;
@@ -53,8 +53,8 @@ impl SparseMoe {
         }
     }
 
-    /// Applies it to `x`, `[batch, length, hidden_size]`.
-    pub(super) fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
+    /// Applies it to `x`, `[batch, length, hidden_size]`, its experts by `batched_mm` or by `grouped_mm`.
+    pub(super) fn forward(&self, cx: &Context, x: &Tensor, batched: bool) -> Tensor {
         let shape = *x.layout();
         let width = shape.dim(-1);
         let flat = || cx.reshape(x, &[shape.numel() / width.max(1), width]);
@@ -63,7 +63,8 @@ impl SparseMoe {
         let hidden = flat();
         let before = self.shared.as_ref().filter(|_| self.shared_first).map(|shared| shared.forward(cx, &hidden));
         let routed = routed_first.unwrap_or_else(|| self.router.forward(cx, &hidden));
-        let mut out = self.experts.forward(cx, &hidden, &routed.weights, &routed.indices);
+        let run = if batched { Experts::batched } else { Experts::grouped };
+        let mut out = run(&self.experts, cx, &hidden, &routed.weights, &routed.indices);
         match (before, &self.shared) {
             (Some(mut shared), _) => {
                 if let Some(gate) = &self.shared_gate {

@@ -15,6 +15,7 @@ impl Context {
     /// in fp32.
     pub fn cross_entropy(&self, logits: impl Borrow<Tensor>, labels: &Tensor) -> Tensor {
         let logits = logits.borrow();
+        // the log-softmax is told its type, so that autocast casts no more than the loss' input
         let mut probabilities = self.log_softmax(logits);
         if self.autocast_dtype().is_some() {
             probabilities = self.cast(&probabilities, DType::F32);

@@ -19,5 +19,6 @@ mod matmul;
 mod norm;
 pub(crate) mod quantized;
 mod reduce;
+mod select;
 mod softmax;
 mod views;

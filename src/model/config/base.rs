@@ -134,7 +134,7 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Deco
     })
 }
 
-fn max_position_embeddings(fields: Fields<'_>, default: u64) -> Result<u64, ModelError> {
+pub(super) fn max_position_embeddings(fields: Fields<'_>, default: u64) -> Result<u64, ModelError> {
     for &name in MAX_POSITION_EMBEDDINGS {
         if let Some(value) = fields.integer(name, limits::MAX_POSITION_EMBEDDINGS)? {
             return Ok(value);

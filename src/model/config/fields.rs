@@ -154,6 +154,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A text.
+    pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, ModelError> {
+        self.non_null(field).map(|value| value.as_str().ok_or_else(|| wrong_type(field, value, "a text"))).transpose()
+    }
+
+    /// The first name among `architectures`, where there is one.
+    pub(super) fn architecture(&self) -> Result<Option<&'a str>, ModelError> {
+        Ok(self.list("architectures")?.and_then(|names| names.first()).and_then(Value::as_str))
+    }
+
     /// `pad_token_id`, where the class gives it to the embedding.
     pub(super) fn pad_token_id(&self, default: Option<i64>) -> Result<Option<i64>, ModelError> {
         const FIELD: &str = "pad_token_id";
@@ -161,15 +171,6 @@ impl<'a> Fields<'a> {
             None => Ok(default),
             Some(Value::Null) => Ok(None),
             Some(value) => value.as_i64().map(Some).ok_or_else(|| wrong_type(FIELD, value, "a whole number or null")),
-        }
-    }
-
-    /// A text.
-    pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, ModelError> {
-        match self.non_null(field) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(value) => Err(wrong_type(field, value, "a text")),
         }
     }
 

@@ -5,6 +5,8 @@
 
 mod base;
 mod deepseek;
+mod encoder;
+mod encoder_decoder;
 mod falcon;
 mod fields;
 mod gemma;
@@ -22,7 +24,10 @@ use serde_json::Value;
 
 use self::fields::Fields;
 use super::error::show;
-use super::{DecoderConfig, Mixer, MlpLayout, Model, ModelError, ModelType, QkNorm};
+use super::{
+    DecoderConfig, EncoderConfig, EncoderDecoderConfig, Mixer, MlpLayout, Model, ModelError, ModelType, Positions,
+    QkNorm, Stack,
+};
 
 /// Reads a config.json of one of the [`ModelType`]s; `name` is what the model will be called.
 ///
@@ -58,6 +63,7 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         }
     };
     let fields = Fields::new(map, model_type);
+    use ModelType as T;
     let model = match model_type {
         ModelType::Llama => llama::llama(name, fields),
         ModelType::Mistral => llama::mistral(name, fields),
@@ -124,9 +130,46 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Jamba => hybrid::jamba(name, fields),
         ModelType::FalconH1 => hybrid::falcon_h1(name, fields),
         ModelType::NemotronH => hybrid::nemotron_h(name, fields),
+        T::Bert | T::Roberta | T::XlmRoberta => return encoder(encoder::bert(name, fields)?),
+        T::Electra => return encoder(encoder::electra(name, fields)?),
+        T::Distilbert => return encoder(encoder::distilbert(name, fields)?),
+        T::T5 => return encoder_decoder(encoder_decoder::t5(name, fields)?),
+        T::Mt5 => return encoder_decoder(encoder_decoder::mt5(name, fields)?),
+        T::Bart => return encoder_decoder(encoder_decoder::bart(name, fields)?),
+        T::Mbart => return encoder_decoder(encoder_decoder::mbart(name, fields)?),
     }?;
     refuse_absurd_size(&model)?;
     Ok(Model::Decoder(model))
+}
+
+fn encoder(model: EncoderConfig) -> Result<Model, ModelError> {
+    let wide = u128::from;
+    let layer = layer_parameters(model.hidden_size, 4 * wide(model.hidden_size), model.intermediate_size);
+    let rows = wide(model.vocab_size) + wide(model.max_position_embeddings) + wide(model.type_vocab_size);
+    refuse_too_many(
+        layer * wide(model.num_hidden_layers) + (2 * rows + wide(model.num_labels)) * wide(model.hidden_size),
+    )?;
+    Ok(Model::Encoder(model))
+}
+
+fn encoder_decoder(model: EncoderDecoderConfig) -> Result<Model, ModelError> {
+    let wide = u128::from;
+    let stack = |stack: &Stack| {
+        let attention = 8 * wide(stack.num_heads) * wide(model.head_dim);
+        layer_parameters(model.d_model, attention, stack.ffn_dim) * wide(stack.num_layers)
+    };
+    let positions = match model.positions {
+        Positions::Learned { rows } => wide(rows),
+        Positions::RelativeBias { buckets } => wide(buckets),
+    };
+    let rows = wide(model.vocab_size) + 2 * positions;
+    refuse_too_many(stack(&model.encoder) + stack(&model.decoder) + rows * wide(model.d_model))?;
+    Ok(Model::EncoderDecoder(model))
+}
+
+/// At least as many as a layer has.
+fn layer_parameters(width: u64, attention: u128, inner: u64) -> u128 {
+    (attention + 3 * u128::from(inner) + 32) * u128::from(width)
 }
 
 /// Refuses a model whose dimensions are each possible but whose product is not.
@@ -164,7 +207,11 @@ fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
     let layer = mixer + per_width * hidden;
     let tables = (2 * wide(model.vocab_size) + wide(model.embedding.learned_positions.unwrap_or(0))) * hidden;
     let parameters = layer * wide(model.num_hidden_layers) + tables;
-    if parameters > wide(limits::PARAMETERS) {
+    refuse_too_many(parameters)
+}
+
+fn refuse_too_many(parameters: u128) -> Result<(), ModelError> {
+    if parameters > u128::from(limits::PARAMETERS) {
         #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
         return Err(ModelError::TooManyParameters { parameters: parameters as f64 });
     }

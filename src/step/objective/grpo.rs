@@ -10,7 +10,7 @@ use super::reference::Reference;
 use crate::arch::{Batch, Forward, Generate, Network};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Metric, Phase, Tensor};
-use crate::job::Train;
+use crate::job::{ExpertsImplementation, Train};
 use crate::step::train::RECORDED_MICRO_BATCHES;
 
 pub(in crate::step) struct Grpo {
@@ -56,6 +56,7 @@ impl Grpo {
                 implementation: run.implementation,
                 logits_to_keep: 1,
                 max_new_tokens: self.completion,
+                decode_experts: ExpertsImplementation::BatchedMm,
                 samples: true,
             };
             network.generate(cx, &prompt, how);

@@ -9,7 +9,7 @@ use super::reference::Reference;
 use crate::arch::{Batch, Forward, Generate, Network};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Phase, Tensor};
-use crate::job::Train;
+use crate::job::{ExpertsImplementation, Train};
 use crate::model::Model;
 
 /// `PPOConfig.local_rollout_forward_batch_size`
@@ -101,6 +101,7 @@ impl Ppo {
                     implementation: run.implementation,
                     logits_to_keep: 1,
                     max_new_tokens: self.completion,
+                    decode_experts: ExpertsImplementation::BatchedMm,
                     samples: true,
                 };
                 network.generate(cx, &prompt, how);
