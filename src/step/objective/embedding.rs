@@ -11,7 +11,7 @@ pub(super) fn loss(cx: &Context, network: &dyn Network, columns: [&Batch; 2], ru
     let [anchors, positives] = columns.map(|column| embedded(cx, network, column, run));
     cx.within(Category::Logits, || {
         let [anchors, positives] = [anchors, positives].map(|side| normalised(cx, &side));
-        let scores = cx.matmul(&anchors, &cx.transpose(&positives, 0, 1));
+        let scores = cx.matmul(&anchors, cx.transpose(&positives, 0, 1));
         let scores = cx.mul_scalar(scores, 20.0);
         let labels = made(cx, &[scores.dim(0)], DType::I64);
         cx.cross_entropy(scores, &labels)

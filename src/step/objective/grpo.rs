@@ -123,8 +123,8 @@ impl Grpo {
             let each = cx.cat(&[&kept(&whole)], 0);
             let _entropies = entropies.iter().map(|of| cx.cat(&[&kept(of)], 0)).collect::<Vec<_>>();
             drop((whole, entropies));
-            let _log_ratio = cx.sub(&each, &each.detach());
-            let ratio = cx.exp(&_log_ratio);
+            let log_ratio = cx.sub(&each, each.detach());
+            let ratio = cx.exp(&log_ratio);
             let kl = self.buffered.borrow().as_ref().and_then(|buffered| buffered.reference.as_ref()).map(|_| {
                 let reference = made(cx, each.dims(), DType::F32);
                 let difference = cx.sub(&reference, &each);
