@@ -247,28 +247,29 @@ impl Network for Decoder {
     }
 
     fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs) {
-        let Prompted { embeds, cache, attention_mask, labels, .. } = &self.prompted(cx, batch, run);
+        let mut prompted = self.prompted(cx, batch, run);
+        let begun = prompted.cache.take();
+        let Prompted { embeds, attention_mask, labels, .. } = &prompted;
         // Mamba's classes fill none while they train
-        let caches = cache.is_none() && !run.checkpointing && !run.packed && !is_mamba(self.model.model_type);
-        let own_cache = caches.then(|| self.cache(Category::Activations));
-        let attention_mask = attention_mask.as_ref();
-        let run = Forward { attention_mask, cache: cache.as_ref().or(own_cache.as_ref()), ..run };
+        let caches = !run.checkpointing && !run.packed && !is_mamba(self.model.model_type);
+        let cache = begun.or_else(|| caches.then(|| self.cache(Category::Activations)));
+        let run = Forward { attention_mask: attention_mask.as_ref(), cache: cache.as_ref(), ..run };
         let embeds = embeds.clone().unwrap_or_else(|| self.embed(cx, &batch.ids, run));
         let hidden = self.hidden(cx, embeds, run);
         if self.model.head.num_labels.is_some() {
             let logits = pooled_logits(cx, &self.head, &hidden, &batch.ids);
             let loss = cx.within(Category::Logits, || cx.cross_entropy(&logits, labels));
-            return (loss, Outputs::of(logits, own_cache));
+            return (loss, Outputs::of(logits, cache));
         }
         if self.kernels == Kernels::Liger
             && let Weight::Dense(weight) = &self.head.weight
         {
             let loss = Self::fused_causal_loss(cx, &hidden, weight, labels);
-            return (loss, Outputs::of(cx.meta(&[0], hidden.dtype()), own_cache));
+            return (loss, Outputs::of(cx.meta(&[0], hidden.dtype()), cache));
         }
         let logits = self.logits(cx, &hidden);
         let loss = Self::causal_loss(cx, &logits, labels);
-        (loss, Outputs::of(logits, own_cache))
+        (loss, Outputs::of(logits, cache))
     }
 
     fn backbone(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> Option<(Tensor, &Linear)> {

@@ -24,6 +24,7 @@ pub use config::from_config;
 pub use description::*;
 pub use encoder::{EncoderClass, EncoderConfig};
 pub use encoder_decoder::{EncoderDecoderConfig, Positions, Stack};
+pub(crate) use error::one_line;
 pub use error::{ModelError, Nearest};
 pub use mixer::{Mamba, Mamba2, Mixer, ShortConv};
 pub use moe::*;

@@ -6,7 +6,7 @@ use crate::job::{
     AttnImplementation, ExpertsImplementation, Head, Job, MixedPrecision, Objective, OffloadOptimizer, Optim, Peft,
     TargetModules, Train, Workload,
 };
-use crate::model::{Model, Origin, Support};
+use crate::model::{Mixer, Model, Origin, Support};
 use crate::units::Bytes;
 
 /// The versions whose behaviour is modelled and whose measurements the tests hold it against.
@@ -121,10 +121,18 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
             model.model_type()
         ));
     }
+    let refused = multiplies_packed_weights(model, job);
+    if refused {
+        notes.push(
+            "transformers multiplies by the weight of a Mamba layer's dt_proj itself, which fails where that is quantised: \
+             such a model is loaded with llm_int8_skip_modules, and what it then leaves unquantised is more than here"
+                .to_owned(),
+        );
+    }
     Basis {
         runtime: "pytorch".to_owned(),
         versions: VERSIONS.to_owned(),
-        validated: model.origin() == Origin::Config && measured && unmeasured.is_none(),
+        validated: model.origin() == Origin::Config && measured && unmeasured.is_none() && !refused,
         notes,
     }
 }
@@ -193,6 +201,16 @@ fn embedding_states(model: &Model, train: &Train) -> Option<String> {
         "transformers' Trainer keeps 32-bit states for embeddings under {}: {more} more than here",
         train.optim
     ))
+}
+
+/// Whether a job quantises what `MambaMixer.slow_forward` takes the plain weight of (`modeling_mamba.py`,
+/// `modeling_jamba.py`: `self.dt_proj.weight @ time_step`); measuring one ends in an error of shapes.
+fn multiplies_packed_weights(model: &Model, job: &Job) -> bool {
+    let precision = match &job.workload {
+        Workload::Train(train) => train.precision,
+        Workload::Infer(infer) => infer.precision,
+    };
+    precision.is_quantized() && model.decoder().is_some_and(|decoder| matches!(decoder.mixer, Some(Mixer::Mamba(_))))
 }
 
 /// Whether a method puts something on the head or trains modules whole.

@@ -41,7 +41,7 @@ impl Context {
         let scalar = Layout::contiguous(&[]);
         let dtype = log_probabilities.dtype();
         let mut out = self.launch(Kernel::NllLoss, &[log_probabilities, labels], scalar, dtype);
-        let total_weight = self.launch(Kernel::NllTotalWeight, &[log_probabilities, labels], scalar, DType::F32);
+        let total_weight = self.launch(Kernel::NllTotalWeight, &[log_probabilities, labels], scalar, dtype);
         if let Some(mut node) = node {
             node.save_output(self, &total_weight);
             node.finish(self, &mut [&mut out], |cx, incoming| {
