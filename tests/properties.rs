@@ -171,7 +171,9 @@ fn train() -> impl Strategy<Value = Train> {
             // what a job with these would be refused for
             optim: match optim {
                 Optim::RmsPropBnb | Optim::RmsPropBnb8bit => Optim::RmsProp,
-                optim if optim.is_low_rank() && method.peft.is_some() => Optim::AdamwTorch,
+                optim if (optim.is_low_rank() || optim == Optim::AdamMini) && method.peft.is_some() => {
+                    Optim::AdamwTorch
+                }
                 optim => optim,
             },
             attn_implementation,

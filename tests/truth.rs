@@ -251,6 +251,23 @@ fn every_phase_of_a_step_is_within_one_percent() {
 }
 
 #[test]
+fn generating_and_scoring_are_within_one_percent() {
+    let mut check = Check::default();
+    for Estimated { row, phases, .. } in estimated() {
+        let Some(steady) = row.measured.steady.filter(|steady| steady.generation_peak > 0) else { continue };
+        let peak = |wanted: &[Phase]| {
+            let used = step(phases, 1).iter().filter(|used| wanted.contains(&used.phase));
+            used.map(|used| used.peak).max().unwrap_or(0)
+        };
+        let generating = peak(&[Phase::Prefill, Phase::Decode]);
+        check.add(&row.id, "generation", generating, steady.generation_peak, |e| e.abs() <= 1.0);
+        check.add(&row.id, "score", peak(&[Phase::Score]), steady.score_peak, |e| e.abs() <= 1.0);
+    }
+    let errors = check.finish();
+    assert!(errors.count() >= 10, "{errors}");
+}
+
+#[test]
 fn prefill_and_decoding_are_within_one_percent() {
     let mut check = Check::default();
     for Estimated { row, estimate, .. } in estimated() {

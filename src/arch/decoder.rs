@@ -7,13 +7,14 @@ use super::cache::KvCache;
 use super::classify::pooled_logits;
 use super::families::{self, Entered, Front, Input};
 use super::forward::Forward;
+use super::generate;
 use super::layer::Layer;
 use super::names::{Names, default_targets};
 use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use super::virtual_tokens::{self, Prompted};
 use crate::dtype::DType;
-use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor, trainable_copy};
-use crate::job::{AttnImplementation, ExpertsImplementation};
+use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
+use crate::job::AttnImplementation;
 use crate::model::{DecoderConfig, LayerType, Mla, MlaRotary, ModelType};
 use crate::nn::{
     Builder, Device, Embedding, Kernels, Leaf, Linear, Module, NormLayer, Part, PrefixShape, Rotary, Weight,
@@ -122,7 +123,7 @@ impl Decoder {
     }
 
     /// The last hidden states of embedded tokens, `[batch, length, width]`.
-    fn hidden(&self, cx: &Context, embeds: Tensor, run: Forward<'_>) -> Tensor {
+    pub(super) fn hidden(&self, cx: &Context, embeds: Tensor, run: Forward<'_>) -> Tensor {
         // transformers falls back on eager attention where a class supports no other
         let eager = self.model.attention.sinks;
         let run = if eager { Forward { implementation: AttnImplementation::Eager, ..run } } else { run };
@@ -156,7 +157,8 @@ impl Decoder {
         };
         let mut _weights = None;
         for (i, layer) in self.layers.iter().enumerate() {
-            (hidden, _weights) = if run.checkpointing {
+            let checkpointing = run.checkpointing && i % run.checkpoint_every.max(1) == 0;
+            (hidden, _weights) = if checkpointing {
                 let layer_type = self.model.layer_types.get(i).copied().unwrap_or(LayerType::FullAttention);
                 let (layer, attend) = (Rc::clone(layer), attend.only(layer_type));
                 cx.checkpoint(&hidden, move |cx, hidden| layer.forward(cx, hidden, &attend, None))
@@ -264,7 +266,7 @@ impl Network for Decoder {
         // Mamba's classes fill none while they train
         // and MPT's `use_cache` is false by default
         let uncached = is_mamba(self.model.model_type) || self.model.model_type == ModelType::Mpt;
-        let caches = !run.checkpointing && !uncached;
+        let caches = !run.checkpointing && !run.packed && !uncached;
         let cache = begun.or_else(|| caches.then(|| self.cache(Category::Activations)));
         let run = Forward { attention_mask: attention_mask.as_ref(), cache: cache.as_ref(), ..run };
         let embeds = embeds.clone().unwrap_or_else(|| self.embed(cx, &batch.ids, run));
@@ -294,28 +296,16 @@ impl Network for Decoder {
         true
     }
 
+    fn head_logits(&self, cx: &Context, hidden: &Tensor) -> Option<Tensor> {
+        self.model.head.num_labels.is_none().then(|| self.logits(cx, hidden))
+    }
+
     fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor {
         cx.input("input_ids", &[batch, length], DType::I64)
     }
 
     fn generate(&self, cx: &Context, prompt: &Tensor, how: Generate) {
-        let cache = self.cache(Category::KvCache);
-        let forward = |ids: &Tensor, logits_to_keep: u64, batched_experts: bool| {
-            let implementation = how.implementation;
-            let run = Forward { implementation, batched_experts, cache: Some(&cache), ..Forward::default() };
-            let hidden = self.hidden(cx, self.embed(cx, ids, run), run);
-            let length = hidden.dim(1);
-            let keep = if logits_to_keep == 0 { length } else { logits_to_keep.min(length) };
-            let kept = cx.narrow(&hidden, 1, length - keep, keep);
-            let _logits = self.logits(cx, &kept);
-        };
-        cx.set_phase(Phase::Prefill);
-        forward(prompt, how.logits_to_keep, false);
-        cx.set_phase(Phase::Decode);
-        let next = cx.narrow(prompt, -1, prompt.dim(-1) - 1, 1);
-        for _ in 0..how.max_new_tokens {
-            forward(&next, 0, how.decode_experts == ExpertsImplementation::BatchedMm);
-        }
+        generate::run(self, cx, prompt, how);
     }
 
     fn is_tied(&self) -> bool {
@@ -360,7 +350,10 @@ impl Module for Decoder {
         if !norm_first {
             self.norm.leaves(visit);
         }
-        visit(Leaf::Linear(&mut self.head));
+        // without a head there is none to find, nor to adapt
+        if self.model.head.num_labels != Some(0) {
+            visit(Leaf::Linear(&mut self.head));
+        }
     }
 
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {

@@ -9,6 +9,7 @@ mod encoder;
 mod encoder_decoder;
 mod families;
 mod forward;
+mod generate;
 mod latent;
 mod layer;
 mod masks;
