@@ -29,6 +29,9 @@ impl Listed {
                             let linear = builder.linear(path, part, *in_features, *out_features, *bias);
                             listed.modules.push(One::Linear(linear));
                         }
+                        ListedKind::Convolution { kernel, bias } => {
+                            listed.modules.push(One::Linear(builder.convolution(path, part, kernel, *bias)));
+                        }
                         ListedKind::Parameters(shapes) => {
                             let shapes: Vec<&[u64]> = shapes.iter().map(Vec::as_slice).collect();
                             listed.modules.push(One::Free(builder.free(path, part, &shapes)));

@@ -65,6 +65,26 @@ impl ModelType {
         ModelType::Ernie4_5,
         ModelType::Bitnet,
         ModelType::Arcee,
+        ModelType::Apertus,
+        ModelType::GraniteSwa,
+        ModelType::GptBigcode,
+        ModelType::GptNeo,
+        ModelType::Gptj,
+        ModelType::Codegen,
+        ModelType::Mpt,
+        ModelType::Persimmon,
+        ModelType::Xglm,
+        ModelType::Mimo,
+        ModelType::Baichuan,
+        ModelType::Qwen,
+        ModelType::Internlm2,
+        ModelType::Internlm3,
+        ModelType::Chatglm,
+        ModelType::Minicpm,
+        ModelType::Exaone,
+        ModelType::Rwkv,
+        ModelType::OlmoHybrid,
+        ModelType::RecurrentGemma,
         ModelType::Mamba,
         ModelType::FalconMamba,
         ModelType::Mamba2,
@@ -96,6 +116,14 @@ impl ModelType {
         ModelType::Internvl,
         ModelType::Glm4v,
         ModelType::Glm4vMoe,
+        ModelType::KimiK25,
+        ModelType::Vit,
+        ModelType::Dinov2,
+        ModelType::Swin,
+        ModelType::Convnext,
+        ModelType::Resnet,
+        ModelType::Clip,
+        ModelType::Siglip,
     ];
 
     /// The `model_type` a config.json says.
@@ -163,6 +191,26 @@ impl ModelType {
             Self::Ernie4_5 => "ernie4_5",
             Self::Bitnet => "bitnet",
             Self::Arcee => "arcee",
+            Self::Apertus => "apertus",
+            Self::GraniteSwa => "granite_swa",
+            Self::GptBigcode => "gpt_bigcode",
+            Self::GptNeo => "gpt_neo",
+            Self::Gptj => "gptj",
+            Self::Codegen => "codegen",
+            Self::Mpt => "mpt",
+            Self::Persimmon => "persimmon",
+            Self::Xglm => "xglm",
+            Self::Mimo => "mimo",
+            Self::Baichuan => "baichuan",
+            Self::Qwen => "qwen",
+            Self::Internlm2 => "internlm2",
+            Self::Internlm3 => "internlm3",
+            Self::Chatglm => "chatglm",
+            Self::Minicpm => "minicpm",
+            Self::Exaone => "exaone",
+            Self::Rwkv => "rwkv",
+            Self::OlmoHybrid => "olmo_hybrid",
+            Self::RecurrentGemma => "recurrent_gemma",
             Self::Mamba => "mamba",
             Self::FalconMamba => "falcon_mamba",
             Self::Mamba2 => "mamba2",
@@ -194,6 +242,14 @@ impl ModelType {
             Self::Internvl => "internvl",
             Self::Glm4v => "glm4v",
             Self::Glm4vMoe => "glm4v_moe",
+            Self::KimiK25 => "kimi_k25",
+            Self::Vit => "vit",
+            Self::Dinov2 => "dinov2",
+            Self::Swin => "swin",
+            Self::Convnext => "convnext",
+            Self::Resnet => "resnet",
+            Self::Clip => "clip",
+            Self::Siglip => "siglip",
         }
     }
 }
@@ -202,14 +258,32 @@ impl ModelType {
     /// How far its forward pass is known.
     pub const fn support(self) -> Support {
         match self {
+            Self::Mimo
+            | Self::Baichuan
+            | Self::Qwen
+            | Self::Internlm2
+            | Self::Internlm3
+            | Self::Chatglm
+            | Self::Minicpm
+            | Self::Exaone => Support::OwnCode,
             Self::Phimoe
             | Self::Ernie45Moe
             | Self::FlexOlmo
             | Self::HunyuanV1Moe
             | Self::Minicpm3
             | Self::HyV3
-            | Self::Deepseek => Support::CountedOnly,
-            Self::Youtu | Self::Axk1 => Support::Unmeasured,
+            | Self::Deepseek
+            | Self::Rwkv
+            | Self::OlmoHybrid
+            | Self::RecurrentGemma
+            | Self::Vit
+            | Self::Dinov2
+            | Self::Swin
+            | Self::Convnext
+            | Self::Resnet
+            | Self::Clip
+            | Self::Siglip => Support::CountedOnly,
+            Self::Youtu | Self::Axk1 | Self::Glm4vMoe | Self::KimiK25 => Support::Unmeasured,
             _ => Support::Measured,
         }
     }

@@ -42,6 +42,13 @@ pub enum ListedKind {
         /// Whether it has a bias.
         bias: bool,
     },
+    /// A convolution.
+    Convolution {
+        /// `[out, in, ...]`
+        kernel: Vec<u64>,
+        /// Whether it has a bias.
+        bias: bool,
+    },
     /// Parameters of these shapes.
     Parameters(Vec<Vec<u64>>),
     /// A buffer.
@@ -97,6 +104,10 @@ impl ParameterList {
             ListedKind::Linear { in_features, out_features, bias } => {
                 u128::from(*out_features) * (u128::from(*in_features) + u128::from(*bias))
             }
+            ListedKind::Convolution { kernel, bias } => {
+                let bias = if *bias { numel(kernel.get(..1).unwrap_or_default()) } else { 0 };
+                numel(kernel).saturating_add(bias)
+            }
             ListedKind::Parameters(shapes) => shapes.iter().map(|dims| numel(dims)).fold(0, u128::saturating_add),
             ListedKind::Buffer(..) => 0,
         };
@@ -134,10 +145,9 @@ impl ParameterGroup {
         self.add(path, Role::Norm, ListedKind::Parameters(vec![vec![width]]));
     }
 
-    /// A convolution, its kernel's dimensions after the channels'.
+    /// A convolution of a kernel `[out, in, ...]`.
     pub(super) fn conv(&mut self, path: &'static str, kernel: &[u64], bias: bool) {
-        let bias = bias.then(|| kernel.iter().take(1).copied().collect());
-        self.add(path, Role::Other, ListedKind::Parameters([kernel.to_vec()].into_iter().chain(bias).collect()));
+        self.add(path, Role::Other, ListedKind::Convolution { kernel: kernel.to_vec(), bias });
     }
 
     /// An embedding table.

@@ -11,8 +11,20 @@ pub struct Tower {
     pub parameters: ParameterList,
     /// Text positions are those of three grids: of time, height and width.
     pub grids: Option<Grids>,
-    /// Without a mask, transformers looks for packed sequences in the positions.
-    pub packs: bool,
+    /// When transformers looks for packed sequences in the positions of a batch without a mask.
+    pub packing: Packing,
+}
+
+/// When packed sequences are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Packing {
+    /// Where no cache is filled, as language models do.
+    WithoutCache,
+    /// In every first forward: the mask is made before there is a cache.
+    AlsoWithCache,
+    /// Never: the mask is made without positions.
+    Never,
 }
 
 /// How the cosines of three grids of positions become one table.

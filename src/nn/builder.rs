@@ -66,8 +66,24 @@ impl Builder<'_> {
             weight: Weight::Dense(self.parameter(name, &[to, from])),
             bias: bias.then(|| self.parameter(name, &[to])),
             conv1d: false,
+            convolution: false,
             written_out: false,
             adapter: None,
+        }
+    }
+
+    /// `nn.Conv2d` or `nn.Conv3d`, of a kernel `[out, in, ...]`.
+    pub fn convolution(&self, name: &'static str, part: Part, kernel: &[u64], bias: bool) -> Linear {
+        let out = kernel.first().copied().unwrap_or(0);
+        Linear {
+            part,
+            name,
+            in_features: kernel.iter().skip(1).product(),
+            out_features: out,
+            weight: Weight::Dense(self.parameter(name, kernel)),
+            bias: bias.then(|| self.parameter(name, &[out])),
+            convolution: true,
+            ..self.empty_linear()
         }
     }
 
@@ -90,6 +106,7 @@ impl Builder<'_> {
             weight: Weight::Dense(self.cx.meta(&[0], self.dtype)),
             bias: None,
             conv1d: false,
+            convolution: false,
             written_out: false,
             adapter: None,
         }

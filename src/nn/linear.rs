@@ -36,6 +36,9 @@ pub struct Linear {
     pub bias: Option<Tensor>,
     /// Whether it is a `Conv1D`.
     pub conv1d: bool,
+    /// Whether it is a convolution: PEFT adapts one as it does a linear layer, but none is in `all-linear`, and none is
+    /// quantised.
+    pub convolution: bool,
     /// Whether it is Falcon's linear layer: a product with the weight's transpose, then a sum.
     pub written_out: bool,
     /// Its adapter.

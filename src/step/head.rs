@@ -22,6 +22,9 @@ const fn heads(model: &Model) -> &'static [Head] {
 /// # Errors
 /// The model has no such head, or the method is not modelled together with it.
 pub(super) fn headed<'a>(model: &'a Model, job: &Job) -> Result<Cow<'a, Model>, EstimateError> {
+    if let Model::Listed(_) = model {
+        return Ok(Cow::Borrowed(model));
+    }
     let Workload::Train(train) = &job.workload else { return Ok(tied(model)) };
     let (asked, num_labels) = train.asked_head();
     let heads = heads(model);

@@ -126,6 +126,11 @@ impl Network for Encoder {
 
 impl Module for Encoder {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        // XLM-RoBERTa registers its classifier before its encoder
+        let top_first = self.model.model_type == ModelType::XlmRoberta && self.saves_head();
+        if top_first {
+            self.top.leaves(visit);
+        }
         self.embeddings.leaves(visit);
         self.embeddings_project.leaves(visit);
         for layer in &mut self.layers {
@@ -133,7 +138,9 @@ impl Module for Encoder {
                 layer.leaves(visit);
             }
         }
-        self.top.leaves(visit);
+        if !top_first {
+            self.top.leaves(visit);
+        }
     }
 
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {

@@ -2,7 +2,7 @@
 
 use super::front::{Entered, Front, Input};
 use crate::ghost::{Context, Tensor};
-use crate::model::{DecoderConfig, LayerType, ModelType};
+use crate::model::{DecoderConfig, LayerType, ModelType, Packing};
 use crate::nn::{Leaf, Module};
 
 /// Masks for full and for sliding layers; embeddings multiplied or dropped out.
@@ -14,14 +14,13 @@ pub(super) struct Spans {
     sliding_window: Option<u64>,
     /// Some layers mix tokens without attention.
     mixes: bool,
-    /// Packed sequences are looked for in the positions.
-    packs: bool,
+    packing: Packing,
 }
 
 impl Spans {
     pub(super) fn new(model: &DecoderConfig) -> Self {
         use ModelType::{
-            Cohere2, Exaone4, FalconH1, Gemma2, Gemma3Text, GptOss, Granite, Granitemoe, Granitemoehybrid,
+            Cohere2, Exaone4, FalconH1, Gemma2, Gemma3Text, GptOss, Granite, GraniteSwa, Granitemoe, Granitemoehybrid,
         };
         use ModelType::{Olmo3, Qwen2, Qwen2Moe, Qwen3, Smollm3};
         let has = |layer_type| model.layer_types.contains(&layer_type);
@@ -29,17 +28,17 @@ impl Spans {
         // these make the full mask whether or not a layer takes it
         let always_full = matches!(
             model.model_type,
-            Cohere2 | Exaone4 | Gemma2 | Gemma3Text | GptOss | Olmo3 | Qwen2 | Qwen2Moe | Qwen3 | Smollm3
+            Cohere2 | Exaone4 | Gemma2 | Gemma3Text | GptOss | GraniteSwa | Olmo3 | Qwen2 | Qwen2Moe | Qwen3 | Smollm3
         );
         Self {
-            multiplier: matches!(model.model_type, Granite | Granitemoe | Granitemoehybrid | FalconH1),
+            multiplier: matches!(model.model_type, Granite | GraniteSwa | Granitemoe | Granitemoehybrid | FalconH1),
             dropout: model.embedding.dropout,
             full: always_full || hybrid || has(LayerType::FullAttention),
             // Qwen2-MoE makes a sliding mask too, of a window of nothing where it has none
-            sliding: matches!(model.model_type, GptOss | Qwen2Moe) || has(LayerType::SlidingAttention),
+            sliding: matches!(model.model_type, GptOss | GraniteSwa | Qwen2Moe) || has(LayerType::SlidingAttention),
             sliding_window: model.sliding_window.or((model.model_type == Qwen2Moe).then_some(0)),
             mixes: model.mixer.is_some(),
-            packs: model.tower.as_ref().is_none_or(|tower| tower.packs),
+            packing: model.tower.as_ref().map_or(Packing::WithoutCache, |tower| tower.packing),
         }
     }
 }
@@ -49,7 +48,11 @@ impl Front for Spans {
         // Granite gives the product the name of what was multiplied
         let embeds = if self.multiplier { cx.mul_scalar(embeds, 1.0) } else { embeds };
         let positions = input.positions(cx);
-        let searched = Some(&positions).filter(|_| self.packs);
+        let searched = Some(&positions).filter(|_| self.packing != Packing::Never);
+        let mut input = *input;
+        if self.packing == Packing::AlsoWithCache && input.past == 0 {
+            input.run.cache = None;
+        }
         let mask = if self.full { input.mask(cx, searched, input.run.attention_mask) } else { None };
         let sliding_mask = if self.sliding { input.sliding_mask(cx, searched, self.sliding_window) } else { None };
         let hidden = cx.dropout(&embeds, self.dropout);

@@ -40,4 +40,5 @@ pub(super) const LAYER_INDEX: Limit = Limit { min: 0, max: 1 << 32 };
 pub(super) const PARAMETERS: u64 = 1 << 50;
 
 pub(super) const IMAGE_SIZE: Limit = up_to(1 << 16);
+pub(super) const STAGE: Limit = up_to(1 << 16);
 pub(super) const CHANNELS: Limit = up_to(1 << 12);

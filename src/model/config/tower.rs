@@ -35,14 +35,14 @@ impl Vision {
         let (image_size, patch_size) =
             (side("image_size", default.image_size)?, side("patch_size", default.patch_size)?);
         Ok(Self {
-            hidden_size: read(&["hidden_size"], limits::HIDDEN_SIZE, default.hidden_size)?,
+            hidden_size: read(&["hidden_size", "vt_hidden_size"], limits::HIDDEN_SIZE, default.hidden_size)?,
             intermediate_size: read(
-                &["intermediate_size"],
+                &["intermediate_size", "vt_intermediate_size"],
                 limits::INTERMEDIATE_SIZE,
                 default.intermediate_size,
             )?,
             num_hidden_layers: read(
-                &["num_hidden_layers", "depth"],
+                &["num_hidden_layers", "depth", "vt_num_hidden_layers"],
                 limits::NUM_HIDDEN_LAYERS,
                 default.num_hidden_layers,
             )?,
@@ -52,7 +52,8 @@ impl Vision {
         })
     }
 
-    fn patch(&self) -> [u64; 4] {
+    /// The kernel that makes patches.
+    pub(super) fn patch(&self) -> [u64; 4] {
         [self.hidden_size, self.channels, self.patch_size, self.patch_size]
     }
 }
@@ -115,6 +116,49 @@ pub(super) fn siglip(list: &mut ParameterList, vision: &Vision) {
     });
     clip_layers(list, vision, Order::NormFirst);
     list.once(|tower| tower.layer_norm("vision_tower.post_layernorm", d));
+}
+
+/// `SiglipMultiheadAttentionPoolingHead`: its attention is one module of PyTorch's.
+pub(super) fn siglip_head(list: &mut ParameterList, vision: &Vision) {
+    let (d, inner) = (vision.hidden_size, vision.intermediate_size);
+    list.once(|head| {
+        head.parameter(TOWER, "vision_model.head.probe", &[1, 1, d]);
+        head.parameter(TOWER, "vision_model.head.attention.in_proj_weight", &[3 * d, d]);
+        head.parameter(TOWER, "vision_model.head.attention.in_proj_bias", &[3 * d]);
+        head.linear(TOWER, "vision_model.head.attention.out_proj", [d, d], true);
+        head.layer_norm("vision_model.head.layernorm", d);
+        head.linear(TOWER, "vision_model.head.mlp.fc1", [d, inner], true);
+        head.linear(TOWER, "vision_model.head.mlp.fc2", [inner, d], true);
+    });
+}
+
+/// `Kimi_K25VisionModel`; returns the width of patches merged two by two.
+pub(super) fn kimi(list: &mut ParameterList, vision: &Vision, [height, width, time]: [u64; 3], heads: u64) -> u64 {
+    let (d, inner) = (vision.hidden_size, vision.intermediate_size);
+    list.once(|tower| {
+        tower.conv("vision_tower.patch_embed.proj", &vision.patch(), true);
+        tower.parameter(TOWER, "vision_tower.patch_embed.pos_emb.position_embeddings", &[height, width, d]);
+        tower.buffer("vision_tower.patch_embed.pos_emb.time_position_embeddings", &[time + 1, d], DType::F32);
+        for _ in 0..2 {
+            tower.buffer("vision_tower.rotary_emb.inv_freq", &[d / heads / 4], DType::F32);
+        }
+    });
+    list.repeat(vision.num_hidden_layers, |layer| {
+        layer.layer_norm("vision_tower.layers.norm1", d);
+        layer.layer_norm("vision_tower.layers.norm2", d);
+        for path in [
+            "vision_tower.layers.attn.proj",
+            "vision_tower.layers.attn.q_proj",
+            "vision_tower.layers.attn.k_proj",
+            "vision_tower.layers.attn.v_proj",
+        ] {
+            layer.linear(TOWER, path, [d, d], true);
+        }
+        layer.linear(TOWER, "vision_tower.layers.mlp.fc1", [d, inner], true);
+        layer.linear(TOWER, "vision_tower.layers.mlp.fc2", [inner, d], true);
+    });
+    list.once(|tower| tower.layer_norm("vision_tower.final_layernorm", d));
+    4 * d
 }
 
 /// `Idefics3VisionTransformer`

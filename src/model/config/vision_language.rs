@@ -7,16 +7,21 @@ use serde_json::{Map, Value};
 use super::fields::Fields;
 use super::limits;
 use super::tower::{self, Vision, VisionDefaults, Visual};
-use crate::model::{DecoderConfig, Grids, Model, ModelError, ModelType, ParameterGroup, ParameterList, Role, Tower};
+use crate::model::{DecoderConfig, Grids, Model, ModelError, ModelType, Packing, ParameterGroup, ParameterList, Role, Tower};
 
 const TOWER: Role = Role::Tower;
 static NO_FIELDS: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+
+/// An object that is absent.
+pub(super) fn no_fields(model_type: ModelType) -> Fields<'static> {
+    Fields::new(&NO_FIELDS, model_type)
+}
 
 /// A vision-language model: its text part, with the tower beside it.
 pub(super) fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
     use ModelType as T;
     let mut text = text_part(name, fields)?;
-    let vision = fields.object("vision_config")?.unwrap_or_else(|| Fields::new(&NO_FIELDS, fields.model_type));
+    let vision = fields.object("vision_config")?.unwrap_or(no_fields(fields.model_type));
     let mut list = ParameterList::default();
     let width = text.hidden_size;
     match fields.model_type {
@@ -116,6 +121,33 @@ pub(super) fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
                 two_layers(group, [features, width], bias);
             });
         }
+        T::KimiK25 => {
+            let default = VisionDefaults {
+                hidden_size: 1152,
+                intermediate_size: 4304,
+                num_hidden_layers: 27,
+                image_size: 224,
+                patch_size: 14,
+            };
+            let side = |field: &'static str, old: &'static str, default| {
+                vision.dimension_or(&[field, old], limits::IMAGE_SIZE, default)
+            };
+            let grid = [
+                side("pos_emb_height", "init_pos_emb_height", 64)?,
+                side("pos_emb_width", "init_pos_emb_width", 64)?,
+                side("pos_emb_time", "init_pos_emb_time", 4)?,
+            ];
+            let heads =
+                vision.dimension_or(&["num_attention_heads", "vt_num_attention_heads"], limits::NUM_HEADS, 16)?;
+            let kimi = Vision::read(vision, &default)?;
+            let merged = tower::kimi(&mut list, &kimi, grid, heads);
+            // the projector's parameters come after the text part's in the class: only buffers and sums are affected
+            list.once(|group| {
+                group.layer_norm("mm_projector.pre_norm", kimi.hidden_size);
+                group.linear(TOWER, "mm_projector.in_proj", [merged, merged], true);
+                group.linear(TOWER, "mm_projector.out_proj", [merged, width], true);
+            });
+        }
         T::Idefics3 => {
             let default = VisionDefaults {
                 hidden_size: 1152,
@@ -161,10 +193,11 @@ pub(super) fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
             T::Qwen3Vl | T::Qwen3VlMoe => Some(Grids::Interleaved),
             _ => None,
         },
-        packs: !matches!(
-            fields.model_type,
-            T::Qwen2Vl | T::Qwen25Vl | T::Glm4v | T::Glm4vMoe | T::Gemma3 | T::Paligemma
-        ),
+        packing: match fields.model_type {
+            T::Qwen2Vl | T::Qwen25Vl | T::Glm4v | T::Glm4vMoe | T::Gemma3 => Packing::Never,
+            T::Paligemma => Packing::AlsoWithCache,
+            _ => Packing::WithoutCache,
+        },
     });
     super::refuse_absurd_size(&text)?;
     Ok(Model::Decoder(text))
@@ -264,6 +297,7 @@ fn text_part(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError
         T::Paligemma => (T::Gemma, "gemma"),
         T::Mistral3 => (T::Mistral, "mistral"),
         T::Internvl => (T::Qwen2, "qwen2"),
+        T::KimiK25 => (T::DeepseekV3, "kimi_k2"),
         _ => (T::Llama, "llama"),
     };
     let text = match fields.object("text_config")? {
@@ -284,7 +318,7 @@ fn text_part(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError
 /// Whether the head is tied: the whole model's flag, and the text part's where the class forwards it.
 fn ties(fields: Fields<'_>, text: &DecoderConfig) -> Result<bool, ModelError> {
     use ModelType as T;
-    let default = matches!(fields.model_type, T::Gemma3 | T::Paligemma | T::Mistral3 | T::Internvl);
+    let default = matches!(fields.model_type, T::Gemma3 | T::Paligemma | T::Mistral3 | T::Internvl | T::KimiK25);
     let own = fields.boolean("tie_word_embeddings", default)?;
     let forwarded = matches!(fields.model_type, T::Qwen2Vl | T::Qwen25Vl | T::Glm4v | T::Glm4vMoe | T::Llava);
     Ok(own || (forwarded && text.head.tied))
