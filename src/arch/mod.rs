@@ -21,6 +21,7 @@ mod names;
 mod network;
 mod sinks;
 mod virtual_tokens;
+mod vision;
 mod xielu;
 
 pub use attention::{Attend, Attended, SelfAttention, Span};

@@ -6,6 +6,7 @@ use super::encoder::Encoder;
 use super::encoder_decoder;
 use super::forward::Forward;
 use super::listed::CountedOnly;
+use super::vision::VisionTransformer;
 use crate::ghost::{Context, Tensor};
 use crate::job::{AttnImplementation, ExpertsImplementation};
 use crate::model::Model;
@@ -129,6 +130,7 @@ pub fn network(builder: &Builder<'_>, model: &Model) -> Box<dyn Network> {
         Model::Decoder(config) => Box::new(Decoder::new(builder, config)),
         Model::Encoder(config) => Box::new(Encoder::new(builder, config)),
         Model::EncoderDecoder(config) => encoder_decoder::network(builder, config),
+        Model::Vision(config) => Box::new(VisionTransformer::new(builder, config)),
         Model::Listed(config) => Box::new(CountedOnly::new(builder, config)),
     }
 }

@@ -299,6 +299,8 @@ named_enum! {
         SeqCls = "seq-cls",
         /// Encoder-decoder language modelling.
         Seq2seqLm = "seq2seq-lm",
+        /// Classification of images.
+        ImageCls = "image-cls",
         /// Prediction of masked tokens.
         MaskedLm = "masked-lm",
     }

@@ -1,6 +1,6 @@
 //! What kinds of model there are.
 
-use super::{DecoderConfig, EncoderClass, EncoderConfig, EncoderDecoderConfig, Head, ListedConfig, ModelType, Origin};
+use super::{DecoderConfig, EncoderClass, EncoderConfig, EncoderDecoderConfig, Head, ListedConfig, ModelType, Origin, VisionConfig};
 
 /// A model: one variant for each kind of architecture, with all that its memory depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +13,8 @@ pub enum Model {
     Encoder(EncoderConfig),
     /// An encoder and a decoder that attends to it, with a language-model head.
     EncoderDecoder(EncoderDecoderConfig),
+    /// A vision transformer, with or without a head.
+    Vision(VisionConfig),
     /// A model that is counted, not run.
     Listed(ListedConfig),
 }
@@ -23,6 +25,7 @@ impl Model {
         match self {
             Self::Decoder(config) => &config.name,
             Self::Encoder(config) => &config.name,
+            Self::Vision(config) => &config.name,
             Self::Listed(config) => &config.name,
             Self::EncoderDecoder(config) => &config.name,
         }
@@ -34,6 +37,7 @@ impl Model {
             Self::Decoder(DecoderConfig { tower: Some(tower), .. }) => tower.model_type,
             Self::Decoder(config) => config.model_type,
             Self::Encoder(config) => config.model_type,
+            Self::Vision(config) => config.model_type,
             Self::Listed(config) => config.model_type,
             Self::EncoderDecoder(config) => config.model_type,
         }
@@ -44,6 +48,7 @@ impl Model {
         match self {
             Self::Decoder(config) => config.origin,
             Self::Encoder(config) => config.origin,
+            Self::Vision(config) => config.origin,
             Self::Listed(config) => config.origin,
             Self::EncoderDecoder(config) => config.origin,
         }
@@ -54,6 +59,7 @@ impl Model {
         match &mut self {
             Self::Decoder(config) => config.origin = Origin::Guess,
             Self::Encoder(config) => config.origin = Origin::Guess,
+            Self::Vision(config) => config.origin = Origin::Guess,
             Self::Listed(config) => config.origin = Origin::Guess,
             Self::EncoderDecoder(config) => config.origin = Origin::Guess,
         }
@@ -72,6 +78,7 @@ impl Model {
                 config.class = EncoderClass::SequenceClassification;
                 config.num_labels = num_labels.unwrap_or(config.num_labels);
             }
+            Self::Vision(config) => config.num_labels = Some(num_labels.or(config.num_labels).unwrap_or(2)),
             Self::EncoderDecoder(_) | Self::Listed(_) => {}
         }
         self
@@ -101,6 +108,7 @@ impl Model {
         match self {
             Self::Decoder(config) => config.hidden_size,
             Self::Encoder(config) => config.hidden_size,
+            Self::Vision(config) => config.hidden_size,
             Self::Listed(config) => config.hidden_size,
             Self::EncoderDecoder(config) => config.d_model,
         }
@@ -111,6 +119,7 @@ impl Model {
         match self {
             Self::Decoder(config) => config.num_hidden_layers,
             Self::Encoder(config) => config.num_hidden_layers,
+            Self::Vision(config) => config.num_hidden_layers,
             Self::Listed(config) => config.num_hidden_layers,
             Self::EncoderDecoder(config) => config.encoder.num_layers + config.decoder.num_layers,
         }
@@ -121,6 +130,7 @@ impl Model {
         match self {
             Self::Decoder(config) => config.vocab_size,
             Self::Encoder(config) => config.vocab_size,
+            Self::Vision(_) => 0,
             Self::Listed(config) => config.vocab_size,
             Self::EncoderDecoder(config) => config.vocab_size,
         }
@@ -131,6 +141,7 @@ impl Model {
         match self {
             Self::Decoder(config) => config.max_position_embeddings,
             Self::Encoder(config) => config.max_position_embeddings,
+            Self::Vision(config) => config.patches() + 1,
             Self::Listed(config) => config.max_position_embeddings,
             Self::EncoderDecoder(config) => config.max_position_embeddings,
         }

@@ -18,6 +18,7 @@ mod parameters;
 mod quantization;
 mod resolve;
 mod source;
+mod vision;
 mod vision_language;
 
 pub use architecture::Model;
@@ -36,4 +37,5 @@ pub use parameters::{ListedKind, ListedParameters, ParameterGroup, ParameterList
 pub use quantization::{CompressedTensors, QuantMethod, Quantization, Scales, StoredWeight};
 pub use resolve::{resolve, resolve_with};
 pub use source::Source;
+pub use vision::VisionConfig;
 pub use vision_language::{Grids, Packing, Tower};

@@ -276,8 +276,6 @@ impl ModelType {
             | Self::Rwkv
             | Self::OlmoHybrid
             | Self::RecurrentGemma
-            | Self::Vit
-            | Self::Dinov2
             | Self::Swin
             | Self::Convnext
             | Self::Resnet

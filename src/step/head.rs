@@ -12,6 +12,7 @@ const fn heads(model: &Model) -> &'static [Head] {
         Model::Decoder(_) => &[Head::CausalLm, Head::SeqCls],
         Model::Encoder(_) => &[Head::SeqCls, Head::MaskedLm],
         Model::EncoderDecoder(_) => &[Head::Seq2seqLm],
+        Model::Vision(_) => &[Head::ImageCls],
         // refused whatever the head
         Model::Listed(_) => &[],
     }
@@ -36,11 +37,11 @@ pub(super) fn headed<'a>(model: &'a Model, job: &Job) -> Result<Cow<'a, Model>, 
             return Err(EstimateError::NoHead { head, model_type: model.model_type(), heads: heads.join(" or ") });
         }
     };
-    if matches!(model, Model::Encoder(_)) {
+    if matches!(model, Model::Encoder(_) | Model::Vision(_)) {
         refuse_methods_but_lora(train)?;
     }
     Ok(match head {
-        Head::SeqCls => Cow::Owned(model.clone().classifying(num_labels)),
+        Head::SeqCls | Head::ImageCls => Cow::Owned(model.clone().classifying(num_labels)),
         Head::MaskedLm => Cow::Owned(model.clone().predicting_masked_tokens()),
         _ => tied(model),
     })

@@ -56,6 +56,48 @@ impl Context {
     }
 }
 
+impl Context {
+    /// `F.conv2d(x, weight, bias, stride, padding)`: `x` is `[batch, channels, height, width]`, `weight` `[out, channels,
+    /// kernel, kernel]`. Saves input and weight. What cuDNN takes for a workspace is not known here and not counted.
+    pub fn conv2d(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: u64, padding: u64) -> Tensor {
+        let (cast_x, cast_weight, cast_bias);
+        let (x, weight, bias) = match self.autocast_dtype() {
+            Some(dtype) => {
+                cast_bias = bias.map(|bias| self.autocast_to(bias, dtype));
+                cast_weight = self.autocast_to(weight, dtype);
+                cast_x = self.autocast_to(x, dtype);
+                (&cast_x, &cast_weight, cast_bias.as_ref())
+            }
+            None => (x, weight, bias),
+        };
+        let inputs: SmallVec<[&Tensor; 3]> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
+        let saved = [weight.requires_grad().then_some(x), x.requires_grad().then_some(weight)];
+        let node = self.record(&inputs, &saved);
+        let side = |at: isize| (x.dim(at) + 2 * padding).saturating_sub(weight.dim(at)) / stride.max(1) + 1;
+        let layout = Layout::contiguous(&[x.dim(0), weight.dim(0), side(-2), side(-1)]);
+        let mut out = self.launch(Kernel::Conv("out"), &inputs, layout, x.dtype());
+        if let Some(node) = node {
+            let (x_layout, weight_layout) = (*x.layout(), *weight.layout());
+            let biased = bias.is_some();
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = incoming.grad;
+                let inputs = [Some(grad), incoming.saved[0].as_ref(), incoming.saved[1].as_ref()];
+                let inputs: SmallVec<[&Tensor; 3]> = inputs.into_iter().flatten().collect();
+                let whole = cx.contiguous(grad);
+                let of = |name, dims: &[u64]| {
+                    cx.launch(Kernel::ConvBackward(name), &inputs, Layout::contiguous(dims), grad.dtype())
+                };
+                let of_x = incoming.needs(0).then(|| of("x", x_layout.dims()));
+                let of_weight = incoming.needs(1).then(|| of("weight", weight_layout.dims()));
+                let of_bias = (biased && incoming.needs(2)).then(|| of("bias", &[weight_layout.dim(0)]));
+                drop(whole);
+                smallvec![of_x, of_weight, of_bias]
+            });
+        }
+        out
+    }
+}
+
 /// The gradient summed over sequences and positions.
 fn bias_gradient(cx: &Context, wanted: bool, grad: &Tensor) -> Option<Tensor> {
     wanted.then(|| cx.sum_to_dims(grad, &Layout::contiguous(&[1, grad.dim(1), 1]), &[grad.dim(1)]))

@@ -182,8 +182,7 @@ fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
         | T::Glm4v
         | T::Glm4vMoe
         | T::KimiK25 => return vision_language::read(name, fields),
-        T::Vit => return vision::vit(name, fields),
-        T::Dinov2 => return vision::dinov2(name, fields),
+        T::Vit | T::Dinov2 => return vision::transformer(name, fields),
         T::Swin => return vision::swin(name, fields),
         T::Convnext => return vision::convnext(name, fields),
         T::Resnet => return vision::resnet(name, fields),

@@ -23,6 +23,7 @@ pub(super) struct Vision {
     pub(super) num_hidden_layers: u64,
     pub(super) channels: u64,
     pub(super) patch_size: u64,
+    pub(super) image_size: u64,
     /// Patches of an image.
     pub(super) patches: u64,
 }
@@ -48,6 +49,7 @@ impl Vision {
             )?,
             channels: read(&["num_channels", "in_channels", "in_chans"], limits::CHANNELS, 3)?,
             patch_size,
+            image_size,
             patches: (image_size / patch_size).pow(2),
         })
     }

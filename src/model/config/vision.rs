@@ -4,7 +4,9 @@ use super::fields::Fields;
 use super::limits;
 use super::tower::{self, Vision, VisionDefaults};
 use crate::dtype::DType;
-use crate::model::{ListedConfig, Model, ModelError, ModelType, Origin, ParameterGroup, ParameterList, Role};
+use crate::model::{
+    Activation, ListedConfig, Model, ModelError, ModelType, Origin, ParameterGroup, ParameterList, Role, VisionConfig,
+};
 
 /// A model that is counted, of these dimensions.
 fn counted(
@@ -51,78 +53,52 @@ fn classifier(list: &mut ParameterList, width: u64, labels: Option<u64>) {
     }
 }
 
-/// `ViTModel`, `ViTForImageClassification`
-pub(super) fn vit(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
-    let vision = Vision::read(fields, &VIT)?;
-    let (d, inner, labels) = (vision.hidden_size, vision.intermediate_size, labels(fields)?);
-    let qkv_bias = fields.boolean("qkv_bias", true)?;
-    let mut list = ParameterList::default();
-    list.once(|group| {
-        group.parameter(Role::Embedding, "embeddings.cls_token", &[1, 1, d]);
-        group.parameter(Role::Embedding, "embeddings.position_embeddings", &[1, vision.patches + 1, d]);
-        group.conv("embeddings.patch_embeddings.projection", &vision.patch(), true);
-    });
-    list.repeat(vision.num_hidden_layers, |layer| {
-        for path in ["layers.attention.q_proj", "layers.attention.k_proj", "layers.attention.v_proj"] {
-            layer.linear(Role::Attention, path, [d, d], qkv_bias);
-        }
-        layer.linear(Role::Attention, "layers.attention.o_proj", [d, d], true);
-        layer.layer_norm("layers.layernorm_before", d);
-        layer.layer_norm("layers.layernorm_after", d);
-        layer.linear(Role::Mlp, "layers.mlp.fc1", [d, inner], true);
-        layer.linear(Role::Mlp, "layers.mlp.fc2", [inner, d], true);
-    });
-    list.once(|group| group.layer_norm("layernorm", d));
-    if labels.is_none() {
-        let pooled = fields.dimension_or(&["pooler_output_size"], limits::HIDDEN_SIZE, d)?;
-        list.once(|group| group.linear(Role::Other, "pooler.dense", [d, pooled], true));
-    }
-    classifier(&mut list, d, labels);
-    counted(name, fields, list, [d, vision.num_hidden_layers], [0, vision.patches + 1])
-}
-
-/// `Dinov2Model`, `Dinov2ForImageClassification`
-pub(super) fn dinov2(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
-    let vision = Vision::read(fields, &VisionDefaults { patch_size: 14, ..VIT })?;
+/// `ViTModel`, `ViTForImageClassification`, `Dinov2Model`, `Dinov2ForImageClassification`
+pub(super) fn transformer(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
+    let dino = fields.model_type == ModelType::Dinov2;
+    let vision = Vision::read(fields, &VisionDefaults { patch_size: if dino { 14 } else { 16 }, ..VIT })?;
     let (d, labels) = (vision.hidden_size, labels(fields)?);
-    let inner = d.saturating_mul(fields.dimension_or(&["mlp_ratio"], limits::EXPAND, 4)?);
-    let (qkv_bias, swiglu) = (fields.boolean("qkv_bias", true)?, fields.boolean("use_swiglu_ffn", false)?);
-    let masked = fields.boolean("use_mask_token", true)?;
-    let mut list = ParameterList::default();
-    list.once(|group| {
-        group.parameter(Role::Embedding, "embeddings.cls_token", &[1, 1, d]);
-        if masked {
-            group.parameter(Role::Embedding, "embeddings.mask_token", &[1, d]);
+    let num_attention_heads = fields.dimension_or(&["num_attention_heads"], limits::NUM_HEADS, 12)?;
+    super::encoder::whole_heads("num_attention_heads", d, num_attention_heads)?;
+    let gated = dino && fields.boolean("use_swiglu_ffn", false)?;
+    let mut intermediate_size = vision.intermediate_size;
+    if dino {
+        intermediate_size = d.saturating_mul(fields.dimension_or(&["mlp_ratio"], limits::EXPAND, 4)?);
+        if fields.number("drop_path_rate")?.is_some_and(|rate| rate > 0.0) {
+            return Err(fields.unsupported("drop_path_rate", "dropping whole branches is not modelled, so leave it out"));
         }
-        group.parameter(Role::Embedding, "embeddings.position_embeddings", &[1, vision.patches + 1, d]);
-        group.conv("embeddings.patch_embeddings.projection", &vision.patch(), true);
-    });
-    list.repeat(vision.num_hidden_layers, |layer| {
-        layer.layer_norm("encoder.layer.norm1", d);
-        for path in [
-            "encoder.layer.attention.attention.query",
-            "encoder.layer.attention.attention.key",
-            "encoder.layer.attention.attention.value",
-        ] {
-            layer.linear(Role::Attention, path, [d, d], qkv_bias);
-        }
-        layer.linear(Role::Attention, "encoder.layer.attention.output.dense", [d, d], true);
-        layer.parameter(Role::Other, "encoder.layer.layer_scale1.lambda1", &[d]);
-        layer.layer_norm("encoder.layer.norm2", d);
-        if swiglu {
-            // two thirds, in whole eights
-            let inner = (inner * 2 / 3).div_ceil(8) * 8;
-            layer.linear(Role::Mlp, "encoder.layer.mlp.weights_in", [d, 2 * inner], true);
-            layer.linear(Role::Mlp, "encoder.layer.mlp.weights_out", [inner, d], true);
-        } else {
-            layer.linear(Role::Mlp, "encoder.layer.mlp.fc1", [d, inner], true);
-            layer.linear(Role::Mlp, "encoder.layer.mlp.fc2", [inner, d], true);
-        }
-        layer.parameter(Role::Other, "encoder.layer.layer_scale2.lambda1", &[d]);
-    });
-    list.once(|group| group.layer_norm("layernorm", d));
-    classifier(&mut list, 2 * d, labels);
-    counted(name, fields, list, [d, vision.num_hidden_layers], [0, vision.patches + 1])
+    }
+    if gated {
+        // two thirds, in whole eights
+        intermediate_size = (intermediate_size * 2 / 3).div_ceil(8) * 8;
+    }
+    let model = VisionConfig {
+        name: name.to_owned(),
+        model_type: fields.model_type,
+        origin: Origin::Config,
+        hidden_size: d,
+        num_hidden_layers: vision.num_hidden_layers,
+        num_attention_heads,
+        intermediate_size,
+        image_size: vision.image_size,
+        patch_size: vision.patch_size,
+        num_channels: vision.channels,
+        qkv_bias: fields.boolean("qkv_bias", true)?,
+        gated,
+        mask_token: dino && fields.boolean("use_mask_token", true)?,
+        activation: fields.activation("hidden_act", Activation::Gelu)?,
+        hidden_dropout: fields.dropout("hidden_dropout_prob", 0.0)?,
+        attention_dropout: fields.dropout("attention_probs_dropout_prob", 0.0)?,
+        num_labels: labels,
+        pooler: match labels {
+            None if !dino => Some(fields.dimension_or(&["pooler_output_size"], limits::HIDDEN_SIZE, d)?),
+            _ => None,
+        },
+    };
+    let layer = super::layer_parameters(d, 4 * u128::from(d), intermediate_size);
+    let tables = (u128::from(model.patches()) + u128::from(labels.unwrap_or(0)) * 2) * u128::from(d);
+    super::refuse_too_many(layer * u128::from(model.num_hidden_layers) + tables)?;
+    Ok(Model::Vision(model))
 }
 
 /// `SwinModel`, `SwinForImageClassification`

@@ -35,9 +35,13 @@ impl Context {
 
     /// `a.mean(-1, keepdim=True)`: nothing is saved; backward expands and divides.
     pub fn mean_last(&self, a: impl Borrow<Tensor>) -> Tensor {
-        let a = a.borrow();
+        self.mean_along(a.borrow(), -1)
+    }
+
+    /// `a.mean(dim, keepdim=True)`
+    pub fn mean_along(&self, a: &Tensor, dim: isize) -> Tensor {
         let node = self.record(&[a], &[]);
-        let kept = a.layout().narrow(-1, 1);
+        let kept = a.layout().narrow(dim, 1);
         let mut out = self.launch(Kernel::Mean, &[a], Layout::contiguous(kept.dims()), a.dtype());
         self.reduction_scratch(a, &out);
         if let Some(node) = node {
@@ -46,7 +50,7 @@ impl Context {
                 let expanded = incoming.grad.layout().expand(whole.dims());
                 let layout = Layout::elementwise(&[&expanded]);
                 #[expect(clippy::cast_precision_loss, reason = "a tensor's width")]
-                let divided = Kernel::MulScalar(1.0 / whole.dim(-1) as f64);
+                let divided = Kernel::MulScalar(1.0 / whole.dim(dim) as f64);
                 smallvec![Some(cx.launch(divided, &[incoming.grad], layout, incoming.grad.dtype()))]
             });
         }
