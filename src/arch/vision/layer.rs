@@ -72,7 +72,7 @@ impl VisionLayer {
             states = cx.add(&states, hidden);
             let residual = states.clone();
             states = self.norms[1].forward(cx, &states);
-            states = self.feed(cx, states);
+            states = self.feed(cx, states.clone());
             states = cx.dropout(&states, self.hidden_dropout);
             return cx.add(&states, &residual);
         }

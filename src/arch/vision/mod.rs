@@ -50,6 +50,10 @@ impl VisionTransformer {
 
     /// The normed states of all patches, `[batch, patches + 1, width]`.
     fn hidden(&self, cx: &Context, pixels: &Tensor, run: Forward<'_>) -> Tensor {
+        // ViT's forward keeps a name for the pixels in its own type
+        let own = self.model.model_type == ModelType::Vit;
+        let pixels = cx.cast(pixels, self.projection.adapter_dtype());
+        let _kept = own.then(|| pixels.clone());
         let embedding_output = self.embed(cx, pixels, run.input_require_grads);
         let mut hidden = embedding_output.clone();
         for layer in &self.layers {
@@ -63,9 +67,8 @@ impl VisionTransformer {
         self.norm.forward(cx, &hidden)
     }
 
-    fn embed(&self, cx: &Context, pixels: &Tensor, input_require_grads: bool) -> Tensor {
-        let Weight::Dense(weight) = &self.projection.weight else { return pixels.clone() };
-        let pixels = cx.cast(pixels, weight.dtype());
+    fn embed(&self, cx: &Context, pixels: Tensor, input_require_grads: bool) -> Tensor {
+        let Weight::Dense(weight) = &self.projection.weight else { return pixels };
         let mut patches = cx.conv2d(&pixels, weight, self.projection.bias.as_ref(), self.model.patch_size, 0);
         drop(pixels);
         if input_require_grads && !patches.requires_grad() {
