@@ -1,6 +1,9 @@
 //! What kinds of model there are.
 
-use super::{DecoderConfig, EncoderClass, EncoderConfig, EncoderDecoderConfig, Head, ListedConfig, ModelType, Origin, VisionConfig};
+use super::{
+    DecoderConfig, EncoderClass, EncoderConfig, EncoderDecoderConfig, Head, ListedConfig, ModelType, Origin,
+    VisionConfig,
+};
 
 /// A model: one variant for each kind of architecture, with all that its memory depends on.
 #[derive(Clone, Debug, PartialEq)]

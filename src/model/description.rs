@@ -1,7 +1,7 @@
 //! The normalised description of a decoder that everything else reads.
 
-use super::{Mixer, Tower};
 use super::moe::{Mla, Moe};
+use super::{Mixer, Tower};
 
 /// What a decoder is, as far as memory is concerned.
 ///
@@ -166,6 +166,8 @@ pub enum ModelType {
     Glm4v,
     Glm4vMoe,
     KimiK25,
+    Mllama,
+    Fuyu,
     Vit,
     Dinov2,
     Swin,

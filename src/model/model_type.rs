@@ -117,6 +117,8 @@ impl ModelType {
         ModelType::Glm4v,
         ModelType::Glm4vMoe,
         ModelType::KimiK25,
+        ModelType::Mllama,
+        ModelType::Fuyu,
         ModelType::Vit,
         ModelType::Dinov2,
         ModelType::Swin,
@@ -243,6 +245,8 @@ impl ModelType {
             Self::Glm4v => "glm4v",
             Self::Glm4vMoe => "glm4v_moe",
             Self::KimiK25 => "kimi_k25",
+            Self::Mllama => "mllama",
+            Self::Fuyu => "fuyu",
             Self::Vit => "vit",
             Self::Dinov2 => "dinov2",
             Self::Swin => "swin",
@@ -280,8 +284,9 @@ impl ModelType {
             | Self::Convnext
             | Self::Resnet
             | Self::Clip
-            | Self::Siglip => Support::CountedOnly,
-            Self::Youtu | Self::Axk1 | Self::Glm4vMoe | Self::KimiK25 => Support::Unmeasured,
+            | Self::Siglip
+            | Self::Mllama => Support::CountedOnly,
+            Self::Youtu | Self::Axk1 | Self::Glm4vMoe | Self::KimiK25 | Self::Fuyu => Support::Unmeasured,
             _ => Support::Measured,
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
         Workload::Infer(infer) => infer.prompt_length.saturating_add(infer.max_new_tokens),
     };
     // packed sequences count from zero each
-    if length > model.max_position_embeddings() {
+    if length > model.max_position_embeddings() && !matches!(model, Model::Vision(_)) {
         notes.push(format!(
             "{length} tokens are more than the {} positions of {}",
             model.max_position_embeddings(),
@@ -145,18 +145,29 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
     Basis {
         runtime: "pytorch".to_owned(),
         versions: VERSIONS.to_owned(),
-        validated: model.origin() == Origin::Config && measured && unmeasured.is_none() && !refused && !takes_images(model),
+        validated: model.origin() == Origin::Config
+            && measured
+            && unmeasured.is_none()
+            && !refused
+            && !takes_images(model),
         notes,
     }
 }
 
-/// Whether a model may be given images, which no estimate has in it.
+/// Whether a model is given images: what convolutions and towers take for them is not known or not in an estimate.
 fn takes_images(model: &Model) -> bool {
-    model.decoder().is_some_and(|decoder| decoder.tower.is_some())
+    matches!(model, Model::Vision(_)) || model.decoder().is_some_and(|decoder| decoder.tower.is_some())
 }
 
 /// What a reader should know of a vision-language model.
 fn tower(model: &Model, job: &Job) -> Vec<String> {
+    if let Model::Vision(config) = model {
+        return vec![format!(
+            "each of the batch is an image of {0} x {0} pixels; max_seq_length is not read. The workspace that cuDNN takes for \
+             the convolution that makes patches is not known here and not counted",
+            config.image_size
+        )];
+    }
     let Some(tower) = model.decoder().and_then(|decoder| decoder.tower.as_ref()) else { return Vec::new() };
     let mut notes = vec![
         "the batch is text alone: its model's vision tower and projector are loaded and not run. With images the activations \
@@ -168,9 +179,7 @@ fn tower(model: &Model, job: &Job) -> Vec<String> {
             None => format!("the tower's {} parameters", tower.parameters.count()),
             Some(_) => "adapters in the tower, where target_modules reach it,".to_owned(),
         };
-        notes.push(format!(
-            "{trained} get gradients and optimizer states once a batch has an image, and none here"
-        ));
+        notes.push(format!("{trained} get gradients and optimizer states once a batch has an image, and none here"));
     }
     notes
 }

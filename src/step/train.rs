@@ -76,7 +76,20 @@ impl<'a> Training<'a> {
         let batch = learned.batch(cx, network.as_ref(), job);
         let _positions = job.packing.then(|| cx.input("position_ids", &job.row(), DType::I64));
         let (loss, outputs) = (None, None);
-        Ok(Self { cx, job, network, adapted, optimizer, trainable, idle_bytes, learned, batch, _positions, loss, outputs })
+        Ok(Self {
+            cx,
+            job,
+            network,
+            adapted,
+            optimizer,
+            trainable,
+            idle_bytes,
+            learned,
+            batch,
+            _positions,
+            loss,
+            outputs,
+        })
     }
 
     /// Forward and backward of as many micro-batches as are accumulated (from the fourth on they repeat the third).

@@ -108,6 +108,8 @@ impl VisionLayer {
             attend(cx, [&query, &key, &value], to).0
         };
         out = joined(cx, &out);
+        // DINOv2's output projection is another module's: what was projected is gone by then
+        let _names = (!self.dino).then_some((query, key, value));
         out = output.forward(cx, &out);
         if self.dino { cx.dropout(&out, self.hidden_dropout) } else { out }
     }

@@ -41,9 +41,9 @@ impl VisionTransformer {
             layers: (0..model.num_hidden_layers).map(|_| Rc::new(VisionLayer::new(builder, model))).collect(),
             norm: builder.norm("layernorm", Norm::Layer { bias: true }, d),
             pooler: model.pooler.map(|width| builder.linear("dense", Part::Other, d, width, true)),
-            classifier: model.num_labels.map(|labels| {
-                builder.linear("classifier", Part::Head, if dino { 2 * d } else { d }, labels, true)
-            }),
+            classifier: model
+                .num_labels
+                .map(|labels| builder.linear("classifier", Part::Head, if dino { 2 * d } else { d }, labels, true)),
             model: model.clone(),
         }
     }
@@ -88,7 +88,7 @@ impl VisionTransformer {
     /// Logits, or the pooled state where nothing stands on the model.
     fn top(&self, cx: &Context, states: &Tensor) -> Tensor {
         cx.within(Category::Logits, || {
-            let first = cx.select(cx.narrow(states, 1, 0, 1), 1);
+            let first = cx.select(states, 1);
             let Some(classifier) = &self.classifier else {
                 return match &self.pooler {
                     Some(pooler) => cx.tanh(pooler.forward(cx, &first)),
@@ -99,8 +99,11 @@ impl VisionTransformer {
                 return classifier.forward(cx, &first);
             }
             let patches = cx.narrow(states, 1, 1, states.dim(1) - 1);
-            let mean = cx.reshape(cx.mean_along(&patches, 1), &[states.dim(0), states.dim(2)]);
-            classifier.forward(cx, cx.cat(&[&first, &mean], 1))
+            let joined = {
+                let mean = cx.reshape(cx.mean_along(&patches, 1), &[states.dim(0), states.dim(2)]);
+                cx.cat(&[&first, &mean], 1)
+            };
+            classifier.forward(cx, &joined)
         })
     }
 

@@ -71,8 +71,7 @@ impl Context {
             None => (x, weight, bias),
         };
         let inputs: SmallVec<[&Tensor; 3]> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
-        let saved = [weight.requires_grad().then_some(x), x.requires_grad().then_some(weight)];
-        let node = self.record(&inputs, &saved);
+        let node = self.record(&inputs, &[Some(x), Some(weight)]);
         let side = |at: isize| (x.dim(at) + 2 * padding).saturating_sub(weight.dim(at)) / stride.max(1) + 1;
         let layout = Layout::contiguous(&[x.dim(0), weight.dim(0), side(-2), side(-1)]);
         let mut out = self.launch(Kernel::Conv("out"), &inputs, layout, x.dtype());

@@ -182,9 +182,7 @@ impl<'a> Fields<'a> {
     /// A side of an image or of a patch: a number, or the first of two.
     pub(super) fn side(&self, field: &'static str, default: u64) -> Result<u64, ModelError> {
         match self.non_null(field) {
-            Some(Value::Array(_)) => {
-                Ok(self.indices(field, limits::IMAGE_SIZE)?.first().copied().unwrap_or(default))
-            }
+            Some(Value::Array(_)) => Ok(self.indices(field, limits::IMAGE_SIZE)?.first().copied().unwrap_or(default)),
             _ => self.dimension_or(&[field], limits::IMAGE_SIZE, default),
         }
     }

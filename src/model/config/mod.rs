@@ -18,6 +18,7 @@ mod layer_norm;
 mod limits;
 mod llama;
 mod mamba;
+mod mllama;
 mod moe;
 mod nope;
 mod own_code;
@@ -181,11 +182,13 @@ fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
         | T::Internvl
         | T::Glm4v
         | T::Glm4vMoe
+        | T::Fuyu
         | T::KimiK25 => return vision_language::read(name, fields),
         T::Vit | T::Dinov2 => return vision::transformer(name, fields),
         T::Swin => return vision::swin(name, fields),
         T::Convnext => return vision::convnext(name, fields),
         T::Resnet => return vision::resnet(name, fields),
+        T::Mllama => return mllama::read(name, fields),
         T::Clip | T::Siglip => return vision::clip(name, fields),
     }?;
     refuse_absurd_size(&model)?;

@@ -9,7 +9,7 @@ use crate::model::{
 };
 
 /// A model that is counted, of these dimensions.
-fn counted(
+pub(super) fn counted(
     name: &str,
     fields: Fields<'_>,
     parameters: ParameterList,
@@ -65,7 +65,9 @@ pub(super) fn transformer(name: &str, fields: Fields<'_>) -> Result<Model, Model
     if dino {
         intermediate_size = d.saturating_mul(fields.dimension_or(&["mlp_ratio"], limits::EXPAND, 4)?);
         if fields.number("drop_path_rate")?.is_some_and(|rate| rate > 0.0) {
-            return Err(fields.unsupported("drop_path_rate", "dropping whole branches is not modelled, so leave it out"));
+            return Err(
+                fields.unsupported("drop_path_rate", "dropping whole branches is not modelled, so leave it out")
+            );
         }
     }
     if gated {
@@ -241,8 +243,7 @@ fn convolution(group: &mut ParameterGroup, [conv, norm]: [&'static str; 2], [out
 
 /// `ResNetBasicLayer`, `ResNetBottleNeckLayer`
 fn residual(layer: &mut ParameterGroup, from: u64, d: u64, bottleneck: bool, shortcut: bool) {
-    const NAMES: [&str; 2] =
-        ["encoder.stages.layers.layer.convolution", "encoder.stages.layers.layer.normalization"];
+    const NAMES: [&str; 2] = ["encoder.stages.layers.layer.convolution", "encoder.stages.layers.layer.normalization"];
     if shortcut {
         let names = ["encoder.stages.layers.shortcut.convolution", "encoder.stages.layers.shortcut.normalization"];
         convolution(layer, names, [d, from, 1]);
@@ -272,7 +273,8 @@ fn stages(fields: Fields<'_>, field: &str, default: &[u64]) -> Result<Vec<u64>, 
 pub(super) fn clip(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
     let siglip = fields.model_type == ModelType::Siglip;
     let none = super::vision_language::no_fields(fields.model_type);
-    let (text, vision) = (fields.object("text_config")?.unwrap_or(none), fields.object("vision_config")?.unwrap_or(none));
+    let (text, vision) =
+        (fields.object("text_config")?.unwrap_or(none), fields.object("vision_config")?.unwrap_or(none));
     let defaults = if siglip { VIT } else { VisionDefaults { patch_size: 32, ..VIT } };
     let vision = Vision::read(vision, &defaults)?;
     let width = if siglip { [768, 3072] } else { [512, 2048] };
@@ -280,11 +282,8 @@ pub(super) fn clip(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
     let inner = text.dimension_or(&["intermediate_size"], limits::INTERMEDIATE_SIZE, width[1])?;
     let layers = text.dimension_or(&["num_hidden_layers"], limits::NUM_HIDDEN_LAYERS, 12)?;
     let rows = text.dimension_or(&["vocab_size"], limits::VOCAB_SIZE, if siglip { 32_000 } else { 49_408 })?;
-    let positions = text.dimension_or(
-        &["max_position_embeddings"],
-        limits::MAX_POSITION_EMBEDDINGS,
-        if siglip { 64 } else { 77 },
-    )?;
+    let positions =
+        text.dimension_or(&["max_position_embeddings"], limits::MAX_POSITION_EMBEDDINGS, if siglip { 64 } else { 77 })?;
     let mut list = ParameterList::default();
     list.once(|group| {
         group.parameter(Role::Other, "logit_scale", if siglip { &[1] } else { &[] });

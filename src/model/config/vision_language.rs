@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use super::fields::Fields;
 use super::limits;
 use super::tower::{self, Vision, VisionDefaults, Visual};
-use crate::model::{DecoderConfig, Grids, Model, ModelError, ModelType, Packing, ParameterGroup, ParameterList, Role, Tower};
+use crate::model::{
+    DecoderConfig, Grids, Model, ModelError, ModelType, Packing, ParameterGroup, ParameterList, Role, Tower,
+};
 
 const TOWER: Role = Role::Tower;
 static NO_FIELDS: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
@@ -108,10 +110,8 @@ pub(super) fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
             let pixtral = Vision::read(vision, &default)?;
             let head_dim = vision.dimension_or(&["head_dim"], limits::HEAD_DIM, pixtral.hidden_size / heads)?;
             tower::pixtral(&mut list, &pixtral, head_dim);
-            let (from, merge) = (
-                pixtral.hidden_size,
-                fields.dimension_or(&["spatial_merge_size"], limits::IMAGE_SIZE, 2)?,
-            );
+            let (from, merge) =
+                (pixtral.hidden_size, fields.dimension_or(&["spatial_merge_size"], limits::IMAGE_SIZE, 2)?);
             let features = feature_layers(fields)?.saturating_mul(from);
             let bias = fields.boolean("multimodal_projector_bias", false)?;
             list.once(|group| {
@@ -120,6 +120,12 @@ pub(super) fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
                 group.linear(TOWER, "multi_modal_projector.patch_merger.merging_layer", [merged, from], false);
                 two_layers(group, [features, width], bias);
             });
+        }
+        T::Fuyu => {
+            let side = fields.side("patch_size", 30)?;
+            let channels = fields.dimension_or(&["num_channels"], limits::CHANNELS, 3)?;
+            let patch = side.saturating_mul(side).saturating_mul(channels);
+            list.once(|group| group.linear(TOWER, "vision_embed_tokens", [patch, width], true));
         }
         T::KimiK25 => {
             let default = VisionDefaults {
@@ -297,6 +303,7 @@ fn text_part(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError
         T::Paligemma => (T::Gemma, "gemma"),
         T::Mistral3 => (T::Mistral, "mistral"),
         T::Internvl => (T::Qwen2, "qwen2"),
+        T::Fuyu => (T::Persimmon, "persimmon"),
         T::KimiK25 => (T::DeepseekV3, "kimi_k2"),
         _ => (T::Llama, "llama"),
     };

@@ -23,10 +23,8 @@ impl Targets {
         let asked: Vec<String> = match peft.target_modules() {
             Some(TargetModules::AllLinear) => {
                 let convolutions = convolutions(network);
-                let all: Vec<_> = known
-                    .into_iter()
-                    .filter(|layer| layer.1 != Part::Head && !convolutions.contains(layer))
-                    .collect();
+                let all: Vec<_> =
+                    known.into_iter().filter(|layer| layer.1 != Part::Head && !convolutions.contains(layer)).collect();
                 return Self(all).that_peft_takes(model, peft);
             }
             Some(TargetModules::Names(names)) => names.clone(),
