@@ -91,7 +91,7 @@ impl ParameterList {
     }
 
     /// The same parameters, all of them a tower's.
-    pub(super) fn as_tower(mut self) -> Self {
+    pub(super) fn into_tower(mut self) -> Self {
         for listed in self.groups.iter_mut().flat_map(|group| &mut group.parameters) {
             listed.role = Role::Tower;
         }

@@ -27,7 +27,7 @@ pub(super) fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
     text.at_most("cross_attention_layers", cross, "num_hidden_layers", layers)?;
     let mut list = ParameterList::default();
     tower(&mut list, vision)?;
-    let mut list = list.as_tower();
+    let mut list = list.into_tower();
     // eight rows for tokens that stand for images
     list.once(|group| group.table("language_model.embed_tokens", rows + 8, width));
     list.repeat(layers - cross, |layer| {

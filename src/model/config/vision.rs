@@ -318,7 +318,7 @@ pub(super) fn clip(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
     } else {
         tower::clip(&mut images, &vision);
     }
-    list.groups.extend(images.as_tower().groups);
+    list.groups.extend(images.into_tower().groups);
     if !siglip {
         let out = fields.dimension_or(&["projection_dim"], limits::HIDDEN_SIZE, 512)?;
         list.once(|group| {

@@ -193,7 +193,7 @@ pub(super) fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
     text.head.tied = ties(fields, &text)?;
     text.tower = Some(Tower {
         model_type: fields.model_type,
-        parameters: list.as_tower(),
+        parameters: list.into_tower(),
         grids: match fields.model_type {
             T::Qwen2Vl | T::Qwen25Vl | T::Glm4v | T::Glm4vMoe => Some(Grids::Sections),
             T::Qwen3Vl | T::Qwen3VlMoe => Some(Grids::Interleaved),
