@@ -53,7 +53,7 @@ const ENCODING: [ModelType; 9] = [
 ];
 
 fn decoders() -> impl Iterator<Item = ModelType> {
-    ModelType::ALL.iter().copied().filter(|model_type| !ENCODING.contains(model_type))
+    ModelType::ALL.iter().copied().filter(|model_type| !ENCODING.contains(model_type) && !model_type.takes_images())
 }
 
 /// The model of [`least`] and the fields of `more`.

@@ -25,8 +25,8 @@ fn said(config: &Value) -> String {
 #[test]
 fn an_unknown_model_type_lists_the_nearest() {
     assert_eq!(
-        said(&json!({"model_type": "gemma3"})),
-        "unknown model_type `gemma3`: the nearest known are gemma, gemma2, gemma3_text"
+        said(&json!({"model_type": "gemma9"})),
+        "unknown model_type `gemma9`: the nearest known are gemma, gemma2, gemma3, gemma3_text"
     );
     assert!(said(&json!({"model_type": "LlamaForCausalLM"})).contains("the nearest known is llama"));
     for odd in ["", "xlnet"] {

@@ -57,7 +57,8 @@ fn config() -> impl Strategy<Value = Value> {
 
 /// Whether these sizes are ones of its configuration, and its steps are modelled.
 fn runs(model_type: ModelType) -> bool {
-    !MIXING.contains(&model_type) && !ENCODING.contains(&model_type) && model_type.support() != Support::CountedOnly
+    !MIXING.contains(&model_type) && !ENCODING.contains(&model_type) && !model_type.takes_images()
+        && model_type.support() != Support::CountedOnly
         // its heads come in fours
         && model_type != ModelType::Codegen
 }

@@ -147,7 +147,14 @@ fn a_model_type_is_said_to_be_measured_where_it_is() {
     let said = ModelType::ALL.iter().filter(|known| known.support() == Support::Measured);
     let said: BTreeSet<&str> = said.map(|known| known.as_str()).collect();
     assert_eq!(measured, said);
-    assert!(estimated().all(|e| e.estimate.basis.validated), "a measured case is not said to be validated");
+    let takes_images = |e: &Estimated| {
+        let model_type = ModelType::ALL.iter().find(|known| known.as_str() == e.estimate.model.model_type);
+        model_type.is_some_and(|known| known.takes_images())
+    };
+    for e in estimated() {
+        // measured without the images or without the convolutions' workspaces: never called validated
+        assert_eq!(e.estimate.basis.validated, !takes_images(e), "{}", e.row.id);
+    }
 }
 
 #[test]
@@ -275,8 +282,10 @@ fn prefill_and_decoding_are_within_one_percent() {
             continue;
         }
         for (name, measured) in [("prefill", row.measured.prefill_peak), ("decode", row.measured.decode_peak)] {
-            let phase = estimate.phases.iter().find(|phase| phase.name == name).expect(name);
-            check.add(&row.id, name, phase.peak_bytes.0, measured, |e| e.abs() <= 1.0);
+            // what generates nothing has no decoding
+            let phase = estimate.phases.iter().find(|phase| phase.name == name);
+            let predicted = phase.map_or(0, |phase| phase.peak_bytes.0);
+            check.add(&row.id, name, predicted, measured, |e| e.abs() <= 1.0);
         }
     }
     check.finish();

@@ -259,6 +259,36 @@ impl ModelType {
 }
 
 impl ModelType {
+    /// Whether it is a vision model, or a vision-language model.
+    pub const fn takes_images(self) -> bool {
+        matches!(
+            self,
+            Self::Vit
+                | Self::Dinov2
+                | Self::Swin
+                | Self::Convnext
+                | Self::Resnet
+                | Self::Clip
+                | Self::Siglip
+                | Self::Qwen2Vl
+                | Self::Qwen25Vl
+                | Self::Qwen3Vl
+                | Self::Qwen3VlMoe
+                | Self::Llava
+                | Self::LlavaNext
+                | Self::Gemma3
+                | Self::Paligemma
+                | Self::Mistral3
+                | Self::Idefics3
+                | Self::Internvl
+                | Self::Glm4v
+                | Self::Glm4vMoe
+                | Self::KimiK25
+                | Self::Fuyu
+                | Self::Mllama
+        )
+    }
+
     /// How far its forward pass is known.
     pub const fn support(self) -> Support {
         match self {

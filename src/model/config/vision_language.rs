@@ -316,10 +316,31 @@ fn text_part(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError
         Some(found) => found.parse()?,
         None => default,
     };
-    match super::read(name, Fields::new(text.map(), model_type))? {
+    let mut map = text.map().clone();
+    if fields.object("text_config")?.is_some() {
+        for (field, default) in text_defaults(model_type) {
+            map.entry(field).or_insert_with(|| default.into());
+        }
+    }
+    match super::read(name, Fields::new(&map, model_type))? {
         Model::Decoder(text) if text.tower.is_none() => Ok(text),
         _ => Err(fields.unsupported("text_config", "its text part must be a decoder")),
     }
+}
+
+/// The dimensions that files on the Hub leave to the class of their text part.
+fn text_defaults(model_type: ModelType) -> impl Iterator<Item = (&'static str, u64)> {
+    const FIELDS: [&str; 5] =
+        ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"];
+    let defaults = match model_type {
+        ModelType::Gemma3Text => Some([2304, 9216, 26, 8, 262_208]),
+        ModelType::Llama => Some([4096, 11_008, 32, 32, 32_000]),
+        ModelType::Mistral => Some([4096, 14_336, 32, 32, 32_000]),
+        ModelType::Qwen2 => Some([4096, 22_016, 32, 32, 151_936]),
+        ModelType::Gemma => Some([3072, 24_576, 28, 16, 256_000]),
+        _ => None,
+    };
+    defaults.into_iter().flat_map(|defaults| FIELDS.into_iter().zip(defaults))
 }
 
 /// Whether the head is tied: the whole model's flag, and the text part's where the class forwards it.
