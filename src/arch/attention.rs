@@ -84,6 +84,8 @@ struct Projected {
     key: Tensor,
     value: Tensor,
     fused: Option<Tensor>,
+    /// What the output is multiplied by, before a sigmoid.
+    gate: Option<Tensor>,
 }
 
 /// The attention block of a decoder layer.
@@ -122,7 +124,7 @@ impl SelfAttention {
         let first = (model.model_type == ModelType::Phi3).then(make_output);
         let qkv = match spec.projections {
             Projections::Separate => Qkv::Separate([
-                linear(names.qkv[0], width, q_width, spec.qkv_bias),
+                linear(names.qkv[0], width, q_width * (1 + u64::from(spec.output_gate)), spec.qkv_bias),
                 linear(names.qkv[1], width, kv_width, spec.qkv_bias),
                 linear(names.qkv[2], width, kv_width, spec.qkv_bias),
             ]),
@@ -149,6 +151,7 @@ impl SelfAttention {
             ModelType::Phi3 => RotaryStyle::Joined,
             ModelType::Phi | ModelType::Stablelm => RotaryStyle::Sliced,
             ModelType::Bamba | ModelType::Glm4Moe | ModelType::MinimaxM2 => RotaryStyle::Rejoined,
+            _ if spec.output_gate => RotaryStyle::Rejoined,
             ModelType::GptOss => RotaryStyle::Halves,
             ModelType::Olmo | ModelType::Olmo2 | ModelType::Olmo3 => RotaryStyle::InFp32,
             ModelType::Helium => RotaryStyle::Interleaved,
@@ -190,7 +193,7 @@ impl SelfAttention {
         let (batch, length) = (x.dim(0), x.dim(1));
         let span = attend.span(self.layer_type);
         // names are bound again rather than shadowed, so that what they stood for goes when it does in Python
-        let Projected { mut query, mut key, mut value, fused: _fused } = self.project(cx, x);
+        let Projected { mut query, mut key, mut value, fused: _fused, gate } = self.project(cx, x);
         let mut _locals = Vec::new();
         if let (Some((cos, sin)), true) = (&span.rotary, self.turns) {
             let turned = apply_rotary(cx, self.rotary_style, &query, &key, cos, sin);
@@ -215,6 +218,9 @@ impl SelfAttention {
         if let Some(norm) = &self.output_norm {
             out = norm.forward(cx, &out);
         }
+        if let Some(gate) = &gate {
+            out = cx.mul(&out, cx.sigmoid(gate));
+        }
         (self.output.forward(cx, out), weights)
     }
 
@@ -224,13 +230,22 @@ impl SelfAttention {
         let Attention { num_heads, num_kv_heads, head_dim, .. } = self.spec;
         let view = |flat: Tensor, heads: u64| cx.reshape(flat, &[batch, length, heads, head_dim]);
         let heads = |flat: Tensor, heads: u64| cx.transpose(view(flat, heads), 1, 2);
-        let mut fused = None;
+        let (mut fused, mut gate) = (None, None);
         let (query, key, value) = match (&self.qkv, &self.qk_norms) {
             (Qkv::Separate([q, k, v]), QkNorms::One([q_norm, k_norm])) if self.spec.qk_norm == QkNorm::FullWidth => {
                 let query = q_norm.forward(cx, q.forward(cx, x));
                 let key = k_norm.forward(cx, k.forward(cx, x));
                 let value = v.forward(cx, x);
                 (heads(query, num_heads), heads(key, num_kv_heads), heads(value, num_kv_heads))
+            }
+            (Qkv::Separate([q, k, v]), QkNorms::One([q_norm, k_norm])) if self.spec.output_gate => {
+                let both = cx.reshape(q.forward(cx, x), &[batch, length, num_heads, 2 * head_dim]);
+                let [query, own_gate] = cx.split_in(both, -1);
+                gate = Some(cx.reshape(&own_gate, &[batch, length, num_heads * head_dim]));
+                drop(own_gate);
+                let query = cx.transpose(q_norm.forward(cx, &query), 1, 2);
+                let key = cx.transpose(k_norm.forward(cx, view(k.forward(cx, x), num_kv_heads)), 1, 2);
+                (query, key, heads(v.forward(cx, x), num_kv_heads))
             }
             (Qkv::Separate([q, k, v]), norms) if self.transposes_last => {
                 let mut query = view(q.forward(cx, x), num_heads);
@@ -287,7 +302,7 @@ impl SelfAttention {
                 (heads(query, num_heads), heads(key, num_kv_heads), heads(value, num_kv_heads))
             }
         };
-        Projected { query, key, value, fused }
+        Projected { query, key, value, fused, gate }
     }
 
     /// `sdpa_attention_forward`

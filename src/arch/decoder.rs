@@ -126,6 +126,7 @@ impl Decoder {
         let turn = |rotary: &Option<Rotary>| {
             rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| match self.model.mla {
                 Some(Mla { rotary: MlaRotary::Complex, .. }) => rotary.forward_complex(cx, positions),
+                _ if has_sections(self.model.model_type) => rotary.forward_sections(cx, batch, positions, dtype),
                 _ if self.model.model_type == ModelType::GptOss => rotary.forward_halves(cx, positions, dtype),
                 _ => rotary.forward(cx, positions, dtype),
             })
@@ -230,6 +231,12 @@ impl Decoder {
 /// Whether the class is one of Mamba's own, whose residual stream may be wider than its weights.
 const fn is_mamba(model_type: ModelType) -> bool {
     matches!(model_type, ModelType::Mamba | ModelType::Mamba2 | ModelType::FalconMamba)
+}
+
+/// Whether rotary positions are those of text, height and width.
+const fn has_sections(model_type: ModelType) -> bool {
+    use ModelType::{Qwen3_5, Qwen3_5Moe, Qwen3_5MoeText, Qwen3_5Text};
+    matches!(model_type, Qwen3_5 | Qwen3_5Text | Qwen3_5Moe | Qwen3_5MoeText)
 }
 
 impl Network for Decoder {

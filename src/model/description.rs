@@ -129,6 +129,11 @@ pub enum ModelType {
     Jamba,
     FalconH1,
     NemotronH,
+    Qwen3Next,
+    Qwen3_5,
+    Qwen3_5Text,
+    Qwen3_5Moe,
+    Qwen3_5MoeText,
 }
 
 /// How far a model type's forward pass is known; its parameters are counted exactly in any case.
@@ -197,6 +202,8 @@ pub struct Attention {
     pub dropout: f64,
     /// BitNet's norm before the output projection.
     pub output_norm: bool,
+    /// The query projection makes a gate of the output too (Qwen3-Next).
+    pub output_gate: bool,
     /// Ministral 3's `llama_4_scaling_beta`: queries are multiplied by a factor of their position.
     pub scales_queries: bool,
 }
@@ -218,6 +225,7 @@ impl Attention {
             sinks: false,
             dropout: 0.0,
             output_norm: false,
+            output_gate: false,
             scales_queries: false,
         }
     }

@@ -21,7 +21,7 @@ pub use checkpoint::{Checkpoint, Gguf, GgufValue, StoredTensor, StoredType, Type
 pub use config::from_config;
 pub use description::*;
 pub use error::{ModelError, Nearest};
-pub use mixer::{Mamba, Mamba2, Mixer, ShortConv};
+pub use mixer::{GatedDelta, Mamba, Mamba2, Mixer, ShortConv};
 pub use moe::*;
 pub use quantization::{CompressedTensors, QuantMethod, Quantization, Scales, StoredWeight};
 pub use resolve::{resolve, resolve_with};

@@ -74,6 +74,11 @@ impl ModelType {
         ModelType::Jamba,
         ModelType::FalconH1,
         ModelType::NemotronH,
+        ModelType::Qwen3Next,
+        ModelType::Qwen3_5,
+        ModelType::Qwen3_5Text,
+        ModelType::Qwen3_5Moe,
+        ModelType::Qwen3_5MoeText,
     ];
 
     /// The `model_type` a config.json says.
@@ -150,6 +155,11 @@ impl ModelType {
             Self::Jamba => "jamba",
             Self::FalconH1 => "falcon_h1",
             Self::NemotronH => "nemotron_h",
+            Self::Qwen3Next => "qwen3_next",
+            Self::Qwen3_5 => "qwen3_5",
+            Self::Qwen3_5Text => "qwen3_5_text",
+            Self::Qwen3_5Moe => "qwen3_5_moe",
+            Self::Qwen3_5MoeText => "qwen3_5_moe_text",
         }
     }
 }

@@ -30,6 +30,30 @@ impl Rotary {
         self.tables(cx, positions, dtype, false)
     }
 
+    /// As [`Rotary::forward`], of three kinds of positions whose frequencies alternate (Qwen3.5): `[batch, length, dim]` each.
+    pub fn forward_sections(&self, cx: &Context, batch: u64, positions: &Tensor, dtype: DType) -> (Tensor, Tensor) {
+        cx.no_grad(|| {
+            cx.with_autocast_off(|| {
+                let (length, half) = (positions.dim(-1), self.dim / 2);
+                let of = |dims: &[u64]| cx.launch(Kernel::Unary("float"), &[], Layout::contiguous(dims), DType::F32);
+                let positions = of(&[3, batch, 1, length]);
+                let freqs = {
+                    let _expanded = of(&[3 * batch, half, 1]);
+                    cx.untracked_matmul(&self.inv_freq[0], &positions, &[3, batch, length, half])
+                };
+                let mut cos = cx.mul_scalar(cx.untracked("cos", &freqs), 1.0);
+                let mut sin = cx.mul_scalar(cx.untracked("sin", &freqs), 1.0);
+                let recomposed = |table: &Tensor| {
+                    let first = cx.reshape(cx.narrow(table, 0, 0, 1), &[batch, length, half]);
+                    cx.cat(&[&first, &first], -1)
+                };
+                sin = recomposed(&sin);
+                cos = recomposed(&cos);
+                (cx.cast(&cos, dtype), cx.cast(&sin, dtype))
+            })
+        })
+    }
+
     fn tables(&self, cx: &Context, positions: &Tensor, dtype: DType, twice: bool) -> (Tensor, Tensor) {
         cx.no_grad(|| {
             cx.with_autocast_off(|| {

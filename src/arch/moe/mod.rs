@@ -49,7 +49,7 @@ impl SparseMoe {
             shared_gate: moe.shared.and_then(gate),
             post_norm: (model.model_type == ModelType::Axk1)
                 .then(|| builder.norm("post_mlp_layernorm", model.norm, model.hidden_size)),
-            shared_first: matches!(model.model_type, ModelType::Qwen2Moe | ModelType::Ernie45Moe),
+            shared_first: shared_first(model.model_type),
         }
     }
 
@@ -90,6 +90,12 @@ impl SparseMoe {
     pub(super) fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
         self.router.buffers(visit);
     }
+}
+
+/// Whether the shared expert runs before the others.
+const fn shared_first(model_type: ModelType) -> bool {
+    use ModelType::{Ernie45Moe, Qwen2Moe, Qwen3_5Moe, Qwen3_5MoeText, Qwen3Next};
+    matches!(model_type, Qwen2Moe | Ernie45Moe | Qwen3Next | Qwen3_5Moe | Qwen3_5MoeText)
 }
 
 impl Module for SparseMoe {

@@ -20,4 +20,5 @@ mod norm;
 pub(crate) mod quantized;
 mod reduce;
 mod softmax;
+mod solve;
 mod views;

@@ -154,6 +154,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The fields of an object within; `None` where there is none.
+    pub(super) fn within(&self, field: &str) -> Result<Option<Self>, ModelError> {
+        match self.non_null(field) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(Fields::new(map, self.model_type))),
+            Some(value) => Err(wrong_type(field, value, "an object or null")),
+        }
+    }
+
     /// `pad_token_id`, where the class gives it to the embedding.
     pub(super) fn pad_token_id(&self, default: Option<i64>) -> Result<Option<i64>, ModelError> {
         const FIELD: &str = "pad_token_id";

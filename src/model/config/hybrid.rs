@@ -276,7 +276,7 @@ fn refuse_experts(fields: Fields<'_>, field: &str, class_default: u64, none: u64
     })
 }
 
-const fn attends_if(attends: bool) -> LayerType {
+pub(super) const fn attends_if(attends: bool) -> LayerType {
     if attends { LayerType::FullAttention } else { LayerType::LinearAttention }
 }
 
@@ -286,7 +286,7 @@ fn at_indices(attends: &[Value], index: u64) -> LayerType {
 }
 
 /// `layer_types`, by the names of transformers 5 and before.
-fn listed_types(fields: Fields<'_>, list: &[Value], layers: u64) -> Result<Vec<LayerType>, ModelError> {
+pub(super) fn listed_types(fields: Fields<'_>, list: &[Value], layers: u64) -> Result<Vec<LayerType>, ModelError> {
     as_long_as(layers, list.len(), "layer_types")?;
     let named = |(index, entry): (usize, &Value)| match entry.as_str() {
         Some("full_attention" | "attention") => Ok(LayerType::FullAttention),

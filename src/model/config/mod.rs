@@ -17,6 +17,7 @@ mod llama;
 mod mamba;
 mod moe;
 mod nope;
+mod qwen3_next;
 
 use serde_json::Value;
 
@@ -124,6 +125,9 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Jamba => hybrid::jamba(name, fields),
         ModelType::FalconH1 => hybrid::falcon_h1(name, fields),
         ModelType::NemotronH => hybrid::nemotron_h(name, fields),
+        ModelType::Qwen3Next => qwen3_next::qwen3_next(name, fields),
+        ModelType::Qwen3_5 | ModelType::Qwen3_5Text => qwen3_next::qwen3_5(name, fields),
+        ModelType::Qwen3_5Moe | ModelType::Qwen3_5MoeText => qwen3_next::qwen3_5_moe(name, fields),
     }?;
     refuse_absurd_size(&model)?;
     Ok(Model::Decoder(model))
@@ -144,6 +148,9 @@ fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
             wide(spec.inner_size) * (3 * hidden + 2 * wide(spec.time_step_rank) + 4 * wide(spec.state_size) + 1024)
         }
         Some(Mixer::Mamba2(spec)) => (3 * wide(spec.conv_channels()) + wide(spec.num_heads)) * (hidden + 1024),
+        Some(Mixer::GatedDelta(spec)) => {
+            (2 * wide(spec.conv_channels()) + wide(spec.num_value_heads)) * (hidden + 1024)
+        }
         Some(Mixer::ShortConv(_)) => (4 * hidden + 1024) * hidden,
         None => 0,
     };

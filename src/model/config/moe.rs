@@ -82,7 +82,7 @@ pub(super) fn mixtral(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, M
 }
 
 /// The layers `decoder_sparse_step` and `mlp_only_layers` leave to experts.
-fn qwen_sparse_layers(model: &DecoderConfig, fields: Fields<'_>) -> Result<Vec<bool>, ModelError> {
+pub(super) fn qwen_sparse_layers(model: &DecoderConfig, fields: Fields<'_>) -> Result<Vec<bool>, ModelError> {
     let step = fields.integer("decoder_sparse_step", limits::SLIDING_WINDOW_PATTERN)?.unwrap_or(1);
     let dense = fields.indices("mlp_only_layers", limits::LAYER_INDEX)?;
     Ok((0..model.num_hidden_layers).map(|layer| !dense.contains(&layer) && (layer + 1).is_multiple_of(step)).collect())
