@@ -166,7 +166,7 @@ impl SelfAttention {
         let projects_first = matches!(model.model_type, ModelType::Stablelm | ModelType::Olmo);
         let transposes_last = matches!(model.model_type, ModelType::Cohere | ModelType::Glm4Moe);
         let norm_before_transpose =
-            matches!(model.model_type, ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::Dots1 | ModelType::Lfm2);
+            matches!(model.model_type, ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::Dots1 | ModelType::Lfm2 | ModelType::Lfm2Moe);
         let key_multiplier = model.model_type == ModelType::FalconH1;
         let sinks = spec.sinks.then(|| builder.free("sinks", Part::Attention, &[&[spec.num_heads]]));
         let turns = !model.nope_layers.get(index).copied().unwrap_or(false);
@@ -240,10 +240,10 @@ impl SelfAttention {
             }
             (Qkv::Separate([q, k, v]), QkNorms::One([q_norm, k_norm])) if self.spec.output_gate => {
                 let both = cx.reshape(q.forward(cx, x), &[batch, length, num_heads, 2 * head_dim]);
-                let [query, own_gate] = cx.split_in(both, -1);
+                let [mut query, own_gate] = cx.split_in(both, -1);
                 gate = Some(cx.reshape(&own_gate, &[batch, length, num_heads * head_dim]));
                 drop(own_gate);
-                let query = cx.transpose(q_norm.forward(cx, &query), 1, 2);
+                query = cx.transpose(q_norm.forward(cx, &query), 1, 2);
                 let key = cx.transpose(k_norm.forward(cx, view(k.forward(cx, x), num_kv_heads)), 1, 2);
                 (query, key, heads(v.forward(cx, x), num_kv_heads))
             }

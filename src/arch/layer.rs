@@ -29,7 +29,7 @@ enum Mixing {
 }
 
 /// A layer's feed-forward part.
-enum Feeding {
+pub(super) enum Feeding {
     Dense(Box<FeedForward>),
     Sparse(Box<SparseMoe>),
 }
@@ -69,7 +69,7 @@ impl Module for Mixing {
 }
 
 impl Feeding {
-    fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
+    pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
         match &model.moe {
             Some(moe) if moe.sparse_layers.get(index) == Some(&true) => {
                 Self::Sparse(Box::new(SparseMoe::new(builder, model, moe)))
@@ -78,7 +78,7 @@ impl Feeding {
         }
     }
 
-    fn forward(&self, cx: &Context, x: &Tensor, batched_experts: bool) -> Tensor {
+    pub(super) fn forward(&self, cx: &Context, x: &Tensor, batched_experts: bool) -> Tensor {
         match self {
             Self::Dense(mlp) => mlp.forward(cx, x),
             Self::Sparse(moe) => moe.forward(cx, x, batched_experts),

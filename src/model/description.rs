@@ -129,6 +129,7 @@ pub enum ModelType {
     Jamba,
     FalconH1,
     NemotronH,
+    Lfm2Moe,
     Qwen3Next,
     Qwen3_5,
     Qwen3_5Text,

@@ -41,8 +41,9 @@ impl DeltaRule<'_> {
         Turned { query, key, value, beta, decay }
     }
 
-    /// The output, `[batch, length, heads, value_dim]`, and the last state, `[batch, heads, key_dim, value_dim]`.
-    pub(super) fn chunks(&self, cx: &Context) -> (Tensor, Tensor) {
+    /// The output, `[batch, length, heads, value_dim]`, and the last state, `[batch, heads, key_dim, value_dim]`,
+    /// where it is asked for.
+    pub(super) fn chunks(&self, cx: &Context, keeps_state: bool) -> (Tensor, Option<Tensor>) {
         let dtype = self.query.dtype();
         let Turned { mut query, mut key, mut value, mut beta, mut decay } = self.turned(cx);
         let [batch, heads, length, value_dim] = [value.dim(0), value.dim(1), value.dim(2), value.dim(3)];
@@ -73,11 +74,11 @@ impl DeltaRule<'_> {
         let read_keys = cx.solve_triangular(&system, &decayed);
         let zeros = |dims: &[u64]| cx.launch(Kernel::Zeros, &[], Layout::contiguous(dims), DType::F32);
         let mut state = zeros(&[batch, heads, key.dim(-1), value_dim]);
-        let mut out = zeros(new_values.dims());
+        let mut out = cx.launch(Kernel::Zeros, &[], *new_values.layout(), DType::F32);
         query = cx.mul(&query, cx.unsqueeze(cx.exp(&summed), 4));
         key = {
-            let rest = cx.sub(cx.slice(&summed, -1, CHUNK - 1, 1), &summed);
-            cx.mul(&key, cx.unsqueeze(cx.exp(&rest), 4))
+            let rest = cx.exp(cx.sub(cx.slice(&summed, -1, CHUNK - 1, 1), &summed));
+            cx.mul(&key, cx.unsqueeze(&rest, 4))
         };
         let chunk_decay = {
             let last = cx.exp(cx.select(&summed, -1));
@@ -96,11 +97,14 @@ impl DeltaRule<'_> {
             let both = cx.add(&across, cx.matmul(of(&within), &corrected));
             out = cx.assigned_at(out, &both, 2, chunk);
             drop(both);
-            state = {
+            let update = || {
                 let kept = cx.mul(&state, of(&chunk_decay));
                 cx.add(&kept, cx.matmul(cx.transpose(of(&key), -1, -2), &corrected))
             };
+            // nothing goes back through the last state
+            state = if chunk + 1 == chunks { cx.no_grad(update) } else { update() };
         }
+        let state = keeps_state.then_some(state);
         out = cx.reshape(&out, &[batch, heads, padded, value_dim]);
         out = cx.narrow(&out, 2, 0, length);
         out = cx.cast_contiguous(&cx.transpose(&out, 1, 2), dtype);
@@ -108,7 +112,7 @@ impl DeltaRule<'_> {
     }
 
     /// As [`Self::chunks`], of one token after those in `state`.
-    pub(super) fn step(&self, cx: &Context, mut state: Tensor) -> (Tensor, Tensor) {
+    pub(super) fn step(&self, cx: &Context, mut state: Tensor) -> (Tensor, Option<Tensor>) {
         let dtype = self.query.dtype();
         let Turned { query, key, value, beta, decay } = self.turned(cx);
         let mut out = cx.launch(Kernel::Zeros, &[], *value.layout(), DType::F32);
@@ -122,15 +126,12 @@ impl DeltaRule<'_> {
         state = cx.add(&state, cx.mul(cx.unsqueeze(&key_now, 3), cx.unsqueeze(&delta, 2)));
         drop(cx.sum_dim(cx.mul(&state, cx.unsqueeze(&query_now, 3)), -2, false));
         out = cx.cast(cx.contiguous(cx.transpose(&out, 1, 2)), dtype);
-        (out, state)
+        (out, Some(state))
     }
 }
 
 /// `l2norm`
 fn unit_length(cx: &Context, x: &Tensor) -> Tensor {
-    let inverse = {
-        let sum = cx.sum_dim(cx.mul(x, x), -1, true);
-        cx.rsqrt(cx.add_scalar(&sum, 1e-6))
-    };
+    let inverse = cx.rsqrt(cx.add_scalar(cx.sum_dim(cx.mul(x, x), -1, true), 1e-6));
     cx.mul(x, &inverse)
 }

@@ -38,6 +38,8 @@ struct Projected {
     b: Tensor,
     /// `[batch, length, heads]`
     a: Tensor,
+    /// Queries, keys and values, whose names the convolution's get.
+    unmixed: Vec<Tensor>,
     /// What the caller has names for.
     _locals: Vec<Tensor>,
 }
@@ -79,11 +81,12 @@ impl GatedDeltaNet {
         let [dt_bias, a_log] = [&self.free.tensors[0], &self.free.tensors[1]];
         let masked = without_padding(cx, hidden, padding);
         let steps = is_step(cache, length);
-        let Projected { mut mixed, mut z, b, a, _locals } = self.project(cx, &masked);
+        let Projected { mut mixed, mut z, b, a, unmixed, _locals } = self.project(cx, &masked);
         mixed = convolved(cx, &self.conv1d, &mixed, cache, true);
         mixed = cx.transpose(&mixed, 1, 2);
         let parts = cx.split(&mixed, &[spec.key_width(), spec.key_width(), spec.value_width()], -1);
         let Ok([mut query, mut key, mut value]) = <[Tensor; 3]>::try_from(parts) else { unreachable!("three parts") };
+        drop(unmixed);
         let heads = |x: &Tensor, width: u64| cx.reshape(x, &[batch, length, x.dim(-1) / width, width]);
         query = heads(&query, spec.key_head_dim);
         key = heads(&key, spec.key_head_dim);
@@ -102,12 +105,11 @@ impl GatedDeltaNet {
         let rule = DeltaRule { query: &query, key: &key, value: &value, decay: &decay, beta: &beta };
         let (mut out, _last_state) = match cache {
             Some((cache, layer)) if steps => rule.step(cx, cache.recurrent_state(layer)),
-            _ => rule.chunks(cx),
+            _ => rule.chunks(cx, cache.is_some()),
         };
-        if let Some((cache, layer)) = cache {
-            cache.update_recurrent_state(cx, layer, &_last_state);
+        if let (Some((cache, layer)), Some(state)) = (cache, &_last_state) {
+            cache.update_recurrent_state(cx, layer, state);
         }
-        let _last_state = cache.map(|_| _last_state);
         out = cx.reshape(&out, &[batch * length * spec.num_value_heads, spec.value_head_dim]);
         z = cx.reshape(&z, &[batch * length * spec.num_value_heads, spec.value_head_dim]);
         out = self.gated(cx, &out, &z);
@@ -138,14 +140,14 @@ impl GatedDeltaNet {
                 let flat = |x: &Tensor| cx.reshape(x, &[batch, length, x.layout().numel() / (batch * length)]);
                 let (query, key, value) = (flat(&query), flat(&key), flat(&value));
                 let mixed = cx.transpose(cx.cat(&[&query, &key, &value], -1), 1, 2);
-                // queries, keys and values are bound again after the convolution
-                Projected { mixed, z, b, a, _locals: vec![qkvz, ba] }
+                Projected { mixed, z, b, a, unmixed: vec![query, key, value], _locals: vec![qkvz, ba] }
             }
             Projections::Separate([qkv, z, b, a]) => Projected {
                 mixed: cx.transpose(qkv.forward(cx, hidden), 1, 2),
                 z: cx.reshape(z.forward(cx, hidden), &value_heads),
                 b: b.forward(cx, hidden),
                 a: a.forward(cx, hidden),
+                unmixed: Vec::new(),
                 _locals: Vec::new(),
             },
         }

@@ -19,6 +19,8 @@ pub(super) struct SparseMoe {
     shared_gate: Option<Linear>,
     /// Qwen2-MoE and Ernie 4.5 run their shared expert before the others.
     shared_first: bool,
+    /// `fc1_latent_proj` and `fc2_latent_proj` around Nemotron-H's experts.
+    latent: Option<[Linear; 2]>,
     /// A.X-K1's norm of what comes out.
     post_norm: Option<NormLayer>,
 }
@@ -41,7 +43,15 @@ impl SparseMoe {
         let gate = |shared: SharedExperts| {
             shared.gate.then(|| builder.linear("shared_expert_gate", Part::Mlp, model.hidden_size, 1, false))
         };
+        let latent = moe.latent_size.map(|size| {
+            let linear = |name, from, to| builder.linear(name, Part::Experts, from, to, model.mlp.bias);
+            [
+                linear("fc1_latent_proj", model.hidden_size, size),
+                linear("fc2_latent_proj", size, model.hidden_size),
+            ]
+        });
         Self {
+            latent,
             order: moe.order,
             router,
             experts,
@@ -60,11 +70,18 @@ impl SparseMoe {
         let flat = || cx.reshape(x, &[shape.numel() / width.max(1), width]);
         // DeepSeek's routers look at the hidden states themselves, the experts at a view of them that is made after
         let routed_first = (self.shared.is_some() && !self.shared_first).then(|| self.router.forward(cx, &flat()));
-        let hidden = flat();
+        let mut hidden = flat();
         let before = self.shared.as_ref().filter(|_| self.shared_first).map(|shared| shared.forward(cx, &hidden));
         let routed = routed_first.unwrap_or_else(|| self.router.forward(cx, &hidden));
         let run = if batched { Experts::batched } else { Experts::grouped };
+        if let Some([narrow, _]) = &self.latent {
+            hidden = narrow.forward(cx, &hidden);
+        }
         let mut out = run(&self.experts, cx, &hidden, &routed.weights, &routed.indices);
+        if let Some([_, widen]) = &self.latent {
+            hidden = widen.forward(cx, &out);
+            out = hidden.clone();
+        }
         match (before, &self.shared) {
             (Some(mut shared), _) => {
                 if let Some(gate) = &self.shared_gate {
@@ -112,6 +129,7 @@ impl Module for SparseMoe {
         }
         self.shared.leaves(visit);
         self.shared_gate.leaves(visit);
+        self.latent.iter_mut().flatten().for_each(|linear| linear.leaves(visit));
         self.post_norm.leaves(visit);
     }
 }

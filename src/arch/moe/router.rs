@@ -2,13 +2,20 @@
 
 use crate::dtype::DType;
 use crate::ghost::{Context, Kernel, Layout, Tensor};
-use crate::model::{DecoderConfig, Groups, Moe, Routing};
-use crate::nn::{Builder, FreeParameters, Leaf, Module, Part};
+use crate::model::{DecoderConfig, Groups, ModelType, Moe, Routing};
+use crate::nn::{Builder, FreeParameters, Leaf, Linear, Module, Part};
 
-/// The router of one layer: a parameter of its own, no `nn.Linear`, which neither adapters nor quantisers see.
+/// What scores are computed with: mostly a parameter of its own, no `nn.Linear`, which neither adapters nor quantisers see.
+enum Weights {
+    Free(FreeParameters),
+    /// Jamba's.
+    Linear(Linear),
+}
+
+/// The router of one layer.
 pub(super) struct Router {
     /// `[experts, hidden]`, and a bias where there is one.
-    parameters: FreeParameters,
+    parameters: Weights,
     /// `e_score_correction_bias`, fp32.
     correction: Option<Tensor>,
     routing: Routing,
@@ -31,10 +38,18 @@ impl Router {
         let weight = [moe.num_experts, model.hidden_size];
         let bias = [moe.num_experts];
         let shapes: &[&[u64]] = if moe.router_bias { &[&weight, &bias] } else { &[&weight] };
-        let correction = matches!(moe.routing, Routing::Sigmoid { .. } | Routing::UngroupedSigmoid)
+        let corrects = matches!(
+            moe.routing,
+            Routing::Sigmoid { .. } | Routing::UngroupedSigmoid | Routing::SigmoidInType { bias: true, .. }
+        );
+        let correction = corrects
             .then(|| builder.buffer("e_score_correction_bias", &bias, DType::F32));
         Self {
-            parameters: builder.free("gate", Part::Experts, shapes),
+            parameters: if model.model_type == ModelType::Jamba {
+                Weights::Linear(builder.linear("router", Part::Experts, model.hidden_size, moe.num_experts, false))
+            } else {
+                Weights::Free(builder.free("gate", Part::Experts, shapes))
+            },
             correction,
             routing: moe.routing,
             num_experts: moe.num_experts,
@@ -48,7 +63,10 @@ impl Router {
 
     /// Routes `hidden`, `[tokens, width]`.
     pub(super) fn forward(&self, cx: &Context, hidden: &Tensor) -> Routed {
-        let weight = self.parameters.tensors.first().expect("a router has a weight");
+        let weight = match &self.parameters {
+            Weights::Linear(linear) => return self.by_linear(cx, hidden, linear),
+            Weights::Free(free) => free.tensors.first().expect("a router has a weight"),
+        };
         match self.routing {
             Routing::Mixtral => {
                 let logits = cx.linear(hidden, weight, None);
@@ -74,7 +92,7 @@ impl Router {
                 Routed { weights, indices, _logits: logits }
             }
             Routing::TopKFirstInType => {
-                let logits = cx.linear(hidden, weight, self.parameters.tensors.get(1));
+                let logits = cx.linear(hidden, weight, self.parameters.bias());
                 let (values, indices) = cx.top_k(&logits, self.chosen);
                 let weights = cx.softmax(&values, values.dtype());
                 Routed { weights, indices, _logits: logits }
@@ -138,8 +156,42 @@ impl Router {
                 let weights = normalised_in_place(cx, cx.gather(&scores, &indices));
                 Routed { weights, indices, _logits: logits }
             }
+            Routing::SigmoidInType { normalised, .. } => {
+                let logits = cx.linear(hidden, weight, None);
+                let scores = cx.sigmoid(&logits);
+                let (_locals, mut weights, indices) = match &self.correction {
+                    Some(correction) => {
+                        let (locals, indices) = cx.no_grad(|| {
+                            let choice = cx.add(&scores, correction);
+                            let (values, indices) = cx.top_k(&choice, self.chosen);
+                            ((choice, values), indices)
+                        });
+                        let weights = cx.gather(&scores, &indices);
+                        (Some(locals), weights, indices)
+                    }
+                    None => {
+                        let (weights, indices) = cx.top_k(&scores, self.chosen);
+                        (None, weights, indices)
+                    }
+                };
+                drop(scores);
+                if normalised {
+                    let sum = cx.add_scalar(cx.sum_dim(&weights, -1, true), 1e-6);
+                    weights = cx.div(&weights, &sum);
+                }
+                weights = cx.mul_scalar(&weights, 1.0);
+                Routed { weights, indices, _logits: logits }
+            }
             Routing::Counted => unreachable!("what is only counted is not run"),
         }
+    }
+
+    /// `route_tokens_to_experts` of Jamba.
+    fn by_linear(&self, cx: &Context, hidden: &Tensor, linear: &Linear) -> Routed {
+        let logits = linear.forward(cx, hidden);
+        let scores = cx.softmax(&logits, DType::F32);
+        let (weights, indices) = cx.top_k(&scores, self.chosen);
+        Routed { weights: cx.cast(&weights, hidden.dtype()), indices, _logits: logits }
     }
 
     /// The experts of the chosen groups as ones, `[tokens, experts]`, and the names the router has beside it.
@@ -185,8 +237,20 @@ fn inverted(cx: &Context, mask: &Tensor) -> Tensor {
     cx.untracked("logical_not", &boolean)
 }
 
+impl Weights {
+    fn bias(&self) -> Option<&Tensor> {
+        match self {
+            Self::Free(free) => free.tensors.get(1),
+            Self::Linear(_) => None,
+        }
+    }
+}
+
 impl Module for Router {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
-        self.parameters.leaves(visit);
+        match &mut self.parameters {
+            Weights::Free(free) => free.leaves(visit),
+            Weights::Linear(linear) => linear.leaves(visit),
+        }
     }
 }

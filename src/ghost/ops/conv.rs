@@ -24,7 +24,7 @@ impl Context {
             None => (x, weight, bias),
         };
         let inputs: SmallVec<[&Tensor; 3]> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
-        let saved = [weight.requires_grad().then_some(x), x.requires_grad().then_some(weight)];
+        let saved = [Some(x), Some(weight)];
         let node = self.record(&inputs, &saved);
         let length = (x.dim(-1) + 2 * padding + 1).saturating_sub(weight.dim(-1));
         let copy = self.no_grad(|| self.contiguous(x));

@@ -32,9 +32,10 @@ impl Context {
         out
     }
 
-    /// One new tensor, which is solved in; cuBLAS takes an array of pointers to each operand's matrices.
+    /// One new tensor, column by column, which is solved in; cuBLAS takes an array of pointers to each operand's matrices.
     fn solved(&self, a: &Tensor, b: &Tensor) -> Tensor {
-        let out = self.launch(Kernel::Unary("solve_triangular"), &[a, b], Layout::contiguous(b.dims()), b.dtype());
+        let layout = Layout::contiguous(b.layout().transpose(-1, -2).dims()).transpose(-1, -2);
+        let out = self.launch(Kernel::Unary("solve_triangular"), &[a, b], layout, b.dtype());
         let matrices = a.layout().numel() / (a.dim(-1) * a.dim(-2)).max(1);
         let pointers = || self.launch(Kernel::Scratch("pointers"), &[], Layout::contiguous(&[matrices]), DType::I64);
         let _arrays = (pointers(), pointers());

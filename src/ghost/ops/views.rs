@@ -89,11 +89,9 @@ impl Context {
         if let Some(node) = node {
             let (whole, dtype) = (*a.layout(), part.dtype());
             node.finish(self, &mut [&mut out], move |cx, incoming| {
-                let copied = |layout: Layout| {
-                    cx.launch(Kernel::Copy, &[incoming.grad], Layout::contiguous(layout.dims()), incoming.grad.dtype())
-                };
+                let copied = |layout| cx.launch(Kernel::Copy, &[incoming.grad], layout, incoming.grad.dtype());
                 let rest = copied(whole);
-                let of_part = copied(whole.select(dim));
+                let of_part = copied(Layout::elementwise(&[&whole.select(dim)]));
                 // what was written over gets no gradient
                 drop(incoming.needs(0).then(|| cx.launch(Kernel::Zeros, &[], *of_part.layout(), of_part.dtype())));
                 smallvec![incoming.needs(0).then_some(rest), incoming.needs(1).then(|| cx.cast(&of_part, dtype))]

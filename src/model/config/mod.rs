@@ -125,6 +125,7 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Jamba => hybrid::jamba(name, fields),
         ModelType::FalconH1 => hybrid::falcon_h1(name, fields),
         ModelType::NemotronH => hybrid::nemotron_h(name, fields),
+        ModelType::Lfm2Moe => hybrid::lfm2_moe(name, fields),
         ModelType::Qwen3Next => qwen3_next::qwen3_next(name, fields),
         ModelType::Qwen3_5 | ModelType::Qwen3_5Text => qwen3_next::qwen3_5(name, fields),
         ModelType::Qwen3_5Moe | ModelType::Qwen3_5MoeText => qwen3_next::qwen3_5_moe(name, fields),

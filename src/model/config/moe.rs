@@ -20,6 +20,18 @@ pub(super) fn mixture(
     routing: Routing,
 ) -> Result<Moe, ModelError> {
     let num_experts = fields.required(NUM_EXPERTS, limits::NUM_EXPERTS)?;
+    mixture_of(model, fields, num_experts, per_tok, routing)
+}
+
+/// As [`mixture`], with a class default for the number of experts.
+pub(super) fn mixture_of(
+    model: &DecoderConfig,
+    fields: Fields<'_>,
+    num_experts: u64,
+    per_tok: u64,
+    routing: Routing,
+) -> Result<Moe, ModelError> {
+    let num_experts = fields.dimension(NUM_EXPERTS, limits::NUM_EXPERTS)?.unwrap_or(num_experts);
     let num_experts_per_tok = fields.dimension(EXPERTS_PER_TOK, limits::NUM_EXPERTS)?.unwrap_or(per_tok);
     fields.at_most("num_experts_per_tok", num_experts_per_tok, "num_experts", num_experts)?;
     Ok(Moe {
@@ -31,6 +43,7 @@ pub(super) fn mixture(
         router_bias: false,
         shared: None,
         sparse_layers: model.layer_types.iter().map(|_| true).collect(),
+        latent_size: None,
         order: MoeOrder::RouterFirst,
     })
 }
