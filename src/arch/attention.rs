@@ -1,5 +1,7 @@
 //! Self-attention of decoders.
 
+mod llama4;
+
 use super::cache::KvCache;
 use super::names::Names;
 use crate::dtype::DType;
@@ -106,6 +108,7 @@ pub struct SelfAttention {
     qkv: Qkv,
     output: Linear,
     output_norm: Option<NormLayer>,
+    gate: Option<Linear>,
     qk_norms: QkNorms,
     /// A logit a head; a module's own parameters come before its children's.
     sinks: Option<FreeParameters>,
@@ -153,7 +156,7 @@ impl SelfAttention {
             ModelType::Bamba | ModelType::Glm4Moe | ModelType::MinimaxM2 => RotaryStyle::Rejoined,
             _ if spec.output_gate => RotaryStyle::Rejoined,
             ModelType::GptOss => RotaryStyle::Halves,
-            ModelType::Olmo | ModelType::Olmo2 | ModelType::Olmo3 => RotaryStyle::InFp32,
+            ModelType::Olmo | ModelType::Olmo2 | ModelType::Olmo3 | ModelType::FlexOlmo => RotaryStyle::InFp32,
             ModelType::Helium => RotaryStyle::Interleaved,
             ModelType::Glm | ModelType::Glm4 => RotaryStyle::InterleavedFirst,
             ModelType::Nemotron => RotaryStyle::Renamed,
@@ -171,7 +174,9 @@ impl SelfAttention {
         let sinks = spec.sinks.then(|| builder.free("sinks", Part::Attention, &[&[spec.num_heads]]));
         let turns = !model.nope_layers.get(index).copied().unwrap_or(false);
         let output_norm = spec.output_norm.then(|| builder.norm("attn_sub_norm", model.norm, q_width));
+        let gate = spec.gate_projection.then(|| linear("gate_proj", width, q_width, false));
         Self {
+            gate,
             sinks,
             key_multiplier,
             spec,
@@ -412,5 +417,6 @@ impl Module for SelfAttention {
             QkNorms::EachHead(norms) => norms.iter_mut().flatten().for_each(|norm| norm.leaves(visit)),
         }
         self.output_norm.leaves(visit);
+        self.gate.leaves(visit);
     }
 }

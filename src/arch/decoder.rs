@@ -120,12 +120,15 @@ impl Decoder {
             self.front.enter(cx, embeds, &Input { dtype: embeds_dtype, batch, length, past, run });
         let in_fp32 = matches!(
             self.model.model_type,
-            ModelType::Olmo | ModelType::Olmo2 | ModelType::Olmo3 | ModelType::Ernie4_5
+            ModelType::Olmo | ModelType::Olmo2 | ModelType::Olmo3 | ModelType::FlexOlmo | ModelType::Ernie4_5
         );
         let dtype = if in_fp32 { DType::F32 } else { embeds_dtype };
         let turn = |rotary: &Option<Rotary>| {
             rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| match self.model.mla {
                 Some(Mla { rotary: MlaRotary::Complex, .. }) => rotary.forward_complex(cx, positions),
+                _ if matches!(self.model.model_type, ModelType::Llama4 | ModelType::Llama4Text) => {
+                    rotary.forward_complex(cx, positions)
+                }
                 _ if has_sections(self.model.model_type) => rotary.forward_sections(cx, batch, positions, dtype),
                 _ if self.model.model_type == ModelType::GptOss => rotary.forward_halves(cx, positions, dtype),
                 _ => rotary.forward(cx, positions, dtype),

@@ -80,6 +80,20 @@ impl ModelType {
         ModelType::Qwen3_5Text,
         ModelType::Qwen3_5Moe,
         ModelType::Qwen3_5MoeText,
+        ModelType::Dbrx,
+        ModelType::Jetmoe,
+        ModelType::Minimax,
+        ModelType::LongcatFlash,
+        ModelType::DeepseekV32,
+        ModelType::GlmMoeDsa,
+        ModelType::KimiLinear,
+        ModelType::KimiK25,
+        ModelType::MimoV2Flash,
+        ModelType::Laguna,
+        ModelType::DeepseekV4,
+        ModelType::Llama4,
+        ModelType::Llama4Text,
+        ModelType::Afmoe,
     ];
 
     /// The `model_type` a config.json says.
@@ -162,6 +176,20 @@ impl ModelType {
             Self::Qwen3_5Text => "qwen3_5_text",
             Self::Qwen3_5Moe => "qwen3_5_moe",
             Self::Qwen3_5MoeText => "qwen3_5_moe_text",
+            Self::Dbrx => "dbrx",
+            Self::Jetmoe => "jetmoe",
+            Self::Minimax => "minimax",
+            Self::LongcatFlash => "longcat_flash",
+            Self::DeepseekV32 => "deepseek_v32",
+            Self::GlmMoeDsa => "glm_moe_dsa",
+            Self::KimiLinear => "kimi_linear",
+            Self::KimiK25 => "kimi_k25",
+            Self::MimoV2Flash => "mimo_v2_flash",
+            Self::Laguna => "laguna",
+            Self::DeepseekV4 => "deepseek_v4",
+            Self::Llama4 => "llama4",
+            Self::Llama4Text => "llama4_text",
+            Self::Afmoe => "afmoe",
         }
     }
 }
@@ -172,10 +200,19 @@ impl ModelType {
         match self {
             Self::Phimoe
             | Self::Ernie45Moe
-            | Self::FlexOlmo
-            | Self::HunyuanV1Moe
             | Self::Minicpm3
-            | Self::HyV3
+            | Self::Dbrx
+            | Self::Jetmoe
+            | Self::Minimax
+            | Self::LongcatFlash
+            | Self::DeepseekV32
+            | Self::GlmMoeDsa
+            | Self::KimiLinear
+            | Self::KimiK25
+            | Self::MimoV2Flash
+            | Self::Laguna
+            | Self::DeepseekV4
+            | Self::Afmoe
             | Self::Deepseek => Support::CountedOnly,
             Self::Youtu | Self::Axk1 => Support::Unmeasured,
             _ => Support::Measured,

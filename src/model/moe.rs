@@ -85,6 +85,10 @@ pub enum Routing {
     TopKFirstInType,
     /// Sigmoid in fp32 of scores in their own type, chosen with a bias that is a buffer, divided by their sum (MiniMax-M2).
     UngroupedSigmoid,
+    /// Scores of an `nn.Linear` in fp32, their softmax, the largest of it, divided by their sum (HunYuan).
+    LinearInFp32,
+    /// Sigmoid of scores in fp32, chosen with a bias that is a buffer, divided by their sum, scaled (Hy3).
+    SigmoidInFp32,
     /// Sigmoid in the scores' type, chosen with a bias that is a buffer where there is one (LFM2-MoE).
     SigmoidInType {
         /// `use_expert_bias`

@@ -39,6 +39,12 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
                 .to_owned(),
         );
     }
+    if let Some(tower) = model.decoder().map(|decoder| decoder.tower).filter(|tower| *tower > 0) {
+        notes.push(format!(
+            "the language model alone, as AutoModelForCausalLM loads it: the {tower} parameters of the vision tower are not \
+             in these figures"
+        ));
+    }
     if let Workload::Train(train) = &job.workload {
         let packed = train.gradient_checkpointing
             && !train.attention_mask

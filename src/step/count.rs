@@ -97,6 +97,9 @@ pub fn count_parameters(model: &Model, peft: Option<&Peft>) -> Result<Parameters
         };
         *place += own;
     });
+    let tower = model.decoder().map_or(0, |decoder| decoder.tower);
+    counted.tower += tower;
+    base += tower;
     counted.trainable = base;
     if let Some(peft) = peft {
         let adapted = adapt::apply(&cx, network.as_mut(), model, Some(peft))?;

@@ -3,12 +3,14 @@
 mod alibi;
 mod attend;
 mod bloom;
+mod counted;
 mod falcon;
 mod falcon_h1;
 mod front;
 mod gpt2;
 mod gpt_neox;
 mod llama;
+mod llama4;
 mod mamba;
 mod nemotron_h;
 mod opt;
@@ -36,6 +38,9 @@ pub(super) fn front(builder: &Builder<'_>, model: &DecoderConfig) -> Box<dyn Fro
 
 /// A layer of `model`.
 pub(super) fn layer(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Rc<dyn Layer> {
+    if let Some(layer) = model.counted.as_ref().and_then(|layers| layers.get(index)) {
+        return Rc::new(counted::Counted::new(builder, *layer));
+    }
     match model.model_type {
         ModelType::Gpt2 => Rc::new(gpt2::Block::new(builder, model)),
         ModelType::GptNeox => Rc::new(gpt_neox::Layer::new(builder, model)),
@@ -45,6 +50,7 @@ pub(super) fn layer(builder: &Builder<'_>, model: &DecoderConfig, index: usize) 
         ModelType::Mamba | ModelType::Mamba2 | ModelType::FalconMamba => Rc::new(mamba::Block::new(builder, model)),
         ModelType::FalconH1 => Rc::new(falcon_h1::DecoderLayer::new(builder, model, index)),
         ModelType::NemotronH => Rc::new(nemotron_h::Block::new(builder, model, index)),
+        ModelType::Llama4 | ModelType::Llama4Text => Rc::new(llama4::DecoderLayer::new(builder, model, index)),
         _ => Rc::new(DecoderLayer::new(builder, model, index)),
     }
 }

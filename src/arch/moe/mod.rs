@@ -6,6 +6,7 @@ mod router;
 use self::experts::Experts;
 use self::router::Router;
 use super::mlp::FeedForward;
+use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 use crate::model::{DecoderConfig, ModelType, Moe, MoeOrder, SharedExperts};
 use crate::nn::{Builder, Leaf, Linear, Module, NormLayer, Part};
@@ -17,8 +18,7 @@ pub(super) struct SparseMoe {
     experts: Experts,
     shared: Option<FeedForward>,
     shared_gate: Option<Linear>,
-    /// Qwen2-MoE and Ernie 4.5 run their shared expert before the others.
-    shared_first: bool,
+    shared_order: SharedOrder,
     /// `fc1_latent_proj` and `fc2_latent_proj` around Nemotron-H's experts.
     latent: Option<[Linear; 2]>,
     /// A.X-K1's norm of what comes out.
@@ -59,7 +59,7 @@ impl SparseMoe {
             shared_gate: moe.shared.and_then(gate),
             post_norm: (model.model_type == ModelType::Axk1)
                 .then(|| builder.norm("post_mlp_layernorm", model.norm, model.hidden_size)),
-            shared_first: shared_first(model.model_type),
+            shared_order: SharedOrder::of(model.model_type),
         }
     }
 
@@ -68,10 +68,13 @@ impl SparseMoe {
         let shape = *x.layout();
         let width = shape.dim(-1);
         let flat = || cx.reshape(x, &[shape.numel() / width.max(1), width]);
+        let shared = |x: &Tensor| self.shared.as_ref().map(|shared| shared.forward(cx, x));
+        let early = (self.shared_order == SharedOrder::First).then(|| shared(x)).flatten();
         // DeepSeek's routers look at the hidden states themselves, the experts at a view of them that is made after
-        let routed_first = (self.shared.is_some() && !self.shared_first).then(|| self.router.forward(cx, &flat()));
+        let apart = self.shared.is_some() && self.shared_order == SharedOrder::Last;
+        let routed_first = apart.then(|| self.router.forward(cx, &flat()));
         let mut hidden = flat();
-        let before = self.shared.as_ref().filter(|_| self.shared_first).map(|shared| shared.forward(cx, &hidden));
+        let before = (self.shared_order == SharedOrder::FirstFlat).then(|| shared(&hidden)).flatten();
         let routed = routed_first.unwrap_or_else(|| self.router.forward(cx, &hidden));
         let run = if batched { Experts::batched } else { Experts::grouped };
         if let Some([narrow, _]) = &self.latent {
@@ -82,24 +85,28 @@ impl SparseMoe {
             hidden = widen.forward(cx, &out);
             out = hidden.clone();
         }
-        match (before, &self.shared) {
-            (Some(mut shared), _) => {
-                if let Some(gate) = &self.shared_gate {
-                    let opened = cx.sigmoid(gate.forward(cx, &hidden));
-                    shared = cx.mul(opened, &shared);
-                }
-                out = cx.add(&out, &shared);
-                cx.reshape(&out, shape.dims())
+        if let Some(mut shared) = before {
+            if let Some(gate) = &self.shared_gate {
+                let opened = cx.sigmoid(gate.forward(cx, &hidden));
+                shared = cx.mul(opened, &shared);
             }
-            (None, Some(shared)) => {
-                out = cx.reshape(&out, shape.dims());
-                out = cx.add(&out, shared.forward(cx, x));
-                match &self.post_norm {
-                    Some(norm) => norm.forward(cx, &out),
-                    None => out,
-                }
-            }
-            (None, None) => cx.reshape(&out, shape.dims()),
+            out = cx.add(&out, &shared);
+            return cx.reshape(&out, shape.dims());
+        }
+        if let (SharedOrder::LastInFp32, Some(after)) = (self.shared_order, &self.shared) {
+            let routed = cx.cast(&out, DType::F32);
+            let both = cx.add(&routed, cx.cast(after.forward(cx, &hidden), DType::F32));
+            return cx.reshape(cx.cast(&both, hidden.dtype()), shape.dims());
+        }
+        out = cx.reshape(&out, shape.dims());
+        if let Some(shared) = early {
+            return cx.add(&out, &shared);
+        }
+        let Some(shared) = shared(x) else { return out };
+        out = cx.add(&out, shared);
+        match &self.post_norm {
+            Some(norm) => norm.forward(cx, &out),
+            None => out,
         }
     }
 
@@ -109,10 +116,32 @@ impl SparseMoe {
     }
 }
 
-/// Whether the shared expert runs before the others.
-const fn shared_first(model_type: ModelType) -> bool {
-    use ModelType::{Ernie45Moe, Qwen2Moe, Qwen3_5Moe, Qwen3_5MoeText, Qwen3Next};
-    matches!(model_type, Qwen2Moe | Ernie45Moe | Qwen3Next | Qwen3_5Moe | Qwen3_5MoeText)
+/// When experts that every token passes run, and how they are added.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SharedOrder {
+    /// Before the others, on a view of the hidden states.
+    FirstFlat,
+    /// Before the others, on the hidden states themselves.
+    First,
+    /// After the others.
+    Last,
+    /// After the others, and the sum is in fp32.
+    LastInFp32,
+}
+
+impl SharedOrder {
+    const fn of(model_type: ModelType) -> Self {
+        match model_type {
+            ModelType::Qwen2Moe
+            | ModelType::Ernie45Moe
+            | ModelType::Qwen3Next
+            | ModelType::Qwen3_5Moe
+            | ModelType::Qwen3_5MoeText => Self::FirstFlat,
+            ModelType::HunyuanV1Moe => Self::First,
+            ModelType::HyV3 => Self::LastInFp32,
+            _ => Self::Last,
+        }
+    }
 }
 
 impl Module for SparseMoe {

@@ -40,15 +40,23 @@ impl Router {
         let shapes: &[&[u64]] = if moe.router_bias { &[&weight, &bias] } else { &[&weight] };
         let corrects = matches!(
             moe.routing,
-            Routing::Sigmoid { .. } | Routing::UngroupedSigmoid | Routing::SigmoidInType { bias: true, .. }
+            Routing::Sigmoid { .. }
+                | Routing::UngroupedSigmoid
+                | Routing::SigmoidInFp32
+                | Routing::SigmoidInType { bias: true, .. }
         );
         let correction = corrects
             .then(|| builder.buffer("e_score_correction_bias", &bias, DType::F32));
         Self {
-            parameters: if model.model_type == ModelType::Jamba {
-                Weights::Linear(builder.linear("router", Part::Experts, model.hidden_size, moe.num_experts, false))
-            } else {
-                Weights::Free(builder.free("gate", Part::Experts, shapes))
+            parameters: match (moe.routing, model.model_type) {
+                (Routing::LinearInFp32, _) => {
+                    let builder = Builder { dtype: DType::F32, ..*builder };
+                    Weights::Linear(builder.linear("wg", Part::Experts, model.hidden_size, moe.num_experts, false))
+                }
+                (_, ModelType::Jamba) => {
+                    Weights::Linear(builder.linear("router", Part::Experts, model.hidden_size, moe.num_experts, false))
+                }
+                _ => Weights::Free(builder.free("gate", Part::Experts, shapes)),
             },
             correction,
             routing: moe.routing,
@@ -156,6 +164,22 @@ impl Router {
                 let weights = normalised_in_place(cx, cx.gather(&scores, &indices));
                 Routed { weights, indices, _logits: logits }
             }
+            Routing::SigmoidInFp32 => {
+                let logits = in_fp32(cx, hidden, weight);
+                let scores = cx.sigmoid(&logits);
+                let (_locals, indices) = cx.no_grad(|| {
+                    let choice = cx.add(&scores, self.correction.as_ref().expect("this routing has a correction"));
+                    let (values, indices) = cx.top_k(&choice, self.chosen);
+                    ((choice, values), indices)
+                });
+                let mut weights = cx.gather(&scores, &indices);
+                weights = {
+                    let sum = cx.add_scalar(cx.sum_dim(&weights, -1, true), 1e-20);
+                    cx.div(&weights, &sum)
+                };
+                weights = cx.mul_scalar(&weights, 1.0);
+                Routed { weights, indices, _logits: logits }
+            }
             Routing::SigmoidInType { normalised, .. } => {
                 let logits = cx.linear(hidden, weight, None);
                 let scores = cx.sigmoid(&logits);
@@ -182,12 +206,21 @@ impl Router {
                 weights = cx.mul_scalar(&weights, 1.0);
                 Routed { weights, indices, _logits: logits }
             }
+            Routing::LinearInFp32 => unreachable!("its scores are those of an nn.Linear"),
             Routing::Counted => unreachable!("what is only counted is not run"),
         }
     }
 
-    /// `route_tokens_to_experts` of Jamba.
+    /// `route_tokens_to_experts` of Jamba, `HunYuanMoEV1Gate`.
     fn by_linear(&self, cx: &Context, hidden: &Tensor, linear: &Linear) -> Routed {
+        if self.routing == Routing::LinearInFp32 {
+            let logits = linear.forward(cx, cx.cast(hidden, DType::F32));
+            let scores = cx.softmax(&logits, DType::F32);
+            let (mut weights, indices) = cx.top_k(&scores, self.chosen);
+            drop(scores);
+            weights = normalised_in_place(cx, weights);
+            return Routed { weights: cx.cast(&weights, logits.dtype()), indices, _logits: logits };
+        }
         let logits = linear.forward(cx, hidden);
         let scores = cx.softmax(&logits, DType::F32);
         let (weights, indices) = cx.top_k(&scores, self.chosen);

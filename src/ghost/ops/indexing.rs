@@ -90,6 +90,21 @@ impl Context {
         out
     }
 
+    /// `torch.full_like(whole, number).scatter_(-1, places, values)`: saves the places. Backward gathers.
+    pub fn scattered_into(&self, values: &Tensor, places: &Tensor, whole: Layout) -> Tensor {
+        let node = self.record(&[values], &[Some(places)]);
+        let layout = Layout::contiguous(whole.dims());
+        let mut out = self.launch(Kernel::Unary("scatter"), &[values, places], layout, values.dtype());
+        if let Some(node) = node {
+            let layout = Layout::contiguous(places.dims());
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let inputs = [incoming.grad, incoming.saved(0)];
+                smallvec![Some(cx.launch(Kernel::Unary("gather"), &inputs, layout, incoming.grad.dtype()))]
+            });
+        }
+        out
+    }
+
     /// A gradient scattered into zeros.
     fn scattered(&self, grad: &Tensor, whole: Layout) -> Tensor {
         self.launch(Kernel::Zeros, &[grad], Layout::contiguous(whole.dims()), grad.dtype())

@@ -116,6 +116,8 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Deco
         mixer: None,
         mlp: Mlp::gated(intermediate_size, fields.activation(class.activation.0, class.activation.1)?),
         moe: None,
+        counted: None,
+        tower: 0,
         norm: Norm::Rms,
         block: Block::PreNorm,
         layer_types: same_layers(LayerType::FullAttention, num_hidden_layers),

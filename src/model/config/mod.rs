@@ -4,6 +4,7 @@
 //! as in its `models/*/configuration_*.py`.
 
 mod base;
+mod counted;
 mod deepseek;
 mod falcon;
 mod fields;
@@ -18,6 +19,7 @@ mod mamba;
 mod moe;
 mod nope;
 mod qwen3_next;
+mod tower;
 
 use serde_json::Value;
 
@@ -129,6 +131,18 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Qwen3Next => qwen3_next::qwen3_next(name, fields),
         ModelType::Qwen3_5 | ModelType::Qwen3_5Text => qwen3_next::qwen3_5(name, fields),
         ModelType::Qwen3_5Moe | ModelType::Qwen3_5MoeText => qwen3_next::qwen3_5_moe(name, fields),
+        ModelType::Dbrx => counted::dbrx(name, fields),
+        ModelType::Jetmoe => counted::jetmoe(name, fields),
+        ModelType::Minimax => counted::minimax(name, fields),
+        ModelType::LongcatFlash => counted::longcat_flash(name, fields),
+        ModelType::DeepseekV32 | ModelType::GlmMoeDsa => counted::sparse_latent(name, fields),
+        ModelType::KimiLinear => counted::kimi_linear(name, fields),
+        ModelType::KimiK25 => deepseek::kimi_k25(name, fields),
+        ModelType::MimoV2Flash => counted::mimo_v2_flash(name, fields),
+        ModelType::Laguna => counted::laguna(name, fields),
+        ModelType::DeepseekV4 => counted::deepseek_v4(name, fields),
+        ModelType::Llama4 | ModelType::Llama4Text => moe::llama4(name, fields),
+        ModelType::Afmoe => moe::afmoe(name, fields),
     }?;
     refuse_absurd_size(&model)?;
     Ok(Model::Decoder(model))
@@ -170,8 +184,10 @@ fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
         + experts
         + latent;
     let layer = mixer + per_width * hidden;
+    let counted: u128 = model.counted.iter().flatten().map(|layer| wide(layer.total())).sum();
+    let layer = if model.counted.is_some() { 0 } else { layer };
     let tables = (2 * wide(model.vocab_size) + wide(model.embedding.learned_positions.unwrap_or(0))) * hidden;
-    let parameters = layer * wide(model.num_hidden_layers) + tables;
+    let parameters = layer * wide(model.num_hidden_layers) + counted + tables + wide(model.tower);
     if parameters > wide(limits::PARAMETERS) {
         #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
         return Err(ModelError::TooManyParameters { parameters: parameters as f64 });

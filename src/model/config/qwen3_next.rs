@@ -4,6 +4,7 @@ use super::base::{Class, HeadDim, KvHeads, layers, read, rotary_dim};
 use super::fields::Fields;
 use super::hybrid::{attends_if, listed_types};
 use super::limits;
+use super::tower;
 use super::moe::{expert_width, from_layer, mixture, qwen_sparse_layers};
 use crate::model::{
     DecoderConfig, GatedDelta, Mixer, ModelError, Moe, Norm, QkNorm, Routing, SharedExperts,
@@ -83,24 +84,19 @@ pub(super) fn qwen3_next(name: &str, fields: Fields<'_>) -> Result<DecoderConfig
     Ok(model)
 }
 
-/// The language model of a configuration that has one within, and whether its head is tied.
-fn language_model(fields: Fields<'_>) -> Result<(Fields<'_>, bool), ModelError> {
-    let text = fields.within("text_config")?.unwrap_or(fields);
-    let tied = fields.boolean("tie_word_embeddings", text.boolean("tie_word_embeddings", false)?)?;
-    Ok((text, tied))
-}
-
 pub(super) fn qwen3_5(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
-    let (text, tied) = language_model(fields)?;
+    let (text, tied) = tower::language_model(fields)?;
     let mut model = read_gated(name, text, 4, true, false)?;
     model.head.tied = tied;
+    model.tower = tower::qwen3_5(fields)?;
     Ok(model)
 }
 
 pub(super) fn qwen3_5_moe(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
-    let (text, tied) = language_model(fields)?;
+    let (text, tied) = tower::language_model(fields)?;
     let mut model = read_gated(name, text, 2, false, false)?;
     model.head.tied = tied;
+    model.tower = tower::qwen3_5(fields)?;
     model.moe = Some(gated_mixture(&model, text, 8, true, from_layer(&model, 0))?);
     Ok(model)
 }
