@@ -160,14 +160,14 @@ impl SelfAttention {
             ModelType::Helium => RotaryStyle::Interleaved,
             ModelType::Glm | ModelType::Glm4 => RotaryStyle::InterleavedFirst,
             ModelType::Nemotron => RotaryStyle::Renamed,
-            ModelType::Ernie4_5 => RotaryStyle::InterleavedInFp32,
+            ModelType::Ernie4_5 | ModelType::Ernie45Moe => RotaryStyle::InterleavedInFp32,
             ModelType::Cohere | ModelType::Cohere2 => RotaryStyle::CastToFp32,
             _ if builder.kernels == Kernels::Liger => RotaryStyle::Fused,
             _ => RotaryStyle::Whole,
         };
         let layer_type = model.layer_types.get(index).copied().unwrap_or(LayerType::FullAttention);
         let projects_first = matches!(model.model_type, ModelType::Stablelm | ModelType::Olmo);
-        let transposes_last = matches!(model.model_type, ModelType::Cohere | ModelType::Glm4Moe);
+        let transposes_last = matches!(model.model_type, ModelType::Cohere | ModelType::Glm4Moe | ModelType::Afmoe);
         let norm_before_transpose =
             matches!(model.model_type, ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::Dots1 | ModelType::Lfm2 | ModelType::Lfm2Moe);
         let key_multiplier = model.model_type == ModelType::FalconH1;
@@ -256,6 +256,7 @@ impl SelfAttention {
                 let mut query = view(q.forward(cx, x), num_heads);
                 let mut key = view(k.forward(cx, x), num_kv_heads);
                 let value = view(v.forward(cx, x), num_kv_heads);
+                gate = self.gate.as_ref().map(|gate| gate.forward(cx, x));
                 if let QkNorms::One([q_norm, k_norm]) = norms {
                     query = q_norm.forward(cx, &query);
                     key = k_norm.forward(cx, &key);

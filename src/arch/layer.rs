@@ -127,6 +127,9 @@ impl DecoderLayer {
             Block::Sandwich if model.model_type == ModelType::Glm4 => {
                 &["input_layernorm", "post_attention_layernorm", "post_self_attn_layernorm", "post_mlp_layernorm"]
             }
+            Block::Sandwich if model.model_type == ModelType::Afmoe => {
+                &["input_layernorm", "post_attention_layernorm", "pre_mlp_layernorm", "post_mlp_layernorm"]
+            }
             Block::Sandwich => &[
                 "input_layernorm",
                 "post_attention_layernorm",

@@ -199,7 +199,6 @@ impl ModelType {
     pub const fn support(self) -> Support {
         match self {
             Self::Phimoe
-            | Self::Ernie45Moe
             | Self::Minicpm3
             | Self::Dbrx
             | Self::Jetmoe
@@ -212,7 +211,6 @@ impl ModelType {
             | Self::MimoV2Flash
             | Self::Laguna
             | Self::DeepseekV4
-            | Self::Afmoe
             | Self::Deepseek => Support::CountedOnly,
             Self::Youtu | Self::Axk1 => Support::Unmeasured,
             _ => Support::Measured,

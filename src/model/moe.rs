@@ -85,6 +85,11 @@ pub enum Routing {
     TopKFirstInType,
     /// Sigmoid in fp32 of scores in their own type, chosen with a bias that is a buffer, divided by their sum (MiniMax-M2).
     UngroupedSigmoid,
+    /// Softmax in fp32 outside of autocast, chosen with a bias that is a parameter, divided by their sum (ERNIE 4.5).
+    CorrectedSoftmax,
+    /// Scores of an `nn.Linear`, their sigmoid in fp32, chosen with a bias that is a parameter, divided by their sum, scaled
+    /// (AFMoE).
+    CorrectedSigmoid,
     /// Scores of an `nn.Linear` in fp32, their softmax, the largest of it, divided by their sum (HunYuan).
     LinearInFp32,
     /// Sigmoid of scores in fp32, chosen with a bias that is a buffer, divided by their sum, scaled (Hy3).

@@ -14,12 +14,16 @@ pub(super) struct Spans {
     sliding_window: Option<u64>,
     /// Some layers mix tokens without attention.
     mixes: bool,
+    /// Masks are made with position ids, in which packed sequences are looked for.
+    packs: bool,
+    /// Layers slide over chunks of the sequence.
+    chunks: bool,
 }
 
 impl Spans {
     pub(super) fn new(model: &DecoderConfig) -> Self {
         use ModelType::{
-            Cohere2, Exaone4, FalconH1, Gemma2, Gemma3Text, GptOss, Granite, Granitemoe, Granitemoehybrid,
+            Afmoe, Cohere2, Exaone4, FalconH1, Gemma2, Gemma3Text, GptOss, Granite, Granitemoe, Granitemoehybrid,
         };
         use ModelType::{Olmo3, Qwen2, Qwen2Moe, Qwen3, Smollm3};
         let has = |layer_type| model.layer_types.contains(&layer_type);
@@ -27,14 +31,17 @@ impl Spans {
         // these make the full mask whether or not a layer takes it
         let always_full = matches!(
             model.model_type,
-            Cohere2 | Exaone4 | Gemma2 | Gemma3Text | GptOss | Olmo3 | Qwen2 | Qwen2Moe | Qwen3 | Smollm3
+            Afmoe | Cohere2 | Exaone4 | Gemma2 | Gemma3Text | GptOss | Olmo3 | Qwen2 | Qwen2Moe | Qwen3 | Smollm3
         );
         Self {
-            multiplier: matches!(model.model_type, Granite | Granitemoe | Granitemoehybrid | FalconH1),
+            chunks: matches!(model.model_type, ModelType::Llama4 | ModelType::Llama4Text),
+            packs: model.model_type != Afmoe,
+            multiplier: model.model_type == Afmoe && model.embedding.scaled
+                || matches!(model.model_type, Granite | Granitemoe | Granitemoehybrid | FalconH1),
             dropout: model.embedding.dropout,
             full: always_full || hybrid || has(LayerType::FullAttention),
             // Qwen2-MoE makes a sliding mask too, of a window of nothing where it has none
-            sliding: matches!(model.model_type, GptOss | Qwen2Moe) || has(LayerType::SlidingAttention),
+            sliding: matches!(model.model_type, GptOss | Qwen2Moe | Afmoe) || has(LayerType::SlidingAttention),
             sliding_window: model.sliding_window.or((model.model_type == Qwen2Moe).then_some(0)),
             mixes: model.mixer.is_some(),
         }
@@ -46,8 +53,9 @@ impl Front for Spans {
         // Granite gives the product the name of what was multiplied
         let embeds = if self.multiplier { cx.mul_scalar(embeds, 1.0) } else { embeds };
         let positions = input.positions(cx);
-        let mask = if self.full { input.mask(cx, Some(&positions), input.run.attention_mask) } else { None };
-        let sliding_mask = if self.sliding { input.sliding_mask(cx, &positions, self.sliding_window) } else { None };
+        let places = self.packs.then_some(&positions);
+        let mask = if self.full { input.mask(cx, places, input.run.attention_mask) } else { None };
+        let sliding_mask = if self.sliding { input.sliding_mask(cx, places, self.sliding_window, self.chunks) } else { None };
         let hidden = cx.dropout(&embeds, self.dropout);
         let padding = if self.mixes { input.run.attention_mask.filter(|_| input.length > 1).cloned() } else { None };
         Entered {

@@ -76,6 +76,7 @@ impl SparseMoe {
         let mut hidden = flat();
         let before = (self.shared_order == SharedOrder::FirstFlat).then(|| shared(&hidden)).flatten();
         let routed = routed_first.unwrap_or_else(|| self.router.forward(cx, &hidden));
+        let between = (self.shared_order == SharedOrder::Between).then(|| shared(&hidden)).flatten();
         let run = if batched { Experts::batched } else { Experts::grouped };
         if let Some([narrow, _]) = &self.latent {
             hidden = narrow.forward(cx, &hidden);
@@ -99,6 +100,12 @@ impl SparseMoe {
             return cx.reshape(cx.cast(&both, hidden.dtype()), shape.dims());
         }
         out = cx.reshape(&out, shape.dims());
+        if self.shared_order == SharedOrder::Outside {
+            drop((routed, hidden));
+        }
+        if let Some(shared) = between {
+            return cx.add(cx.reshape(&shared, shape.dims()), &out);
+        }
         if let Some(shared) = early {
             return cx.add(&out, &shared);
         }
@@ -123,6 +130,10 @@ enum SharedOrder {
     FirstFlat,
     /// Before the others, on the hidden states themselves.
     First,
+    /// After the router, before the others, which are added to them.
+    Between,
+    /// After the others, outside of their module (Granite 4).
+    Outside,
     /// After the others.
     Last,
     /// After the others, and the sum is in fp32.
@@ -138,6 +149,8 @@ impl SharedOrder {
             | ModelType::Qwen3_5Moe
             | ModelType::Qwen3_5MoeText => Self::FirstFlat,
             ModelType::HunyuanV1Moe => Self::First,
+            ModelType::Granitemoehybrid => Self::Outside,
+            ModelType::Afmoe => Self::Between,
             ModelType::HyV3 => Self::LastInFp32,
             _ => Self::Last,
         }

@@ -18,6 +18,8 @@ pub(super) struct Router {
     parameters: Weights,
     /// `e_score_correction_bias`, fp32.
     correction: Option<Tensor>,
+    /// The same as a parameter that is never trained.
+    frozen_correction: Option<FreeParameters>,
     routing: Routing,
     num_experts: u64,
     chosen: u64,
@@ -38,6 +40,14 @@ impl Router {
         let weight = [moe.num_experts, model.hidden_size];
         let bias = [moe.num_experts];
         let shapes: &[&[u64]] = if moe.router_bias { &[&weight, &bias] } else { &[&weight] };
+        let in_fp32 = Builder { dtype: DType::F32, ..*builder };
+        let frozen_correction = match moe.routing {
+            Routing::CorrectedSoftmax => {
+                Some(in_fp32.free("e_score_correction_bias", Part::Experts, &[&[1, moe.num_experts]]))
+            }
+            Routing::CorrectedSigmoid => Some(builder.free("expert_bias", Part::Experts, &[&bias])),
+            _ => None,
+        };
         let corrects = matches!(
             moe.routing,
             Routing::Sigmoid { .. }
@@ -50,8 +60,11 @@ impl Router {
         Self {
             parameters: match (moe.routing, model.model_type) {
                 (Routing::LinearInFp32, _) => {
-                    let builder = Builder { dtype: DType::F32, ..*builder };
-                    Weights::Linear(builder.linear("wg", Part::Experts, model.hidden_size, moe.num_experts, false))
+                    Weights::Linear(in_fp32.linear("wg", Part::Experts, model.hidden_size, moe.num_experts, false))
+                }
+                (Routing::CorrectedSoftmax, _) => Weights::Free(in_fp32.free("gate", Part::Experts, shapes)),
+                (Routing::CorrectedSigmoid, _) => {
+                    Weights::Linear(builder.linear("gate", Part::Experts, model.hidden_size, moe.num_experts, false))
                 }
                 (_, ModelType::Jamba) => {
                     Weights::Linear(builder.linear("router", Part::Experts, model.hidden_size, moe.num_experts, false))
@@ -59,6 +72,7 @@ impl Router {
                 _ => Weights::Free(builder.free("gate", Part::Experts, shapes)),
             },
             correction,
+            frozen_correction,
             routing: moe.routing,
             num_experts: moe.num_experts,
             chosen: moe.num_experts_per_tok,
@@ -206,7 +220,18 @@ impl Router {
                 weights = cx.mul_scalar(&weights, 1.0);
                 Routed { weights, indices, _logits: logits }
             }
-            Routing::LinearInFp32 => unreachable!("its scores are those of an nn.Linear"),
+            Routing::CorrectedSoftmax => {
+                let (logits, weights, indices) = cx.with_autocast_off(|| {
+                    let logits = in_fp32(cx, hidden, weight);
+                    let mut weights = cx.softmax(&logits, DType::F32);
+                    let (_values, indices) = self.corrected_choice(cx, &weights);
+                    weights = cx.gather(&weights, &indices);
+                    let divisor = cx.clamp(cx.sum_dim(&weights, -1, true), false);
+                    (logits, cx.div(&weights, &divisor), indices)
+                });
+                Routed { weights: cx.cast(&weights, hidden.dtype()), indices, _logits: logits }
+            }
+            Routing::LinearInFp32 | Routing::CorrectedSigmoid => unreachable!("its scores are those of an nn.Linear"),
             Routing::Counted => unreachable!("what is only counted is not run"),
         }
     }
@@ -221,10 +246,30 @@ impl Router {
             weights = normalised_in_place(cx, weights);
             return Routed { weights: cx.cast(&weights, logits.dtype()), indices, _logits: logits };
         }
-        let logits = linear.forward(cx, hidden);
+        let mut logits = linear.forward(cx, hidden);
+        if self.routing == Routing::CorrectedSigmoid {
+            logits = cx.cast(&logits, DType::F32);
+            let scores = cx.sigmoid(&logits);
+            let (_values, indices) = self.corrected_choice(cx, &scores);
+            let mut weights = cx.gather(&scores, &indices);
+            let denominator = cx.add_scalar(cx.sum_dim(&weights, -1, true), 1e-20);
+            weights = cx.div(&weights, &denominator);
+            weights = cx.mul_scalar(&weights, 1.0);
+            return Routed { weights, indices, _logits: logits };
+        }
         let scores = cx.softmax(&logits, DType::F32);
         let (weights, indices) = cx.top_k(&scores, self.chosen);
         Routed { weights: cx.cast(&weights, hidden.dtype()), indices, _logits: logits }
+    }
+
+    /// The largest of `scores` with a parameter added, and where they are: nothing goes back through the choice.
+    fn corrected_choice(&self, cx: &Context, scores: &Tensor) -> (Tensor, Tensor) {
+        let correction = self.frozen_correction.as_ref().and_then(|free| free.tensors.first());
+        let correction = correction.expect("this routing has a correction");
+        cx.no_grad(|| {
+            let choice = cx.add(scores, cx.reshape(correction, &[self.num_experts]));
+            cx.top_k(&choice, self.chosen)
+        })
     }
 
     /// The experts of the chosen groups as ones, `[tokens, experts]`, and the names the router has beside it.
@@ -285,5 +330,6 @@ impl Module for Router {
             Weights::Free(free) => free.leaves(visit),
             Weights::Linear(linear) => linear.leaves(visit),
         }
+        self.frozen_correction.iter_mut().for_each(|free| free.leaves(visit));
     }
 }

@@ -177,7 +177,13 @@ pub(super) fn falcon_h1(name: &str, fields: Fields<'_>) -> Result<DecoderConfig,
 }
 
 pub(super) fn nemotron_h(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let listed = match (fields.list("layers_block_type")?, fields.text("hybrid_override_pattern")?) {
+        (Some(list), _) => Some(list.len()),
+        (None, pattern) => pattern.map(|pattern| pattern.chars().count()),
+    };
+    let most = usize::try_from(limits::NUM_HIDDEN_LAYERS.max).unwrap_or(usize::MAX);
     let class = Class {
+        num_hidden_layers: listed.filter(|count| (1..=most).contains(count)).and_then(|count| u64::try_from(count).ok()),
         max_position_embeddings: 4096,
         pad_token_id: PadToken::Default(Some(0)),
         kv_heads: KvHeads::Default(Some(8)),

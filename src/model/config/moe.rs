@@ -300,13 +300,11 @@ pub(super) fn ernie4_5_moe(name: &str, fields: Fields<'_>) -> Result<DecoderConf
     let last = fields.signed("moe_layer_end_index")?.and_then(|last| u64::try_from(last).ok()).unwrap_or(u64::MAX);
     model.moe = Some(Moe {
         intermediate_size: width,
-        // its `e_score_correction_bias` is a parameter, though a frozen one
-        router_bias: true,
         shared: shared_experts(shared, width),
         sparse_layers: (0..model.num_hidden_layers)
             .map(|layer| (layer + 1).is_multiple_of(interval) && layer >= first && layer <= last)
             .collect(),
-        ..mixture(&model, fields, 6, Routing::Counted)?
+        ..mixture(&model, fields, 6, Routing::CorrectedSoftmax)?
     });
     Ok(model)
 }
@@ -417,6 +415,9 @@ pub(super) fn afmoe(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mod
         ..Class::default()
     };
     let mut model = read(name, fields, &class)?;
+    set_attention_bias(&mut model, fields)?;
+    model.norm = Norm::RmsInFp32;
+    model.embedding.scaled = fields.boolean("mup_enabled", false)?;
     model.attention.qk_norm = QkNorm::PerHead;
     model.attention.gate_projection = true;
     model.block = Block::Sandwich;
@@ -430,11 +431,9 @@ pub(super) fn afmoe(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mod
     model.nope_layers = model.layer_types.iter().map(|kind| *kind == LayerType::FullAttention).collect();
     model.moe = Some(Moe {
         intermediate_size: width,
-        // `expert_bias` is a parameter, though a frozen one
-        router_bias: true,
         shared: shared_experts(shared, width),
         sparse_layers: from_layer(&model, first),
-        ..mixture_of(&model, fields, 64, 6, Routing::Counted)?
+        ..mixture_of(&model, fields, 64, 6, Routing::CorrectedSigmoid)?
     });
     Ok(model)
 }

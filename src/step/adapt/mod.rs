@@ -11,11 +11,11 @@ use crate::dtype::DType;
 use crate::ghost::{Context, Tensor, trainable_copy};
 use crate::job::Peft;
 use crate::model::Model;
-use crate::nn::{Leaf, Part, VirtualTokens, orthogonal_regularization};
+use crate::nn::{Leaf, Part, VirtualTokens, orthogonal_regularization, is_never_trained};
 
 /// Every parameter trains. A tied head's weight becomes the embedding's.
 fn train_everything(cx: &Context, network: &mut dyn Network) {
-    replace_parameters(cx, network, |_, parameter| Some(trainable_copy(parameter)));
+    replace_parameters(cx, network, |name, parameter| (!is_never_trained(name)).then(|| trainable_copy(parameter)));
 }
 
 /// Makes of `network` what is trained: all of it, or what `peft` puts into a frozen model.
