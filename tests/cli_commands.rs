@@ -51,7 +51,7 @@ fn errors_are_one_line_and_exit_code_2() {
         ),
         (
             &["estimate", "llama-2-7b", "--head", "mlm"],
-            "invalid value 'mlm' for '--head <HEAD>'; [possible values: causal-lm, seq-cls, seq2seq-lm]",
+            "invalid value 'mlm' for '--head <HEAD>'; [possible values: causal-lm, seq-cls, seq2seq-lm, masked-lm]",
         ),
         (
             &["estimate", "llama-2-7b", "--infer", "--r", "8"],

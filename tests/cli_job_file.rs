@@ -40,6 +40,7 @@ modules_to_save = ["lm_head"]
 
 fn everything() -> Train {
     Train {
+        head: Some(Head::CausalLm),
         precision: Precision::Nf4,
         double_quant: true,
         per_device_train_batch_size: 4,
@@ -132,7 +133,7 @@ fn a_model_may_be_written_into_the_job() {
 fn a_job_file_may_leave_the_model_to_the_command_line() {
     let file: JobFile = "[train]\nmixed_precision = \"bf16\"\nhead = \"seq-cls\"".parse().unwrap();
     let train = file.train.unwrap();
-    assert_eq!((file.model, train.mixed_precision, train.head), (None, MixedPrecision::Bf16, Head::SeqCls));
+    assert_eq!((file.model, train.mixed_precision, train.head), (None, MixedPrecision::Bf16, Some(Head::SeqCls)));
 }
 
 /// Each text with the line it must fail with, in reading or in validation.
@@ -302,8 +303,10 @@ fn contradictions_in_training_are_told_with_their_fix() {
 #[test]
 fn what_is_not_supported_yet_is_said_so() {
     for (fields, line) in [
-        ("head = \"seq2seq-lm\"", "train.head = \"seq2seq-lm\": not supported yet; use \"causal-lm\" or \"seq-cls\""),
-        ("objective = \"grpo\"", "train.objective = \"grpo\": not supported yet; use \"sft\", \"dpo\" or \"reward\""),
+        (
+            "objective = \"ppo\"\nprecision = \"nf4\"\npeft = { type = \"lora\" }",
+            "train.objective = \"ppo\": not supported yet; its value model is trained whole; use precision = \"bf16\"",
+        ),
         (
             "attn_implementation = \"flash_attention_2\"",
             "train.attn_implementation = \"flash_attention_2\": not supported yet; use \"sdpa\", which runs flash kernels where it \
@@ -385,7 +388,7 @@ fn what_an_optimizer_or_an_objective_does_not_go_with_is_told() {
         ),
         (
             "precompute_ref_log_probs = true",
-            "train.precompute_ref_log_probs = true: only objective = \"dpo\" has a reference; remove it",
+            "train.precompute_ref_log_probs = true: only objective = \"dpo\" and \"kto\" have a reference before training; remove it",
         ),
         (
             "objective = \"dpo\"\nhead = \"seq-cls\"",

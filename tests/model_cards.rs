@@ -104,6 +104,10 @@ fn the_cards_people_ask_for_are_there() {
         ("pythia-6.9b", 6_857_302_016),
         ("opt-350m", 331_196_416),
         ("bloom-176b", 176_247_271_424),
+        ("bert-base", 110_106_428),
+        ("roberta-base", 124_697_433),
+        ("t5-base", 222_903_552),
+        ("bart-large", 406_291_456),
     ] {
         assert_eq!(model::card(name).expect(name).parameters, parameters, "{name}");
     }

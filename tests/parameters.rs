@@ -49,7 +49,7 @@ fn counts_equal_those_of_transformers() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     // no model of these is among them; their measured cases say how many parameters PyTorch counted
-    types.insert("arcee".to_owned());
+    types.extend(["arcee", "codegen", "xglm"].map(str::to_owned));
     let known: BTreeSet<String> = ModelType::ALL.iter().map(ToString::to_string).collect();
     assert_eq!(types, known);
 }
@@ -62,13 +62,14 @@ fn published_counts_are_met_exactly() {
         let model = model::from_config(&row.id, &row.config).expect(&row.id);
         let count = count_parameters(&model, None).expect(&row.id).total;
         // some checkpoints hold a tied table twice
-        let Some(decoder) = model.decoder() else { panic!("{}: no decoder", row.id) };
-        let width = decoder.embedding.projection_dim.unwrap_or(decoder.hidden_size);
-        let twice = count + u64::from(decoder.head.tied) * decoder.vocab_size * width;
+        let twice = model.decoder().map_or(count, |decoder| {
+            let width = decoder.embedding.projection_dim.unwrap_or(decoder.hidden_size);
+            count + u64::from(decoder.head.tied) * decoder.vocab_size * width
+        });
         assert!(published == count || published == twice, "{}: {count} or {twice}, published {published}", row.id);
         compared += 1;
     }
-    assert_eq!(compared, 166);
+    assert_eq!(compared, 199);
 }
 
 #[test]

@@ -26,7 +26,20 @@ const MIXING: [ModelType; 9] = [
     ModelType::NemotronH,
 ];
 
-/// A config.json of any family that attends in every layer: few and narrow layers, every switch that changes what is run.
+/// Families with an encoder, whose configurations have fields of their own.
+const ENCODING: [ModelType; 9] = [
+    ModelType::Bert,
+    ModelType::Roberta,
+    ModelType::XlmRoberta,
+    ModelType::Distilbert,
+    ModelType::Electra,
+    ModelType::T5,
+    ModelType::Mt5,
+    ModelType::Bart,
+    ModelType::Mbart,
+];
+
+/// A config.json of any decoder that attends in every layer: few and narrow layers, every switch that changes what is run.
 fn config() -> impl Strategy<Value = Value> {
     let sizes =
         (select(vec![1_u64, 2, 4, 8]), select(vec![8_u64, 16, 64, 128]), 1_u64..=3, 16_u64..=600, 16_u64..=2000);
@@ -44,7 +57,9 @@ fn config() -> impl Strategy<Value = Value> {
 
 /// Whether these sizes are ones of its configuration, and its steps are modelled.
 fn runs(model_type: ModelType) -> bool {
-    !MIXING.contains(&model_type) && model_type.support() != Support::CountedOnly
+    !MIXING.contains(&model_type) && !ENCODING.contains(&model_type) && model_type.support() != Support::CountedOnly
+        // its heads come in fours
+        && model_type != ModelType::Codegen
 }
 
 fn common(model_type: ModelType, heads: u64, head_dim: u64, layers: u64, inner: u64, vocab: u64) -> Map<String, Value> {
@@ -86,7 +101,11 @@ fn special(model_type: ModelType, switch: [bool; 6], fraction: f64, window: u64,
             "dropout": dropout,
         }),
         ModelType::Bloom => json!({"hidden_dropout": dropout}),
-        ModelType::Gpt2 => json!({"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}),
+        ModelType::Gptj => json!({"rotary_dim": 2, "attn_pdrop": dropout}),
+        // its other layers are Conv1D: with a tied head GaLore and APOLLO have nothing to project
+        ModelType::Gpt2 => json!({
+            "resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout, "tie_word_embeddings": false,
+        }),
         _ => json!({
             "attention_bias": a, "mlp_bias": b, "num_experts": 4, "num_experts_per_tok": if c { 1 } else { 3 },
             "moe_intermediate_size": window, "shared_expert_intermediate_size": window, "n_shared_experts": u64::from(d),
@@ -152,7 +171,9 @@ fn train() -> impl Strategy<Value = Train> {
             // what a job with these would be refused for
             optim: match optim {
                 Optim::RmsPropBnb | Optim::RmsPropBnb8bit => Optim::RmsProp,
-                optim if optim.is_low_rank() && method.peft.is_some() => Optim::AdamwTorch,
+                optim if (optim.is_low_rank() || optim == Optim::AdamMini) && method.peft.is_some() => {
+                    Optim::AdamwTorch
+                }
                 optim => optim,
             },
             attn_implementation,

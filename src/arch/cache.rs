@@ -35,6 +35,16 @@ impl KvCache {
         Self { layers: model.layer_types.iter().map(layer).collect(), category }
     }
 
+    /// An empty one of so many layers that all keep every token.
+    pub fn of_layers(layers: u64, category: Category) -> Self {
+        Self { layers: (0..layers).map(|_| CacheLayer::default()).collect(), category }
+    }
+
+    /// What a layer holds.
+    pub fn held(&self, layer: usize) -> Option<(Tensor, Tensor)> {
+        self.layers[layer].held.borrow().clone()
+    }
+
     /// One that begins with keys and values, `[2, batch, heads, length, head_dim]` a layer, without windows unless
     /// `windowed`.
     pub fn beginning_with(

@@ -18,6 +18,8 @@ pub(super) struct MaskRequest<'a> {
     pub(super) padding: Option<&'a Tensor>,
     /// Position ids, where transformers looks for packed sequences in them: without a padding mask and without a cache.
     pub(super) positions: Option<&'a Tensor>,
+    /// Queries attend to what comes after them too (`create_bidirectional_mask`).
+    pub(super) bidirectional: bool,
     /// `sliding_window` of the layers it is for.
     pub(super) sliding_window: Option<u64>,
     /// That window is a chunk of the sequence: tokens attend within theirs (Llama 4).
@@ -42,6 +44,10 @@ impl MaskRequest<'_> {
     /// Whether sequences are packed is read back from the GPU. The answer is taken to be that they are, and likewise that a
     /// padding mask masks something: without either, sdpa takes no mask and needs less.
     pub(super) fn make(&self, cx: &Context) -> Option<Tensor> {
+        // the flash-attn package is told where sequences begin instead
+        if self.implementation == AttnImplementation::FlashAttention2 && self.padding.is_none() {
+            return None;
+        }
         self.make_unless(cx, true)
     }
 
@@ -56,7 +62,10 @@ impl MaskRequest<'_> {
             // to(dtype=torch.bool)
             let padding = self.padding.map(|padding| made(cx, padding.dims(), DType::Bool));
             let packed = self.positions.filter(|_| padding.is_none()).map(|_| self.packed_sequences(cx));
-            if skippable && !eager && packed.is_none() && self.skips(cx, padding.as_ref()) {
+            if self.bidirectional && self.needs_none(cx, padding.as_ref()) {
+                return None;
+            }
+            if skippable && !eager && !self.bidirectional && packed.is_none() && self.skips(cx, padding.as_ref()) {
                 return None;
             }
             let _left_padding = self.chunked.then(|| self.left_padding(cx, padding.as_ref()));
@@ -80,6 +89,14 @@ impl MaskRequest<'_> {
 
     fn slides(&self) -> bool {
         self.sliding_window.is_some_and(|window| self.keys >= window)
+    }
+
+    /// `_ignore_bidirectional_mask_sdpa`: for eager attention too.
+    fn needs_none(&self, cx: &Context, padding: Option<&Tensor>) -> bool {
+        if let Some(padding) = padding {
+            drop(cx.any(padding));
+        }
+        padding.is_none() && !self.slides()
     }
 
     /// `_ignore_causal_mask_sdpa`
@@ -136,7 +153,8 @@ impl MaskRequest<'_> {
             queries: offset_range(self.queries),
             keys: offset_range(self.keys),
         };
-        let causal = || made(cx, &[1, 1, self.queries, self.keys], DType::Bool);
+        let keys = if self.bidirectional { 1 } else { self.keys };
+        let causal = || made(cx, &[1, 1, self.queries, keys], DType::Bool);
         let sliding = || {
             let _start = made(cx, &[self.queries], DType::I64);
             causal()

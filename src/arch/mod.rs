@@ -1,11 +1,15 @@
-//! DecoderConfig families put together from [`crate::nn`].
+//! Model families put together from [`crate::nn`].
 
 mod attention;
+mod bidirectional;
 mod cache;
 mod classify;
 mod decoder;
+mod encoder;
+mod encoder_decoder;
 mod families;
 mod forward;
+mod generate;
 mod latent;
 mod layer;
 mod masks;
@@ -14,12 +18,15 @@ mod mlp;
 mod moe;
 mod names;
 mod network;
+mod sinks;
 mod virtual_tokens;
+mod xielu;
 
 pub use attention::{Attend, Attended, SelfAttention, Span};
 pub use cache::KvCache;
 pub use classify::pooled_logits;
 pub use decoder::Decoder;
+pub use encoder::Encoder;
 pub use forward::Forward;
 pub use layer::{DecoderLayer, Layer};
 pub use mlp::FeedForward;

@@ -2,6 +2,8 @@
 
 use super::cache::KvCache;
 use super::decoder::Decoder;
+use super::encoder::Encoder;
+use super::encoder_decoder;
 use super::forward::Forward;
 use crate::ghost::{Context, Tensor};
 use crate::job::{AttnImplementation, ExpertsImplementation};
@@ -27,6 +29,11 @@ pub trait Network: Module {
         false
     }
 
+    /// Logits of last hidden states; `None` where the model has no head that makes them.
+    fn head_logits(&self, _cx: &Context, _hidden: &Tensor) -> Option<Tensor> {
+        None
+    }
+
     /// What a prompt brings to the GPU.
     fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor;
 
@@ -38,6 +45,12 @@ pub trait Network: Module {
 
     /// PEFT's default `target_modules` for it.
     fn default_targets(&self) -> &'static [&'static str];
+
+    /// Whether PEFT trains the head whole beside its adapters, as it does a classifier
+    /// (`PeftModelForSequenceClassification`).
+    fn saves_head(&self) -> bool {
+        false
+    }
 
     /// Names of the linear layers whose outputs are those of attention and of feed-forward blocks; `None`: bottleneck
     /// adapters are not modelled for it.
@@ -81,8 +94,17 @@ pub struct Batch {
 pub struct Outputs {
     /// Logits.
     pub logits: Tensor,
-    /// The cache it filled.
-    pub cache: Option<KvCache>,
+    /// The caches it filled.
+    pub caches: Vec<KvCache>,
+    /// Hidden states.
+    pub states: Vec<Tensor>,
+}
+
+impl Outputs {
+    /// Logits, and a cache where one was filled.
+    pub(super) fn of(logits: Tensor, cache: Option<KvCache>) -> Self {
+        Self { logits, caches: cache.into_iter().collect(), states: Vec::new() }
+    }
 }
 
 /// How tokens are generated.
@@ -96,11 +118,15 @@ pub struct Generate {
     pub logits_to_keep: u64,
     /// Tokens after the prompt.
     pub max_new_tokens: u64,
+    /// A padding mask is passed and tokens are sampled, as `generate(do_sample=True)` does; else the model alone is run.
+    pub samples: bool,
 }
 
 /// `model` with its parameters, frozen.
 pub fn network(builder: &Builder<'_>, model: &Model) -> Box<dyn Network> {
     match model {
         Model::Decoder(config) => Box::new(Decoder::new(builder, config)),
+        Model::Encoder(config) => Box::new(Encoder::new(builder, config)),
+        Model::EncoderDecoder(config) => encoder_decoder::network(builder, config),
     }
 }

@@ -1,13 +1,18 @@
 //! What kinds of model there are.
 
-use super::{DecoderConfig, Head, ModelType, Origin};
+use super::{DecoderConfig, EncoderClass, EncoderConfig, EncoderDecoderConfig, Head, ModelType, Origin};
 
 /// A model: one variant for each kind of architecture, with all that its memory depends on.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant)] // a run has one: boxing it would only burden those who read it
 pub enum Model {
     /// A decoder with a language-model head.
     Decoder(DecoderConfig),
+    /// An encoder, with or without a head.
+    Encoder(EncoderConfig),
+    /// An encoder and a decoder that attends to it, with a language-model head.
+    EncoderDecoder(EncoderDecoderConfig),
 }
 
 impl Model {
@@ -15,6 +20,8 @@ impl Model {
     pub fn name(&self) -> &str {
         match self {
             Self::Decoder(config) => &config.name,
+            Self::Encoder(config) => &config.name,
+            Self::EncoderDecoder(config) => &config.name,
         }
     }
 
@@ -22,6 +29,8 @@ impl Model {
     pub const fn model_type(&self) -> ModelType {
         match self {
             Self::Decoder(config) => config.model_type,
+            Self::Encoder(config) => config.model_type,
+            Self::EncoderDecoder(config) => config.model_type,
         }
     }
 
@@ -29,6 +38,8 @@ impl Model {
     pub const fn origin(&self) -> Origin {
         match self {
             Self::Decoder(config) => config.origin,
+            Self::Encoder(config) => config.origin,
+            Self::EncoderDecoder(config) => config.origin,
         }
     }
 
@@ -36,15 +47,44 @@ impl Model {
     pub(super) fn guessed(mut self) -> Self {
         match &mut self {
             Self::Decoder(config) => config.origin = Origin::Guess,
+            Self::Encoder(config) => config.origin = Origin::Guess,
+            Self::EncoderDecoder(config) => config.origin = Origin::Guess,
         }
         self
     }
 
-    /// The same model with a head that classifies whole sequences (`AutoModelForSequenceClassification`).
+    /// The same model with a head that classifies whole sequences (`AutoModelForSequenceClassification`); `None`: into as
+    /// many classes as its config says, or two. An encoder-decoder stays as it is.
     #[must_use]
-    pub fn classifying(mut self, num_labels: u64) -> Self {
+    pub fn classifying(mut self, num_labels: Option<u64>) -> Self {
         match &mut self {
-            Self::Decoder(config) => config.head = Head { num_labels: Some(num_labels), ..Head::default() },
+            Self::Decoder(config) => {
+                config.head = Head { num_labels: num_labels.or(Some(2)), ..Head::default() };
+            }
+            Self::Encoder(config) => {
+                config.class = EncoderClass::SequenceClassification;
+                config.num_labels = num_labels.unwrap_or(config.num_labels);
+            }
+            Self::EncoderDecoder(_) => {}
+        }
+        self
+    }
+
+    /// The same model with a head that predicts masked tokens (`AutoModelForMaskedLM`), where it is an encoder.
+    #[must_use]
+    pub fn predicting_masked_tokens(mut self) -> Self {
+        if let Self::Encoder(config) = &mut self {
+            config.class = EncoderClass::MaskedLm;
+        }
+        self
+    }
+
+    /// The same model with its head tied to the token embedding, as transformers 5 runs every encoder-decoder whether or not
+    /// its checkpoint has a head of its own.
+    #[must_use]
+    pub fn tied(mut self) -> Self {
+        if let Self::EncoderDecoder(config) = &mut self {
+            config.untied_head = false;
         }
         self
     }
@@ -53,13 +93,17 @@ impl Model {
     pub const fn hidden_size(&self) -> u64 {
         match self {
             Self::Decoder(config) => config.hidden_size,
+            Self::Encoder(config) => config.hidden_size,
+            Self::EncoderDecoder(config) => config.d_model,
         }
     }
 
-    /// Number of layers.
+    /// Number of layers; an encoder's and its decoder's together.
     pub const fn num_hidden_layers(&self) -> u64 {
         match self {
             Self::Decoder(config) => config.num_hidden_layers,
+            Self::Encoder(config) => config.num_hidden_layers,
+            Self::EncoderDecoder(config) => config.encoder.num_layers + config.decoder.num_layers,
         }
     }
 
@@ -67,6 +111,8 @@ impl Model {
     pub const fn vocab_size(&self) -> u64 {
         match self {
             Self::Decoder(config) => config.vocab_size,
+            Self::Encoder(config) => config.vocab_size,
+            Self::EncoderDecoder(config) => config.vocab_size,
         }
     }
 
@@ -74,6 +120,8 @@ impl Model {
     pub const fn max_position_embeddings(&self) -> u64 {
         match self {
             Self::Decoder(config) => config.max_position_embeddings,
+            Self::Encoder(config) => config.max_position_embeddings,
+            Self::EncoderDecoder(config) => config.max_position_embeddings,
         }
     }
 
@@ -81,6 +129,7 @@ impl Model {
     pub const fn decoder(&self) -> Option<&DecoderConfig> {
         match self {
             Self::Decoder(config) => Some(config),
+            _ => None,
         }
     }
 }

@@ -124,6 +124,35 @@ pub enum ModelType {
     Ernie4_5,
     Bitnet,
     Arcee,
+    Apertus,
+    GraniteSwa,
+    GptBigcode,
+    GptNeo,
+    Gptj,
+    Codegen,
+    Mpt,
+    Persimmon,
+    Xglm,
+    Mimo,
+    Baichuan,
+    Qwen,
+    Internlm2,
+    Internlm3,
+    Chatglm,
+    Minicpm,
+    Exaone,
+    Rwkv,
+    OlmoHybrid,
+    RecurrentGemma,
+    Bert,
+    Roberta,
+    XlmRoberta,
+    Distilbert,
+    Electra,
+    T5,
+    Mt5,
+    Bart,
+    Mbart,
     Mamba,
     FalconMamba,
     Mamba2,
@@ -163,6 +192,9 @@ pub enum Support {
     Measured,
     /// Its activations follow the sources of `transformers`, with no measurement behind them: estimates say so.
     Unmeasured,
+    /// Its class is not part of `transformers` but of the model's own repository; it is run as the Llama-shaped model it
+    /// resembles, with no measurement behind it: estimates say so.
+    OwnCode,
     /// Only its parameters are known: there are no estimates.
     CountedOnly,
 }
@@ -229,6 +261,8 @@ pub struct Attention {
     pub weightless_qk_norm: bool,
     /// Ministral 3's `llama_4_scaling_beta`: queries are multiplied by a factor of their position.
     pub scales_queries: bool,
+    /// MPT's `clip_qkv`: queries, keys and values are clamped.
+    pub clips_qkv: bool,
 }
 
 impl Attention {
@@ -252,6 +286,7 @@ impl Attention {
             gate_projection: false,
             weightless_qk_norm: false,
             scales_queries: false,
+            clips_qkv: false,
         }
     }
 }
@@ -340,6 +375,8 @@ pub enum Activation {
     Relu,
     /// `relu2`
     Relu2,
+    /// `xielu`, written out in Python, with two parameters of its own: the feed-forward block holds them.
+    Xielu,
 }
 
 /// Norms.
@@ -362,6 +399,8 @@ pub enum Norm {
     LayerOnePlus,
     /// Gemma's RMSNorm: weight (1 + w) applied in fp32.
     GemmaRms,
+    /// T5's RMSNorm: the input in its own type times a fp32 factor, cast to a half-precision weight's type.
+    T5,
     /// `torch.nn.LayerNorm`, with or without bias.
     Layer {
         /// Whether it has a bias.

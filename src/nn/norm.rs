@@ -49,6 +49,7 @@ impl NormLayer {
             }
             (Norm::LayerOnePlus, Some(weight)) => one_plus(cx, x, weight, self.bias.as_ref()),
             (Norm::GemmaRms, Some(weight)) => gemma_rms(cx, x, weight),
+            (Norm::T5, Some(weight)) => t5_rms(cx, x, weight),
             (_, weight) => cx.layer_norm(x, weight.as_ref(), self.bias.as_ref()),
         }
     }
@@ -95,6 +96,16 @@ fn one_plus(cx: &Context, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) ->
     let given = |t: &Tensor| cx.autocast_dtype().map_or_else(|| t.clone(), |dtype| cx.cast(t, dtype));
     let (x, weight, bias) = (given(x), given(&weight), bias.map(given));
     cx.with_autocast_off(|| cx.layer_norm(&x, Some(&weight), bias.as_ref()))
+}
+
+/// `weight * (x * rsqrt(mean(x.float()²) + eps))`, cast before the product where the weight is in half precision.
+fn t5_rms(cx: &Context, x: &Tensor, weight: &Tensor) -> Tensor {
+    let variance = cx.mean_last(cx.pow(cx.cast(x, DType::F32), 2));
+    let mut states = cx.mul(x, cx.rsqrt(cx.add_scalar(&variance, EPSILON)));
+    if matches!(weight.dtype(), DType::F16 | DType::BF16) {
+        states = cx.cast(&states, weight.dtype());
+    }
+    cx.mul(weight, &states)
 }
 
 /// `(norm(x.float()) * (1 + weight.float())).type_as(x)`

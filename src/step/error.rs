@@ -1,6 +1,6 @@
 //! What keeps an estimate from being made.
 
-use crate::job::{JobError, Optim};
+use crate::job::{Head, JobError, Optim};
 use crate::model::ModelType;
 
 /// Why there is no estimate.
@@ -77,6 +77,16 @@ pub enum EstimateError {
         steps: u64,
         /// As many as are run.
         most: u64,
+    },
+    /// The model has no such head.
+    #[error("train.head = \"{head}\": a {model_type} model has none; use {heads}, or leave it out")]
+    NoHead {
+        /// The head asked for.
+        head: Head,
+        /// The model type.
+        model_type: ModelType,
+        /// The heads it has.
+        heads: String,
     },
     /// More than any device will have.
     #[error("the job is too large: it would take more than 4 PiB; lower max_seq_length or the batch size")]

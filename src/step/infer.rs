@@ -1,5 +1,6 @@
 //! Inference: a prefill of the prompt, then decoding, as `generate()` runs them.
 
+use super::error::EstimateError;
 use super::load;
 use crate::arch::{Generate, Network};
 use crate::ghost::{Context, Tensor};
@@ -17,13 +18,16 @@ pub(super) struct Inference<'a> {
 
 impl<'a> Inference<'a> {
     /// Loads the model and makes the prompt.
-    pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Infer) -> Self {
+    ///
+    /// # Errors
+    /// No forward pass of the model type is known.
+    pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Infer) -> Result<Self, EstimateError> {
         cx.set_training(false);
         let quantization = load::quantization(job.precision, job.double_quant);
         let network = load::load(cx, model, job.float_type().dtype(), quantization, Kernels::default());
         cx.ledger().empty_cache();
         let prompt = network.prompt(cx, job.batch_size, job.prompt_length);
-        Self { cx, job, network, prompt }
+        Ok(Self { cx, job, network, prompt })
     }
 
     /// The prefill, then every token.
@@ -33,6 +37,7 @@ impl<'a> Inference<'a> {
             implementation: self.job.attn_implementation,
             logits_to_keep: self.job.logits_to_keep,
             max_new_tokens: self.job.max_new_tokens,
+            samples: false,
         };
         self.cx.no_grad(|| self.network.generate(self.cx, &self.prompt, how));
     }

@@ -7,6 +7,7 @@ mod count;
 mod error;
 mod estimate;
 mod foreach;
+mod head;
 mod infer;
 mod load;
 mod objective;

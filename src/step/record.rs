@@ -23,6 +23,8 @@ pub(super) struct Recorded {
     pub(super) optimizer: u64,
     /// Bytes of optimizer states in managed memory.
     pub(super) paged: u64,
+    /// Bytes of what the optimizer keeps in the host's memory.
+    pub(super) host: u64,
 }
 
 /// Records loading, a first and a steady step.
@@ -33,7 +35,7 @@ pub(super) fn training(model: &Model, job: &Train) -> Result<Recorded, EstimateE
     let cx = Context::new();
     let mut training = Training::new(&cx, model, job)?;
     let load = cx.ledger().take_entries();
-    let (first, steady) = if passes_repeat(job) {
+    let (first, steady) = if passes_repeat(job) && training.keeps_nothing() {
         training.forward_and_backward();
         let passes = cx.ledger().take_entries();
         training.update();
@@ -61,6 +63,7 @@ pub(super) fn training(model: &Model, job: &Train) -> Result<Recorded, EstimateE
         gradients: training.gradient_bytes(),
         optimizer: training.optimizer().held_bytes(),
         paged: training.optimizer().paged_bytes(),
+        host: training.optimizer().host_bytes(),
     })
 }
 
@@ -102,12 +105,15 @@ fn charge(entry: &Entry) -> Option<ChargeId> {
 }
 
 /// Records loading, the prefill and decoding.
-pub(super) fn inference(model: &Model, job: &Infer) -> Recorded {
+///
+/// # Errors
+/// No forward pass of the model type is known.
+pub(super) fn inference(model: &Model, job: &Infer) -> Result<Recorded, EstimateError> {
     let cx = Context::new();
-    let inference = Inference::new(&cx, model, job);
+    let inference = Inference::new(&cx, model, job)?;
     let load = cx.ledger().take_entries();
     inference.run();
-    Recorded {
+    Ok(Recorded {
         load,
         first: cx.ledger().take_entries(),
         steady: Vec::new(),
@@ -115,5 +121,6 @@ pub(super) fn inference(model: &Model, job: &Infer) -> Recorded {
         gradients: 0,
         optimizer: 0,
         paged: 0,
-    }
+        host: 0,
+    })
 }

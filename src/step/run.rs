@@ -1,11 +1,10 @@
 //! From a job to an estimate: the run is recorded, then played against the allocator.
 
-use std::borrow::Cow;
-
 use super::basis;
 use super::count::count_parameters;
 use super::error::EstimateError;
 use super::estimate::{Estimate, Held, ModelSummary, Parts, Peak, Phase, TimelinePoint};
+use super::head::headed;
 use super::record::{self, Recorded};
 use crate::ghost::{Category, Entry, PhaseUse, Playback, Use};
 use crate::hardware::CUDA_CONTEXT;
@@ -49,7 +48,7 @@ pub fn estimate_with_timeline(model: &Model, job: &Job) -> Result<Estimate, Esti
 /// # Errors
 /// As [`estimate`].
 pub fn record(model: &Model, job: &Job) -> Result<Vec<Entry>, EstimateError> {
-    recorded(&headed(model, job), job).map(|recorded| [recorded.load, recorded.first, recorded.steady].concat())
+    recorded(&*headed(model, job)?, job).map(|recorded| [recorded.load, recorded.first, recorded.steady].concat())
 }
 
 /// Records the run of `model`, which has the head the job puts on it.
@@ -61,18 +60,9 @@ fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
     refuse_long_scan(model, job)?;
     let recorded = match &job.workload {
         Workload::Train(train) => record::training(model, train)?,
-        Workload::Infer(infer) => record::inference(model, infer),
+        Workload::Infer(infer) => record::inference(model, infer)?,
     };
     if recorded.overflowed { Err(EstimateError::TooLarge) } else { Ok(recorded) }
-}
-
-/// The model with the head that the job puts on it.
-fn headed<'a>(model: &'a Model, job: &Job) -> Cow<'a, Model> {
-    match &job.workload {
-        Workload::Train(train) => train.labels().map(|labels| Cow::Owned(model.clone().classifying(labels))),
-        Workload::Infer(_) => None,
-    }
-    .unwrap_or(Cow::Borrowed(model))
 }
 
 /// Refuses a scan whose steps would not fit the memory of the machine that estimates.
@@ -83,7 +73,7 @@ fn refuse_long_scan(model: &Model, job: &Job) -> Result<(), EstimateError> {
         return Ok(());
     };
     let length = match &job.workload {
-        Workload::Train(train) => train.max_seq_length,
+        Workload::Train(train) => train.row()[1],
         Workload::Infer(infer) => infer.prompt_length,
     };
     let layers = layer_types.iter().filter(|kind| **kind == LayerType::LinearAttention).count();
@@ -95,7 +85,8 @@ fn refuse_long_scan(model: &Model, job: &Job) -> Result<(), EstimateError> {
 }
 
 fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, EstimateError> {
-    let model = &*headed(model, job);
+    let checkpoint = model;
+    let model = &*headed(checkpoint, job)?;
     let recorded = recorded(model, job)?;
     let mut playback = Playback::default();
     playback.run(&recorded.load);
@@ -150,9 +141,10 @@ fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, Estima
             gradients: Bytes(recorded.gradients),
             optimizer: Bytes(recorded.optimizer),
             paged: Bytes(recorded.paged),
+            host: Bytes(recorded.host),
         },
         phases: merge(playback.phases()),
-        basis: basis::of(model, job, recorded.paged),
+        basis: basis::of(checkpoint, job, recorded.paged, recorded.host),
         timeline,
     })
 }

@@ -59,9 +59,12 @@ impl Module for Block {
             Branch::FeedForward(mlp) => mlp.leaves(visit),
         }
     }
+
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
-        if let Branch::FeedForward(mlp) = &mut self.branch {
-            mlp.buffers(visit);
+        match &mut self.branch {
+            Branch::Mixer(mixer) => mixer.buffers(visit),
+            Branch::FeedForward(mlp) => mlp.buffers(visit),
+            Branch::Attention(_) => {}
         }
     }
 }

@@ -112,7 +112,7 @@ fn jobs_in_words() {
         text += &strip_str(&describe::heading(&model, job, false, 6_738_415_616, 80)).to_string();
         text.push('\n');
     }
-    let Model::Decoder(config) = model;
+    let Model::Decoder(config) = model else { panic!("a decoder") };
     let model = Model::Decoder(DecoderConfig { origin: Origin::Guess, ..config });
     text += &strip_str(&describe::heading(&model, &Job::train("m", Train::default()), true, 7, 80)).to_string();
     insta::assert_snapshot!(text);

@@ -5,6 +5,7 @@
 
 pub(crate) mod attention;
 mod blocks;
+mod choose;
 mod conv;
 mod cub;
 mod dropout;
@@ -13,12 +14,13 @@ mod embedding;
 mod fused;
 mod grouped;
 mod indexing;
-mod log_probabilities;
+pub(super) mod log_probabilities;
 mod loss;
 mod matmul;
 mod norm;
 pub(crate) mod quantized;
 mod reduce;
+mod select;
 mod softmax;
 mod solve;
 mod views;

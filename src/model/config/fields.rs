@@ -163,6 +163,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A text.
+    pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, ModelError> {
+        self.non_null(field).map(|value| value.as_str().ok_or_else(|| wrong_type(field, value, "a text"))).transpose()
+    }
+
+    /// The first name among `architectures`, where there is one.
+    pub(super) fn architecture(&self) -> Result<Option<&'a str>, ModelError> {
+        Ok(self.list("architectures")?.and_then(|names| names.first()).and_then(Value::as_str))
+    }
+
     /// `pad_token_id`, where the class gives it to the embedding.
     pub(super) fn pad_token_id(&self, default: Option<i64>) -> Result<Option<i64>, ModelError> {
         const FIELD: &str = "pad_token_id";
@@ -173,20 +183,20 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A text.
-    pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, ModelError> {
-        match self.non_null(field) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(value) => Err(wrong_type(field, value, "a text")),
-        }
-    }
-
     pub(super) fn list(&self, field: &str) -> Result<Option<&'a [Value]>, ModelError> {
         match self.non_null(field) {
             None => Ok(None),
             Some(Value::Array(list)) => Ok(Some(list)),
             Some(value) => Err(wrong_type(field, value, "a list")),
+        }
+    }
+
+    /// The fields of an object within.
+    pub(super) fn object(&self, field: &str) -> Result<Option<Fields<'a>>, ModelError> {
+        match self.non_null(field) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(Fields::new(map, self.model_type))),
+            Some(value) => Err(wrong_type(field, value, "an object or null")),
         }
     }
 
@@ -201,6 +211,8 @@ impl<'a> Fields<'a> {
                 Some("gelu_new" | "gelu_fast") => Ok(Activation::GeluNew),
                 Some("relu") => Ok(Activation::Relu),
                 Some("relu2") => Ok(Activation::Relu2),
+                // only a class that has its parameters
+                Some("xielu") if default == Activation::Xielu => Ok(default),
                 _ => Err(wrong_type(field, value, EXPECTED)),
             },
         }

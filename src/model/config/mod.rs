@@ -6,6 +6,8 @@
 mod base;
 mod counted;
 mod deepseek;
+mod encoder;
+mod encoder_decoder;
 mod falcon;
 mod fields;
 mod gemma;
@@ -18,14 +20,20 @@ mod llama;
 mod mamba;
 mod moe;
 mod nope;
+mod own_code;
 mod qwen3_next;
+mod sized;
 mod tower;
+mod written_out;
 
 use serde_json::Value;
 
 use self::fields::Fields;
 use super::error::show;
-use super::{DecoderConfig, Mixer, MlpLayout, Model, ModelError, ModelType, QkNorm};
+use super::{
+    Counted, DecoderConfig, EncoderConfig, EncoderDecoderConfig, Mixer, MlpLayout, Model, ModelError, ModelType,
+    Positions, QkNorm, Stack,
+};
 
 /// Reads a config.json of one of the [`ModelType`]s; `name` is what the model will be called.
 ///
@@ -61,6 +69,7 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         }
     };
     let fields = Fields::new(map, model_type);
+    use ModelType as T;
     let model = match model_type {
         ModelType::Llama => llama::llama(name, fields),
         ModelType::Mistral => llama::mistral(name, fields),
@@ -127,25 +136,82 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Jamba => hybrid::jamba(name, fields),
         ModelType::FalconH1 => hybrid::falcon_h1(name, fields),
         ModelType::NemotronH => hybrid::nemotron_h(name, fields),
-        ModelType::Lfm2Moe => hybrid::lfm2_moe(name, fields),
-        ModelType::Qwen3Next => qwen3_next::qwen3_next(name, fields),
-        ModelType::Qwen3_5 | ModelType::Qwen3_5Text => qwen3_next::qwen3_5(name, fields),
-        ModelType::Qwen3_5Moe | ModelType::Qwen3_5MoeText => qwen3_next::qwen3_5_moe(name, fields),
-        ModelType::Dbrx => counted::dbrx(name, fields),
-        ModelType::Jetmoe => counted::jetmoe(name, fields),
-        ModelType::Minimax => counted::minimax(name, fields),
-        ModelType::LongcatFlash => counted::longcat_flash(name, fields),
-        ModelType::DeepseekV32 | ModelType::GlmMoeDsa => counted::sparse_latent(name, fields),
-        ModelType::KimiLinear => counted::kimi_linear(name, fields),
-        ModelType::KimiK25 => deepseek::kimi_k25(name, fields),
-        ModelType::MimoV2Flash => counted::mimo_v2_flash(name, fields),
-        ModelType::Laguna => counted::laguna(name, fields),
-        ModelType::DeepseekV4 => counted::deepseek_v4(name, fields),
-        ModelType::Llama4 | ModelType::Llama4Text => moe::llama4(name, fields),
-        ModelType::Afmoe => moe::afmoe(name, fields),
+        T::Lfm2Moe => hybrid::lfm2_moe(name, fields),
+        T::Qwen3Next => qwen3_next::qwen3_next(name, fields),
+        T::Qwen3_5 | T::Qwen3_5Text => qwen3_next::qwen3_5(name, fields),
+        T::Qwen3_5Moe | T::Qwen3_5MoeText => qwen3_next::qwen3_5_moe(name, fields),
+        T::Dbrx => sized::dbrx(name, fields),
+        T::Jetmoe => sized::jetmoe(name, fields),
+        T::Minimax => sized::minimax(name, fields),
+        T::LongcatFlash => sized::longcat_flash(name, fields),
+        T::DeepseekV32 | T::GlmMoeDsa => sized::sparse_latent(name, fields),
+        T::KimiLinear => sized::kimi_linear(name, fields),
+        T::KimiK25 => deepseek::kimi_k25(name, fields),
+        T::MimoV2Flash => sized::mimo_v2_flash(name, fields),
+        T::Laguna => sized::laguna(name, fields),
+        T::DeepseekV4 => sized::deepseek_v4(name, fields),
+        T::Llama4 | T::Llama4Text => moe::llama4(name, fields),
+        T::Afmoe => moe::afmoe(name, fields),
+        T::GptBigcode => written_out::gpt_bigcode(name, fields),
+        T::GptNeo => written_out::gpt_neo(name, fields),
+        T::Gptj => written_out::gptj(name, fields),
+        T::Codegen => written_out::codegen(name, fields),
+        T::Mpt => written_out::mpt(name, fields),
+        T::Persimmon => written_out::persimmon(name, fields),
+        T::Xglm => written_out::xglm(name, fields),
+        T::Rwkv => counted::rwkv(name, fields),
+        T::OlmoHybrid => counted::olmo_hybrid(name, fields),
+        T::RecurrentGemma => counted::recurrent_gemma(name, fields),
+        T::GraniteSwa => llama::granite_swa(name, fields),
+        T::Apertus => llama::apertus(name, fields),
+        T::Mimo => own_code::mimo(name, fields),
+        T::Baichuan => own_code::baichuan(name, fields),
+        T::Qwen => own_code::qwen(name, fields),
+        T::Internlm2 => own_code::internlm2(name, fields),
+        T::Internlm3 => own_code::internlm3(name, fields),
+        T::Chatglm => own_code::chatglm(name, fields),
+        T::Minicpm => own_code::minicpm(name, fields),
+        T::Exaone => own_code::exaone(name, fields),
+        T::Bert | T::Roberta | T::XlmRoberta => return encoder(encoder::bert(name, fields)?),
+        T::Electra => return encoder(encoder::electra(name, fields)?),
+        T::Distilbert => return encoder(encoder::distilbert(name, fields)?),
+        T::T5 => return encoder_decoder(encoder_decoder::t5(name, fields)?),
+        T::Mt5 => return encoder_decoder(encoder_decoder::mt5(name, fields)?),
+        T::Bart => return encoder_decoder(encoder_decoder::bart(name, fields)?),
+        T::Mbart => return encoder_decoder(encoder_decoder::mbart(name, fields)?),
     }?;
     refuse_absurd_size(&model)?;
     Ok(Model::Decoder(model))
+}
+
+fn encoder(model: EncoderConfig) -> Result<Model, ModelError> {
+    let wide = u128::from;
+    let layer = layer_parameters(model.hidden_size, 4 * wide(model.hidden_size), model.intermediate_size);
+    let rows = wide(model.vocab_size) + wide(model.max_position_embeddings) + wide(model.type_vocab_size);
+    refuse_too_many(
+        layer * wide(model.num_hidden_layers) + (2 * rows + wide(model.num_labels)) * wide(model.hidden_size),
+    )?;
+    Ok(Model::Encoder(model))
+}
+
+fn encoder_decoder(model: EncoderDecoderConfig) -> Result<Model, ModelError> {
+    let wide = u128::from;
+    let stack = |stack: &Stack| {
+        let attention = 8 * wide(stack.num_heads) * wide(model.head_dim);
+        layer_parameters(model.d_model, attention, stack.ffn_dim) * wide(stack.num_layers)
+    };
+    let positions = match model.positions {
+        Positions::Learned { rows } => wide(rows),
+        Positions::RelativeBias { buckets } => wide(buckets),
+    };
+    let rows = wide(model.vocab_size) + 2 * positions;
+    refuse_too_many(stack(&model.encoder) + stack(&model.decoder) + rows * wide(model.d_model))?;
+    Ok(Model::EncoderDecoder(model))
+}
+
+/// At least as many as a layer has.
+fn layer_parameters(width: u64, attention: u128, inner: u64) -> u128 {
+    (attention + 3 * u128::from(inner) + 32) * u128::from(width)
 }
 
 /// Refuses a model whose dimensions are each possible but whose product is not.
@@ -165,6 +231,16 @@ fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
         Some(Mixer::Mamba2(spec)) => (3 * wide(spec.conv_channels()) + wide(spec.num_heads)) * (hidden + 1024),
         Some(Mixer::GatedDelta(spec)) => {
             (2 * wide(spec.conv_channels()) + wide(spec.num_value_heads)) * (hidden + 1024)
+        }
+        Some(Mixer::Counted(Counted::Rwkv { attention_hidden_size })) => {
+            (4 * wide(*attention_hidden_size) + hidden + 1024) * hidden
+        }
+        Some(Mixer::Counted(Counted::DeltaNet { key_heads, value_heads, key_head_dim, value_head_dim, .. })) => {
+            let (keys, values) = (wide(*key_heads) * wide(*key_head_dim), wide(*value_heads) * wide(*value_head_dim));
+            (2 * keys + 3 * values + 2 * wide(*value_heads)) * (hidden + 1024)
+        }
+        Some(Mixer::Counted(Counted::RgLru { lru_width, .. })) => {
+            wide(*lru_width) * (3 * hidden + 2 * wide(*lru_width) + 1024)
         }
         Some(Mixer::ShortConv(_)) => (4 * hidden + 1024) * hidden,
         None => 0,
@@ -188,7 +264,11 @@ fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
     let layer = if model.counted.is_some() { 0 } else { layer };
     let tables = (2 * wide(model.vocab_size) + wide(model.embedding.learned_positions.unwrap_or(0))) * hidden;
     let parameters = layer * wide(model.num_hidden_layers) + counted + tables + wide(model.tower);
-    if parameters > wide(limits::PARAMETERS) {
+    refuse_too_many(parameters)
+}
+
+fn refuse_too_many(parameters: u128) -> Result<(), ModelError> {
+    if parameters > u128::from(limits::PARAMETERS) {
         #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
         return Err(ModelError::TooManyParameters { parameters: parameters as f64 });
     }

@@ -39,8 +39,7 @@ pub(super) fn adapt(
         Peft::Adapter(adapter) => add_bottlenecks(cx, network, model, adapter)?,
         _ => add_adapters(cx, network, model, peft)?,
     }
-    // PEFT trains the head of a classifier whole (`PeftModelForSequenceClassification`)
-    let originals = save_modules(cx, network, &[peft.modules_to_save(), &["score".to_owned()]].concat());
+    let originals = save_modules(cx, network, peft.modules_to_save());
     if peft.trains_in_fp32() {
         network.leaves(&mut |leaf| {
             if let Leaf::Linear(linear) = leaf
@@ -225,12 +224,14 @@ fn not_modelled(method: &'static str, model: &Model, fix: &str) -> EstimateError
     EstimateError::Method { method, why: format!("not supported for {}; {fix}", model.name()) }
 }
 
-/// `modules_to_save`: a trainable copy of each, in the type it has; the original stays.
+/// `modules_to_save`, and a classifier's head: a trainable copy of each, in the type it has; the original stays.
 fn save_modules(cx: &Context, network: &mut dyn Network, names: &[String]) -> Vec<Tensor> {
     let mut originals = Vec::new();
+    let saves_head = network.saves_head();
     network.leaves(&mut |mut leaf| {
         let name = leaf.name();
-        if !names.iter().any(|asked| asked.rsplit('.').next() == Some(name)) {
+        let is_saved_head = saves_head && leaf.part() == Part::Head;
+        if !is_saved_head && !names.iter().any(|asked| asked.rsplit('.').next() == Some(name)) {
             return;
         }
         for parameter in leaf.dense_parameters() {

@@ -1,17 +1,20 @@
 //! Memory-efficient attention (`aten/src/ATen/native/transformers/cuda/attention{,_backward}.cu`, torch 2.11).
 
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::dtype::DType;
 use crate::ghost::context::Context;
 use crate::ghost::executor::Kernel;
 use crate::ghost::layout::Layout;
+use crate::ghost::tape::Grads;
 use crate::ghost::tensor::Tensor;
 
 /// Rows of the log-sum-exp are padded to this (`kAlignLSE`).
 const ALIGN_LSE: u64 = 32;
 /// The last dimension of a mask is padded to this (`mem_eff_alignment`).
 const ALIGN_BIAS: u64 = 8;
+/// And that of its gradient to this.
+const ALIGN_BIAS_GRADIENT: u64 = 16;
 /// A lock and a counter before each block of the query gradient's temporary storage (`GradQTempStorage`).
 const BLOCK_HEADER: u64 = 16;
 
@@ -72,7 +75,14 @@ impl Context {
         bias: Option<&Tensor>,
     ) -> Tensor {
         let inputs = [query, key, value];
-        let node = self.record(&inputs, &[Some(query), Some(key), Some(value), bias]);
+        // a bias that is trained comes expanded, so that its gradient is one of every sequence
+        let trained_bias = bias.filter(|bias| bias.requires_grad());
+        let expanded =
+            trained_bias.map(|bias| self.expand(bias, &[query.dim(0), query.dim(1), query.dim(2), key.dim(2)]));
+        let bias = expanded.as_ref().or(bias);
+        let bias_shape = expanded.as_ref().map(|bias| (*bias.layout(), bias.dtype()));
+        let wanting: SmallVec<[&Tensor; 4]> = inputs.into_iter().chain(&expanded).collect();
+        let node = self.record(&wanting, &[Some(query), Some(key), Some(value), bias]);
         let kernel = Kernel::Attention;
         let [batch, heads, length] = [query.dim(0), query.dim(1), query.dim(2)];
         let heads_last = Layout::contiguous(&[batch, length, heads, value.dim(3)]).transpose(1, 2);
@@ -95,6 +105,12 @@ impl Context {
                     cx.launch(kernel("efficient"), &saved, layout, t.dtype())
                 };
                 let [dq, dk, dv] = saved.map(gradient);
+                // its rows are padded
+                let db = bias_shape.map(|(layout, dtype)| {
+                    let wide = layout.narrow(-1, layout.dim(-1).next_multiple_of(ALIGN_BIAS_GRADIENT));
+                    let whole = cx.launch(kernel("bias"), &saved, Layout::contiguous(wide.dims()), dtype);
+                    cx.narrow(&whole, -1, 0, layout.dim(-1))
+                });
                 let dtype = saved[0].dtype();
                 let delta_layout = Layout::contiguous(&[batch, heads, length]);
                 let delta = if dtype == DType::F32 {
@@ -117,7 +133,9 @@ impl Context {
                 let bytes = backward_workspace(batch * heads, length, keys, saved[0].dim(3), dtype);
                 let _workspace = cx.scratch("query gradient", bytes);
                 drop(delta);
-                smallvec![Some(dq), Some(dk), Some(dv)]
+                let mut grads: Grads = smallvec![Some(dq), Some(dk), Some(dv)];
+                grads.extend(db.map(Some));
+                grads
             });
         }
         out

@@ -8,6 +8,9 @@ use crate::ghost::tensor::Tensor;
 
 use super::AttentionOptions;
 
+/// What is dropped out makes no difference to memory.
+const ANY_DROPOUT: f64 = 0.5;
+
 impl Context {
     /// Queries and keys are both scaled; scores and probabilities are whole tensors.
     pub(super) fn math_attention(
@@ -24,15 +27,21 @@ impl Context {
             |x: &Tensor| self.cast(x, if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype });
         let (query_exact, key, value) = (exact(query), exact(key), exact(value));
         let query = self.mul_scalar(&query_exact, 1.0);
-        let _bias = if options.causal { Some(self.causal_bias(query.dim(2), key.dim(2), query.dtype())) } else { bias };
+        let bias = if options.causal { Some(self.causal_bias(query.dim(2), key.dim(2), query.dtype())) } else { bias };
         let groups = if options.grouped { query.dim(1) / key.dim(1) } else { 1 };
         let key = self.repeat_heads(&key, groups);
         let value = self.repeat_heads(&value, groups);
-        let probabilities = {
+        let mut probabilities = {
             let scaled = self.mul_scalar(self.transpose(&key, -2, -1), 1.0);
-            // the mask is added in place
-            self.safe_softmax(self.matmul(&query, scaled))
+            let mut scores = self.matmul(&query, scaled);
+            if let Some(bias) = bias.as_ref().filter(|bias| bias.requires_grad()) {
+                scores = self.add_in_place(scores, bias);
+            }
+            self.safe_softmax(scores)
         };
+        if options.dropout {
+            probabilities = self.dropout(&probabilities, ANY_DROPOUT);
+        }
         // they are returned too, and let go of
         let _probabilities = self.cast(&probabilities, dtype);
         self.cast(self.matmul(&probabilities, &value), dtype)

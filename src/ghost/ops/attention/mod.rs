@@ -45,7 +45,7 @@ impl AttentionKernel {
         let same_width = query.dim(-1) == value.dim(-1);
         if half && mask.is_none() && same_width && query.dim(-1) <= 256 {
             Self::Flash
-        } else if !options.grouped && aligned {
+        } else if !options.grouped && aligned && mask.is_none_or(|mask| mask.layout().strides().last() == Some(&1)) {
             Self::Efficient
         } else {
             Self::Math

@@ -1,0 +1,201 @@
+//! What stands on an encoder: poolers, classifiers and language-model heads.
+
+use crate::ghost::{Category, Context, Tensor};
+use crate::model::{Activation, EncoderClass, EncoderConfig, ModelType, Norm};
+use crate::nn::{Builder, Embedding, Leaf, Linear, Module, NormLayer, Part, Weight, activate};
+
+/// What stands on the encoder, in registration order.
+pub(super) struct Top {
+    /// `BertPooler`: the first token's state, through a dense layer and tanh.
+    pooler: Option<Linear>,
+    language_model: Option<LanguageModel>,
+    classifier: Option<Classifier>,
+}
+
+/// A dense layer, an activation and a norm before a head that shares the token embedding's weight.
+struct LanguageModel {
+    dense: Linear,
+    activation: Activation,
+    norm: NormLayer,
+    decoder: Linear,
+}
+
+/// Layers from one token's state to the classes, with what is between them.
+struct Classifier {
+    /// The state is the pooler's, the first token's, or every token's.
+    of: State,
+    /// Dropout on the state.
+    dropout_first: bool,
+    dense: Option<(Linear, Act)>,
+    dropout: f64,
+    out: Linear,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Pooled,
+    FirstToken,
+    EveryToken,
+}
+
+#[derive(Clone, Copy)]
+enum Act {
+    Tanh,
+    As(Activation),
+}
+
+impl Top {
+    pub(super) fn new(builder: &Builder<'_>, model: &EncoderConfig, word: &Embedding) -> Self {
+        use EncoderClass as C;
+        use ModelType as T;
+        let class = model.class;
+        let pools = match model.model_type {
+            T::Bert => class != C::MaskedLm,
+            T::Roberta | T::XlmRoberta => class == C::Base,
+            _ => false,
+        };
+        let width = model.hidden_size;
+        let language_model =
+            matches!(class, C::MaskedLm) || (class == C::PreTraining && model.model_type == ModelType::Bert);
+        Self {
+            pooler: pools.then(|| builder.linear("dense", Part::Other, width, width, true)),
+            language_model: language_model.then(|| LanguageModel::new(builder, model, word)),
+            classifier: Classifier::new(builder, model),
+        }
+    }
+
+    pub(super) fn is_tied(&self) -> bool {
+        self.language_model.is_some()
+    }
+
+    /// Logits, or what the encoder returns where nothing stands on it.
+    pub(super) fn forward(&self, cx: &Context, hidden: &Tensor) -> Tensor {
+        let pooled = self.pooler.as_ref().map(|pooler| {
+            let first = cx.select(hidden, 1);
+            let mut pooled = pooler.forward(cx, &first);
+            pooled = cx.tanh(&pooled);
+            pooled
+        });
+        cx.within(Category::Logits, || {
+            let scores = self.language_model.as_ref().map(|head| head.forward(cx, hidden));
+            let classes = self.classifier.as_ref().map(|classifier| classifier.forward(cx, hidden, pooled.as_ref()));
+            scores.or(classes).or(pooled).unwrap_or_else(|| hidden.clone())
+        })
+    }
+}
+
+impl LanguageModel {
+    fn new(builder: &Builder<'_>, model: &EncoderConfig, word: &Embedding) -> Self {
+        let (width, narrow) = (model.hidden_size, model.embedding_size);
+        let dense = match model.model_type {
+            ModelType::Distilbert => "vocab_transform",
+            _ => "dense",
+        };
+        let activation = match model.model_type {
+            ModelType::Roberta | ModelType::XlmRoberta | ModelType::Electra => Activation::Gelu,
+            _ => model.activation,
+        };
+        let mut decoder = builder.linear("decoder", Part::Head, narrow, model.vocab_size, true);
+        decoder.weight = Weight::Dense(word.weight.clone());
+        Self {
+            dense: builder.linear(dense, Part::Other, width, narrow, true),
+            activation,
+            norm: builder.norm("LayerNorm", Norm::Layer { bias: true }, narrow),
+            decoder,
+        }
+    }
+
+    fn forward(&self, cx: &Context, hidden: &Tensor) -> Tensor {
+        let mut states = self.dense.forward(cx, hidden);
+        states = activate(cx, self.activation, states);
+        states = self.norm.forward(cx, &states);
+        self.decoder.forward(cx, &states)
+    }
+}
+
+impl Classifier {
+    fn new(builder: &Builder<'_>, model: &EncoderConfig) -> Option<Self> {
+        use EncoderClass as C;
+        use ModelType as T;
+        let width = model.hidden_size;
+        let linear = |name, to| builder.linear(name, Part::Head, width, to, true);
+        let dense = |name, act| Some((linear(name, width), act));
+        Some(match (model.class, model.model_type) {
+            (C::SequenceClassification, T::Bert) => Self {
+                of: State::Pooled,
+                dropout_first: false,
+                dense: None,
+                dropout: model.classifier_dropout,
+                out: linear("classifier", model.num_labels),
+            },
+            (C::SequenceClassification, T::Distilbert) => Self {
+                of: State::FirstToken,
+                dropout_first: false,
+                dense: dense("pre_classifier", Act::As(Activation::Relu)),
+                dropout: model.classifier_dropout,
+                out: linear("classifier", model.num_labels),
+            },
+            (C::SequenceClassification, model_type) => Self {
+                of: State::FirstToken,
+                dropout_first: true,
+                dense: dense("dense", if model_type == T::Electra { Act::As(Activation::Gelu) } else { Act::Tanh }),
+                dropout: model.classifier_dropout,
+                out: linear("out_proj", model.num_labels),
+            },
+            // next-sentence prediction
+            (C::PreTraining, T::Bert) => Self {
+                of: State::Pooled,
+                dropout_first: false,
+                dense: None,
+                dropout: 0.0,
+                out: builder.linear("seq_relationship", Part::Other, width, 2, true),
+            },
+            // which tokens were replaced
+            (C::PreTraining, _) => Self {
+                of: State::EveryToken,
+                dropout_first: false,
+                dense: dense("dense", Act::As(model.activation)),
+                dropout: 0.0,
+                out: linear("dense_prediction", 1),
+            },
+            _ => return None,
+        })
+    }
+
+    fn forward(&self, cx: &Context, hidden: &Tensor, pooled: Option<&Tensor>) -> Tensor {
+        let mut x = match (self.of, pooled) {
+            (State::Pooled, Some(pooled)) => pooled.clone(),
+            (State::EveryToken, _) => hidden.clone(),
+            _ => cx.select(hidden, 1),
+        };
+        if self.dropout_first {
+            x = cx.dropout(&x, self.dropout);
+        }
+        if let Some((dense, act)) = &self.dense {
+            x = dense.forward(cx, &x);
+            x = match act {
+                Act::Tanh => cx.tanh(&x),
+                Act::As(activation) => activate(cx, *activation, x),
+            };
+        }
+        x = cx.dropout(&x, self.dropout);
+        self.out.forward(cx, &x)
+    }
+}
+
+impl Module for Top {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        self.pooler.leaves(visit);
+        if let Some(head) = &mut self.language_model {
+            head.dense.leaves(visit);
+            head.norm.leaves(visit);
+            head.decoder.leaves(visit);
+        }
+        if let Some(classifier) = &mut self.classifier {
+            if let Some((dense, _)) = &mut classifier.dense {
+                dense.leaves(visit);
+            }
+            classifier.out.leaves(visit);
+        }
+    }
+}

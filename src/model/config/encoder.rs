@@ -1,0 +1,118 @@
+//! Encoders: BERT and those that follow it.
+
+use super::base;
+use super::fields::Fields;
+use super::limits;
+use crate::model::{Activation, EncoderClass, EncoderConfig, ModelError, ModelType, Origin};
+
+const HIDDEN_SIZE: &[&str] = &["hidden_size", "dim"];
+const NUM_HIDDEN_LAYERS: &[&str] = &["num_hidden_layers", "n_layers"];
+const NUM_ATTENTION_HEADS: &[&str] = &["num_attention_heads", "n_heads"];
+const INTERMEDIATE_SIZE: &[&str] = &["intermediate_size", "hidden_dim"];
+
+/// What the classes call their fields, and their defaults.
+struct Class {
+    type_vocab_size: u64,
+    activation: &'static str,
+    hidden_dropout: &'static str,
+    attention_dropout: &'static str,
+    /// `None`: `classifier_dropout`, else the hidden dropout.
+    classifier_dropout: Option<(&'static str, f64)>,
+}
+
+const BERT: Class = Class {
+    type_vocab_size: 2,
+    activation: "hidden_act",
+    hidden_dropout: "hidden_dropout_prob",
+    attention_dropout: "attention_probs_dropout_prob",
+    classifier_dropout: None,
+};
+
+pub(super) fn bert(name: &str, fields: Fields<'_>) -> Result<EncoderConfig, ModelError> {
+    let fix = "encoders run as decoders are not modelled, so leave it out";
+    fields.refuse("is_decoder", fix)?;
+    fields.refuse("add_cross_attention", fix)?;
+    read(name, fields, &BERT)
+}
+
+pub(super) fn electra(name: &str, fields: Fields<'_>) -> Result<EncoderConfig, ModelError> {
+    let mut model = bert(name, fields)?;
+    model.embedding_size = fields.integer("embedding_size", limits::HIDDEN_SIZE)?.unwrap_or(128);
+    Ok(model)
+}
+
+pub(super) fn distilbert(name: &str, fields: Fields<'_>) -> Result<EncoderConfig, ModelError> {
+    let class = Class {
+        type_vocab_size: 0,
+        activation: "activation",
+        hidden_dropout: "dropout",
+        attention_dropout: "attention_dropout",
+        classifier_dropout: Some(("seq_classif_dropout", 0.2)),
+    };
+    read(name, fields, &class)
+}
+
+fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<EncoderConfig, ModelError> {
+    let hidden_size = fields.required(HIDDEN_SIZE, limits::HIDDEN_SIZE)?;
+    let num_attention_heads = fields.required(NUM_ATTENTION_HEADS, limits::NUM_HEADS)?;
+    whole_heads(NUM_ATTENTION_HEADS[0], hidden_size, num_attention_heads)?;
+    let hidden_dropout = fields.dropout(class.hidden_dropout, 0.1)?;
+    Ok(EncoderConfig {
+        name: name.to_owned(),
+        model_type: fields.model_type,
+        origin: Origin::Config,
+        class: class_of(fields)?,
+        hidden_size,
+        embedding_size: hidden_size,
+        num_hidden_layers: fields.required(NUM_HIDDEN_LAYERS, limits::NUM_HIDDEN_LAYERS)?,
+        num_attention_heads,
+        intermediate_size: fields.required(INTERMEDIATE_SIZE, limits::INTERMEDIATE_SIZE)?,
+        vocab_size: fields.required(&["vocab_size"], limits::VOCAB_SIZE)?,
+        max_position_embeddings: base::max_position_embeddings(fields, 512)?,
+        type_vocab_size: match class.type_vocab_size {
+            0 => 0,
+            default => fields.integer("type_vocab_size", limits::TYPE_VOCAB_SIZE)?.unwrap_or(default),
+        },
+        activation: fields.activation(class.activation, Activation::Gelu)?,
+        hidden_dropout,
+        attention_dropout: fields.dropout(class.attention_dropout, 0.1)?,
+        classifier_dropout: match class.classifier_dropout {
+            Some((field, default)) => fields.dropout(field, default)?,
+            None => fields.dropout("classifier_dropout", hidden_dropout)?,
+        },
+        num_labels: fields.integer("num_labels", limits::NUM_LABELS)?.unwrap_or(2),
+    })
+}
+
+pub(super) fn whole_heads(field: &str, width: u64, heads: u64) -> Result<(), ModelError> {
+    if width.is_multiple_of(heads) {
+        return Ok(());
+    }
+    Err(ModelError::NotAMultiple {
+        field: "hidden_size".to_owned(),
+        value: width,
+        divisor_field: field.to_owned(),
+        divisor: heads,
+        fix: "every head is as wide as the next".to_owned(),
+    })
+}
+
+/// The class `architectures` names; the encoder alone where it names none.
+fn class_of(fields: Fields<'_>) -> Result<EncoderClass, ModelError> {
+    let Some(name) = fields.architecture()? else { return Ok(EncoderClass::Base) };
+    let pre_training = matches!(fields.model_type, ModelType::Bert | ModelType::Electra);
+    match name {
+        name if name.ends_with("ForMaskedLM") => Ok(EncoderClass::MaskedLm),
+        name if name.ends_with("ForPreTraining") && pre_training => Ok(EncoderClass::PreTraining),
+        name if name.ends_with("ForSequenceClassification") => Ok(EncoderClass::SequenceClassification),
+        name if name.ends_with("Model") => Ok(EncoderClass::Base),
+        other => Err(ModelError::Unsupported {
+            field: "architectures".to_owned(),
+            value: crate::model::error::one_line(other),
+            model_type: fields.model_type,
+            fix: "the classes known are those ending in Model, ForMaskedLM, ForPreTraining and \
+                  ForSequenceClassification; leave it out for the encoder alone"
+                .to_owned(),
+        }),
+    }
+}

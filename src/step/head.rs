@@ -1,0 +1,59 @@
+//! The head a job puts on a model.
+
+use std::borrow::Cow;
+
+use super::error::EstimateError;
+use crate::job::{Head, Job, JobError, Peft, Train, Workload};
+use crate::model::Model;
+
+/// The heads a model can be trained with; the first is the one it gets where a job names none.
+const fn heads(model: &Model) -> &'static [Head] {
+    match model {
+        Model::Decoder(_) => &[Head::CausalLm, Head::SeqCls],
+        Model::Encoder(_) => &[Head::SeqCls, Head::MaskedLm],
+        Model::EncoderDecoder(_) => &[Head::Seq2seqLm],
+    }
+}
+
+/// The model as the job runs it: with the head of its training, and tied as transformers ties it.
+///
+/// # Errors
+/// The model has no such head, or the method is not modelled together with it.
+pub(super) fn headed<'a>(model: &'a Model, job: &Job) -> Result<Cow<'a, Model>, EstimateError> {
+    let Workload::Train(train) = &job.workload else { return Ok(tied(model)) };
+    let (asked, num_labels) = train.asked_head();
+    let heads = heads(model);
+    let head = match asked {
+        None => heads.first().copied().unwrap_or_default(),
+        Some(head) if heads.contains(&head) => head,
+        Some(head) => {
+            let heads: Vec<String> = heads.iter().map(|head| format!("\"{head}\"")).collect();
+            return Err(EstimateError::NoHead { head, model_type: model.model_type(), heads: heads.join(" or ") });
+        }
+    };
+    if matches!(model, Model::Encoder(_)) {
+        refuse_methods_but_lora(train)?;
+    }
+    Ok(match head {
+        Head::SeqCls => Cow::Owned(model.clone().classifying(num_labels)),
+        Head::MaskedLm => Cow::Owned(model.clone().predicting_masked_tokens()),
+        _ => tied(model),
+    })
+}
+
+fn tied(model: &Model) -> Cow<'_, Model> {
+    match model {
+        Model::EncoderDecoder(config) if config.untied_head => Cow::Owned(model.clone().tied()),
+        _ => Cow::Borrowed(model),
+    }
+}
+
+fn refuse_methods_but_lora(train: &Train) -> Result<(), EstimateError> {
+    match &train.peft {
+        Some(peft) if !matches!(peft, Peft::Lora(_)) => {
+            let fix = "of an encoder only \"lora\" or full fine-tuning is modelled";
+            Err(JobError::unsupported("train.peft.type", format!("\"{}\"", peft.type_name()), fix).into())
+        }
+        _ => Ok(()),
+    }
+}
