@@ -14,7 +14,7 @@ use vramplan::model::{self, Model, ModelType, Support};
 use vramplan::step::{self, Estimate};
 
 /// Families with layers that mix tokens otherwise than by attention: what holds of attention need not hold of them.
-const MIXING: [ModelType; 9] = [
+const MIXING: [ModelType; 15] = [
     ModelType::Mamba,
     ModelType::FalconMamba,
     ModelType::Mamba2,
@@ -24,6 +24,12 @@ const MIXING: [ModelType; 9] = [
     ModelType::Jamba,
     ModelType::FalconH1,
     ModelType::NemotronH,
+    ModelType::Lfm2Moe,
+    ModelType::Qwen3Next,
+    ModelType::Qwen3_5,
+    ModelType::Qwen3_5Text,
+    ModelType::Qwen3_5Moe,
+    ModelType::Qwen3_5MoeText,
 ];
 
 /// Families with an encoder, whose configurations have fields of their own.
@@ -66,6 +72,7 @@ fn common(model_type: ModelType, heads: u64, head_dim: u64, layers: u64, inner: 
     let config = json!({
         "model_type": model_type.as_str(), "hidden_size": heads * head_dim, "head_dim": head_dim,
         "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": inner, "vocab_size": vocab,
+        "intermediate_size_mlp": inner,
         "max_position_embeddings": 256, "pad_token_id": 0,
     });
     config.as_object().cloned().unwrap_or_default()

@@ -171,8 +171,10 @@ impl SelfAttention {
         let layer_type = model.layer_types.get(index).copied().unwrap_or(LayerType::FullAttention);
         let projects_first = matches!(model.model_type, ModelType::Stablelm | ModelType::Olmo);
         let transposes_last = matches!(model.model_type, ModelType::Cohere | ModelType::Glm4Moe | ModelType::Afmoe);
-        let norm_before_transpose =
-            matches!(model.model_type, ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::Dots1 | ModelType::Lfm2 | ModelType::Lfm2Moe);
+        let norm_before_transpose = matches!(
+            model.model_type,
+            ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::Dots1 | ModelType::Lfm2 | ModelType::Lfm2Moe
+        );
         let key_multiplier = model.model_type == ModelType::FalconH1;
         let sinks = spec.sinks.then(|| builder.free("sinks", Part::Attention, &[&[spec.num_heads]]));
         let turns = !model.nope_layers.get(index).copied().unwrap_or(false);

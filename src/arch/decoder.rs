@@ -134,7 +134,12 @@ impl Decoder {
             self.front.enter(cx, embeds, &Input { dtype: embeds_dtype, batch, length, past, run });
         let in_fp32 = matches!(
             self.model.model_type,
-            ModelType::Olmo | ModelType::Olmo2 | ModelType::Olmo3 | ModelType::FlexOlmo | ModelType::Ernie4_5 | ModelType::Ernie45Moe
+            ModelType::Olmo
+                | ModelType::Olmo2
+                | ModelType::Olmo3
+                | ModelType::FlexOlmo
+                | ModelType::Ernie4_5
+                | ModelType::Ernie45Moe
         );
         let dtype = if in_fp32 { DType::F32 } else { embeds_dtype };
         let turn = |rotary: &Option<Rotary>| {

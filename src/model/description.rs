@@ -1,7 +1,7 @@
 //! The normalised description of a decoder that everything else reads.
 
-use super::{CountedLayer, Mixer};
 use super::moe::{Mla, Moe};
+use super::{CountedLayer, Mixer};
 
 /// What a decoder is, as far as memory is concerned.
 ///

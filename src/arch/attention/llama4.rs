@@ -66,9 +66,8 @@ fn turned(cx: &Context, query: &Tensor, key: &Tensor, turns: &Tensor) -> (Tensor
     };
     let (query_pairs, key_pairs) = (complex(query), complex(key));
     let turns = cx.unsqueeze(turns, 2);
-    let real = |x: &Tensor, like: &Tensor| {
-        cx.reshape(cx.with_contiguous_gradient(&cx.mul_complex(x, &turns)), like.dims())
-    };
+    let real =
+        |x: &Tensor, like: &Tensor| cx.reshape(cx.with_contiguous_gradient(&cx.mul_complex(x, &turns)), like.dims());
     let (query32, key32) = (real(&query_pairs, query), real(&key_pairs, key));
     let query = cx.cast(&query32, query.dtype());
     (query, cx.cast(&key32, key.dtype()))

@@ -32,7 +32,18 @@ impl Spans {
         // these make the full mask whether or not a layer takes it
         let always_full = matches!(
             model.model_type,
-            Afmoe | Cohere2 | Exaone4 | Gemma2 | Gemma3Text | GptOss | GraniteSwa | Olmo3 | Qwen2 | Qwen2Moe | Qwen3 | Smollm3
+            Afmoe
+                | Cohere2
+                | Exaone4
+                | Gemma2
+                | Gemma3Text
+                | GptOss
+                | GraniteSwa
+                | Olmo3
+                | Qwen2
+                | Qwen2Moe
+                | Qwen3
+                | Smollm3
         );
         Self {
             chunks: matches!(model.model_type, ModelType::Llama4 | ModelType::Llama4Text),
@@ -42,7 +53,8 @@ impl Spans {
             dropout: model.embedding.dropout,
             full: always_full || hybrid || has(LayerType::FullAttention),
             // Qwen2-MoE makes a sliding mask too, of a window of nothing where it has none
-            sliding: matches!(model.model_type, GptOss | GraniteSwa | Qwen2Moe | Afmoe) || has(LayerType::SlidingAttention),
+            sliding: matches!(model.model_type, GptOss | GraniteSwa | Qwen2Moe | Afmoe)
+                || has(LayerType::SlidingAttention),
             sliding_window: model.sliding_window.or((model.model_type == Qwen2Moe).then_some(0)),
             mixes: model.mixer.is_some(),
         }
@@ -56,7 +68,8 @@ impl Front for Spans {
         let positions = input.positions(cx);
         let places = self.packs.then_some(&positions);
         let mask = if self.full { input.mask(cx, places, input.run.attention_mask) } else { None };
-        let sliding_mask = if self.sliding { input.sliding_mask(cx, places, self.sliding_window, self.chunks) } else { None };
+        let sliding_mask =
+            if self.sliding { input.sliding_mask(cx, places, self.sliding_window, self.chunks) } else { None };
         let hidden = cx.dropout(&embeds, self.dropout);
         let padding = if self.mixes { input.run.attention_mask.filter(|_| input.length > 1).cloned() } else { None };
         Entered {

@@ -58,9 +58,8 @@ impl DeltaRule<'_> {
         (query, key, k_beta, v_beta) = (chunked(&query), chunked(&key), chunked(&k_beta), chunked(&v_beta));
         decay = cx.reshape(&decay, &[batch, heads, chunks, CHUNK]);
         let upper = {
-            let square = |kernel, of: &[&Tensor]| {
-                cx.launch(kernel, of, Layout::contiguous(&[CHUNK, CHUNK]), DType::Bool)
-            };
+            let square =
+                |kernel, of: &[&Tensor]| cx.launch(kernel, of, Layout::contiguous(&[CHUNK, CHUNK]), DType::Bool);
             square(Kernel::Unary("triu"), &[&square(Kernel::Ones, &[])])
         };
         let summed = cx.cumsum_along(&decay, -1);

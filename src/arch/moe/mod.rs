@@ -45,10 +45,7 @@ impl SparseMoe {
         };
         let latent = moe.latent_size.map(|size| {
             let linear = |name, from, to| builder.linear(name, Part::Experts, from, to, model.mlp.bias);
-            [
-                linear("fc1_latent_proj", model.hidden_size, size),
-                linear("fc2_latent_proj", size, model.hidden_size),
-            ]
+            [linear("fc1_latent_proj", model.hidden_size, size), linear("fc2_latent_proj", size, model.hidden_size)]
         });
         Self {
             latent,

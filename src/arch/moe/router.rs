@@ -55,8 +55,7 @@ impl Router {
                 | Routing::SigmoidInFp32
                 | Routing::SigmoidInType { bias: true, .. }
         );
-        let correction = corrects
-            .then(|| builder.buffer("e_score_correction_bias", &bias, DType::F32));
+        let correction = corrects.then(|| builder.buffer("e_score_correction_bias", &bias, DType::F32));
         Self {
             parameters: match (moe.routing, model.model_type) {
                 (Routing::LinearInFp32, _) => {

@@ -3,8 +3,8 @@
 use super::base::{Class, HeadDim, KvHeads, read};
 use super::fields::{Fields, Nullable};
 use super::limits;
-use super::tower;
 use super::moe::{expert_width, from_layer, mixture, shared_experts, sigmoid, sigmoid_mixture};
+use super::tower;
 use crate::model::{DecoderConfig, Groups, Mla, MlaRotary, ModelError, Moe, MoeOrder, Routing};
 
 /// The common fields, with heads as wide as their turning part: that is what rotary frequencies are made for.

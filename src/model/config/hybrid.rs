@@ -183,7 +183,9 @@ pub(super) fn nemotron_h(name: &str, fields: Fields<'_>) -> Result<DecoderConfig
     };
     let most = usize::try_from(limits::NUM_HIDDEN_LAYERS.max).unwrap_or(usize::MAX);
     let class = Class {
-        num_hidden_layers: listed.filter(|count| (1..=most).contains(count)).and_then(|count| u64::try_from(count).ok()),
+        num_hidden_layers: listed
+            .filter(|count| (1..=most).contains(count))
+            .and_then(|count| u64::try_from(count).ok()),
         max_position_embeddings: 4096,
         pad_token_id: PadToken::Default(Some(0)),
         kv_heads: KvHeads::Default(Some(8)),
@@ -240,11 +242,7 @@ pub(super) fn nemotron_h(name: &str, fields: Fields<'_>) -> Result<DecoderConfig
 }
 
 /// `NemotronHMoE`
-fn nemotron_experts(
-    model: &DecoderConfig,
-    fields: Fields<'_>,
-    sparse_layers: Vec<bool>,
-) -> Result<Moe, ModelError> {
+fn nemotron_experts(model: &DecoderConfig, fields: Fields<'_>, sparse_layers: Vec<bool>) -> Result<Moe, ModelError> {
     let width = |field| fields.integer(field, limits::INTERMEDIATE_SIZE).map(|width| width.unwrap_or(7688));
     let routing = sigmoid(fields, [1, 1], true)?;
     let moe = mixture_of(model, fields, 8, 2, routing)?;

@@ -19,6 +19,7 @@ mod limits;
 mod llama;
 mod mamba;
 mod moe;
+mod moe_in_turn;
 mod nope;
 mod own_code;
 mod qwen3_next;
@@ -150,8 +151,8 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         T::MimoV2Flash => sized::mimo_v2_flash(name, fields),
         T::Laguna => sized::laguna(name, fields),
         T::DeepseekV4 => sized::deepseek_v4(name, fields),
-        T::Llama4 | T::Llama4Text => moe::llama4(name, fields),
-        T::Afmoe => moe::afmoe(name, fields),
+        T::Llama4 | T::Llama4Text => moe_in_turn::llama4(name, fields),
+        T::Afmoe => moe_in_turn::afmoe(name, fields),
         T::GptBigcode => written_out::gpt_bigcode(name, fields),
         T::GptNeo => written_out::gpt_neo(name, fields),
         T::Gptj => written_out::gptj(name, fields),

@@ -4,11 +4,9 @@ use super::base::{Class, HeadDim, KvHeads, layers, read, rotary_dim};
 use super::fields::Fields;
 use super::hybrid::{attends_if, listed_types};
 use super::limits;
-use super::tower;
 use super::moe::{expert_width, from_layer, mixture, qwen_sparse_layers};
-use crate::model::{
-    DecoderConfig, GatedDelta, Mixer, ModelError, Moe, Norm, QkNorm, Routing, SharedExperts,
-};
+use super::tower;
+use crate::model::{DecoderConfig, GatedDelta, Mixer, ModelError, Moe, Norm, QkNorm, Routing, SharedExperts};
 
 /// What the three classes have in common, with the defaults of key and value heads and of the inner width.
 fn read_gated(

@@ -11,7 +11,7 @@ use crate::dtype::DType;
 use crate::ghost::{Context, Tensor, trainable_copy};
 use crate::job::Peft;
 use crate::model::Model;
-use crate::nn::{Leaf, Part, VirtualTokens, orthogonal_regularization, is_never_trained};
+use crate::nn::{Leaf, Part, VirtualTokens, is_never_trained, orthogonal_regularization};
 
 /// Every parameter trains. A tied head's weight becomes the embedding's.
 fn train_everything(cx: &Context, network: &mut dyn Network) {
