@@ -125,6 +125,7 @@ pub enum ModelType {
     XlmRoberta,
     Distilbert,
     Electra,
+    ModernBert,
     T5,
     Mt5,
     Bart,

@@ -7,6 +7,7 @@ mod config;
 mod description;
 mod encoder;
 mod encoder_decoder;
+mod encoder_family;
 mod error;
 pub(crate) mod file;
 mod guess;
@@ -23,6 +24,7 @@ pub use checkpoint::{Checkpoint, Gguf, GgufValue, StoredTensor, StoredType, Type
 pub use config::from_config;
 pub use description::*;
 pub use encoder::{EncoderClass, EncoderConfig};
+pub use encoder_family::{EncoderFamily, ModernBert};
 pub use encoder_decoder::{EncoderDecoderConfig, Positions, Stack};
 pub use error::{ModelError, Nearest};
 pub use mixer::{Mamba, Mamba2, Mixer, ShortConv};

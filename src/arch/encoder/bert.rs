@@ -77,6 +77,7 @@ impl SelfAttention {
             mask: given.full.mask.as_ref(),
             causal: false,
             dropout: self.dropout,
+            fp32_softmax: false,
         };
         let (mut out, weights) = attend(cx, [&query, &key, &value], to);
         out = joined(cx, &out);

@@ -1,7 +1,7 @@
 //! What stands on an encoder: poolers, classifiers and language-model heads.
 
 use crate::ghost::{Category, Context, Tensor};
-use crate::model::{Activation, EncoderClass, EncoderConfig, ModelType, Norm};
+use crate::model::{Activation, EncoderClass, EncoderConfig, EncoderFamily, ModelType, Norm};
 use crate::nn::{Builder, Embedding, Leaf, Linear, Module, NormLayer, Part, Weight, activate};
 
 /// What stands on the encoder, in registration order.
@@ -20,6 +20,24 @@ struct LanguageModel {
     decoder: Linear,
 }
 
+/// Which layers of a head have a bias.
+struct Biases {
+    dense: bool,
+    norm: bool,
+    decoder: bool,
+}
+
+impl Biases {
+    fn of(model: &EncoderConfig) -> Self {
+        match &model.family {
+            EncoderFamily::ModernBert(spec) => {
+                Self { dense: spec.head_bias, norm: spec.norm_bias, decoder: spec.decoder_bias }
+            }
+            _ => Self { dense: true, norm: true, decoder: true },
+        }
+    }
+}
+
 /// Layers from one token's state to the classes, with what is between them.
 struct Classifier {
     /// The state is the pooler's, the first token's, or every token's.
@@ -27,6 +45,8 @@ struct Classifier {
     /// Dropout on the state.
     dropout_first: bool,
     dense: Option<(Linear, Act)>,
+    /// ModernBERT's, behind the activation.
+    norm: Option<NormLayer>,
     dropout: f64,
     out: Linear,
 }
@@ -91,16 +111,13 @@ impl LanguageModel {
             ModelType::Distilbert => "vocab_transform",
             _ => "dense",
         };
-        let activation = match model.model_type {
-            ModelType::Roberta | ModelType::XlmRoberta | ModelType::Electra => Activation::Gelu,
-            _ => model.activation,
-        };
-        let mut decoder = builder.linear("decoder", Part::Head, narrow, model.vocab_size, true);
+        let biases = Biases::of(model);
+        let mut decoder = builder.linear("decoder", Part::Head, narrow, model.vocab_size, biases.decoder);
         decoder.weight = Weight::Dense(word.weight.clone());
         Self {
-            dense: builder.linear(dense, Part::Other, width, narrow, true),
-            activation,
-            norm: builder.norm("LayerNorm", Norm::Layer { bias: true }, narrow),
+            dense: builder.linear(dense, Part::Other, width, narrow, biases.dense),
+            activation: model.head_activation,
+            norm: builder.norm("LayerNorm", Norm::Layer { bias: biases.norm }, narrow),
             decoder,
         }
     }
@@ -121,10 +138,25 @@ impl Classifier {
         let linear = |name, to| builder.linear(name, Part::Head, width, to, true);
         let dense = |name, act| Some((linear(name, width), act));
         Some(match (model.class, model.model_type) {
+            (C::SequenceClassification, T::ModernBert) => {
+                let biases = Biases::of(model);
+                Self {
+                    of: State::FirstToken,
+                    dropout_first: false,
+                    dense: Some((
+                        builder.linear("dense", Part::Other, width, width, biases.dense),
+                        Act::As(model.head_activation),
+                    )),
+                    norm: Some(builder.norm("norm", Norm::Layer { bias: biases.norm }, width)),
+                    dropout: model.classifier_dropout,
+                    out: linear("classifier", model.num_labels),
+                }
+            }
             (C::SequenceClassification, T::Bert) => Self {
                 of: State::Pooled,
                 dropout_first: false,
                 dense: None,
+                norm: None,
                 dropout: model.classifier_dropout,
                 out: linear("classifier", model.num_labels),
             },
@@ -132,6 +164,7 @@ impl Classifier {
                 of: State::FirstToken,
                 dropout_first: false,
                 dense: dense("pre_classifier", Act::As(Activation::Relu)),
+                norm: None,
                 dropout: model.classifier_dropout,
                 out: linear("classifier", model.num_labels),
             },
@@ -139,6 +172,7 @@ impl Classifier {
                 of: State::FirstToken,
                 dropout_first: true,
                 dense: dense("dense", if model_type == T::Electra { Act::As(Activation::Gelu) } else { Act::Tanh }),
+                norm: None,
                 dropout: model.classifier_dropout,
                 out: linear("out_proj", model.num_labels),
             },
@@ -147,6 +181,7 @@ impl Classifier {
                 of: State::Pooled,
                 dropout_first: false,
                 dense: None,
+                norm: None,
                 dropout: 0.0,
                 out: builder.linear("seq_relationship", Part::Other, width, 2, true),
             },
@@ -155,6 +190,7 @@ impl Classifier {
                 of: State::EveryToken,
                 dropout_first: false,
                 dense: dense("dense", Act::As(model.activation)),
+                norm: None,
                 dropout: 0.0,
                 out: linear("dense_prediction", 1),
             },
@@ -178,6 +214,9 @@ impl Classifier {
                 Act::As(activation) => activate(cx, *activation, x),
             };
         }
+        if let Some(norm) = &self.norm {
+            x = norm.forward(cx, &x);
+        }
         x = cx.dropout(&x, self.dropout);
         self.out.forward(cx, &x)
     }
@@ -195,6 +234,7 @@ impl Module for Top {
             if let Some((dense, _)) = &mut classifier.dense {
                 dense.leaves(visit);
             }
+            classifier.norm.leaves(visit);
             classifier.out.leaves(visit);
         }
     }

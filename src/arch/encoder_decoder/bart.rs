@@ -332,6 +332,7 @@ impl Attention {
             mask: mask.as_ref(),
             causal: self.is_causal,
             dropout: self.dropout,
+            fp32_softmax: false,
         };
         let (mut out, weights) = attend(cx, [&query, &key, &value], to);
         out = bidirectional::joined(cx, &out);

@@ -253,7 +253,7 @@ pub(super) fn set_window_everywhere(
     Ok(())
 }
 
-fn listed_layer_types(fields: Fields<'_>, num_hidden_layers: u64) -> Result<Option<Vec<LayerType>>, ModelError> {
+pub(super) fn listed_layer_types(fields: Fields<'_>, num_hidden_layers: u64) -> Result<Option<Vec<LayerType>>, ModelError> {
     const FIELD: &str = "layer_types";
     let Some(list) = fields.list(FIELD)? else {
         return Ok(None);

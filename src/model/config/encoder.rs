@@ -3,7 +3,7 @@
 use super::base;
 use super::fields::Fields;
 use super::limits;
-use crate::model::{Activation, EncoderClass, EncoderConfig, ModelError, ModelType, Origin};
+use crate::model::{Activation, EncoderClass, EncoderFamily, EncoderConfig, ModelError, ModelType, Origin};
 
 const HIDDEN_SIZE: &[&str] = &["hidden_size", "dim"];
 const NUM_HIDDEN_LAYERS: &[&str] = &["num_hidden_layers", "n_layers"];
@@ -11,21 +11,25 @@ const NUM_ATTENTION_HEADS: &[&str] = &["num_attention_heads", "n_heads"];
 const INTERMEDIATE_SIZE: &[&str] = &["intermediate_size", "hidden_dim"];
 
 /// What the classes call their fields, and their defaults.
-struct Class {
-    type_vocab_size: u64,
-    activation: &'static str,
-    hidden_dropout: &'static str,
-    attention_dropout: &'static str,
+pub(super) struct Class {
+    /// 0: no token types.
+    pub(super) type_vocab_size: u64,
+    pub(super) activation: &'static str,
+    /// Of embeddings and residual branches.
+    pub(super) hidden_dropout: Option<(&'static str, f64)>,
+    pub(super) attention_dropout: (&'static str, f64),
     /// `None`: `classifier_dropout`, else the hidden dropout.
-    classifier_dropout: Option<(&'static str, f64)>,
+    pub(super) classifier_dropout: Option<(&'static str, f64)>,
+    pub(super) max_position_embeddings: u64,
 }
 
-const BERT: Class = Class {
+pub(super) const BERT: Class = Class {
     type_vocab_size: 2,
     activation: "hidden_act",
-    hidden_dropout: "hidden_dropout_prob",
-    attention_dropout: "attention_probs_dropout_prob",
+    hidden_dropout: Some(("hidden_dropout_prob", 0.1)),
+    attention_dropout: ("attention_probs_dropout_prob", 0.1),
     classifier_dropout: None,
+    max_position_embeddings: 512,
 };
 
 pub(super) fn bert(name: &str, fields: Fields<'_>) -> Result<EncoderConfig, ModelError> {
@@ -45,22 +49,29 @@ pub(super) fn distilbert(name: &str, fields: Fields<'_>) -> Result<EncoderConfig
     let class = Class {
         type_vocab_size: 0,
         activation: "activation",
-        hidden_dropout: "dropout",
-        attention_dropout: "attention_dropout",
+        hidden_dropout: Some(("dropout", 0.1)),
+        attention_dropout: ("attention_dropout", 0.1),
         classifier_dropout: Some(("seq_classif_dropout", 0.2)),
+        ..BERT
     };
     read(name, fields, &class)
 }
 
-fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<EncoderConfig, ModelError> {
+pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<EncoderConfig, ModelError> {
     let hidden_size = fields.required(HIDDEN_SIZE, limits::HIDDEN_SIZE)?;
     let num_attention_heads = fields.required(NUM_ATTENTION_HEADS, limits::NUM_HEADS)?;
     whole_heads(NUM_ATTENTION_HEADS[0], hidden_size, num_attention_heads)?;
-    let hidden_dropout = fields.dropout(class.hidden_dropout, 0.1)?;
+    let hidden_dropout = match class.hidden_dropout {
+        Some((field, default)) => fields.dropout(field, default)?,
+        None => 0.0,
+    };
+    let activation = fields.activation(class.activation, Activation::Gelu)?;
+    let (attention_dropout, default) = class.attention_dropout;
     Ok(EncoderConfig {
         name: name.to_owned(),
         model_type: fields.model_type,
         origin: Origin::Config,
+        family: EncoderFamily::Bert,
         class: class_of(fields)?,
         hidden_size,
         embedding_size: hidden_size,
@@ -68,14 +79,18 @@ fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<EncoderConfig, 
         num_attention_heads,
         intermediate_size: fields.required(INTERMEDIATE_SIZE, limits::INTERMEDIATE_SIZE)?,
         vocab_size: fields.required(&["vocab_size"], limits::VOCAB_SIZE)?,
-        max_position_embeddings: base::max_position_embeddings(fields, 512)?,
+        max_position_embeddings: base::max_position_embeddings(fields, class.max_position_embeddings)?,
         type_vocab_size: match class.type_vocab_size {
             0 => 0,
             default => fields.integer("type_vocab_size", limits::TYPE_VOCAB_SIZE)?.unwrap_or(default),
         },
-        activation: fields.activation(class.activation, Activation::Gelu)?,
+        activation,
+        head_activation: match fields.model_type {
+            ModelType::Roberta | ModelType::XlmRoberta | ModelType::Electra => Activation::Gelu,
+            _ => activation,
+        },
         hidden_dropout,
-        attention_dropout: fields.dropout(class.attention_dropout, 0.1)?,
+        attention_dropout: fields.dropout(attention_dropout, default)?,
         classifier_dropout: match class.classifier_dropout {
             Some((field, default)) => fields.dropout(field, default)?,
             None => fields.dropout("classifier_dropout", hidden_dropout)?,

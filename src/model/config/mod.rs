@@ -7,6 +7,7 @@ mod base;
 mod deepseek;
 mod encoder;
 mod encoder_decoder;
+mod modernbert;
 mod falcon;
 mod fields;
 mod gemma;
@@ -132,6 +133,7 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::NemotronH => hybrid::nemotron_h(name, fields),
         T::Bert | T::Roberta | T::XlmRoberta => return encoder(encoder::bert(name, fields)?),
         T::Electra => return encoder(encoder::electra(name, fields)?),
+        T::ModernBert => return encoder(modernbert::modernbert(name, fields)?),
         T::Distilbert => return encoder(encoder::distilbert(name, fields)?),
         T::T5 => return encoder_decoder(encoder_decoder::t5(name, fields)?),
         T::Mt5 => return encoder_decoder(encoder_decoder::mt5(name, fields)?),

@@ -95,6 +95,7 @@ impl Branch {
             mask: None,
             causal: false,
             dropout: self.attention_dropout,
+            fp32_softmax: false,
         };
         let (mut out, weights) = if given.implementation == AttnImplementation::Eager {
             self.eager(cx, [&query, &key, &value], &position_bias, mask.as_ref())

@@ -1,0 +1,116 @@
+//! What an encoder is without its head: embeddings and layers.
+
+use std::rc::Rc;
+
+use super::bert::BertLayer;
+use super::distilbert::TransformerBlock;
+use super::embeddings::Embeddings;
+use super::modernbert::ModernBertBody;
+use crate::arch::attention::{Attend, Span};
+use crate::arch::bidirectional::bidirectional_mask;
+use crate::arch::forward::Forward;
+use crate::arch::layer::Layer;
+use crate::ghost::{Context, Tensor};
+use crate::model::{EncoderConfig, EncoderFamily, ModelType};
+use crate::nn::{Builder, Embedding, Leaf, Linear, Module, Part};
+
+/// An encoder without what stands on it.
+pub(super) trait Body: Module {
+    /// The token embedding, which masked-language-model heads share.
+    fn word(&self) -> &Embedding;
+
+    /// The last hidden states of `ids`, `[batch, length]`; `run` has the padding mask.
+    fn forward(&self, cx: &Context, ids: &Tensor, run: Forward<'_>) -> Tensor;
+}
+
+/// The body of a model with its parameters, frozen.
+pub(super) fn body(builder: &Builder<'_>, model: &EncoderConfig) -> Box<dyn Body> {
+    match &model.family {
+        EncoderFamily::Bert => Box::new(BertBody::new(builder, model)),
+        EncoderFamily::ModernBert(spec) => Box::new(ModernBertBody::new(builder, model, spec)),
+    }
+}
+
+/// Runs `layers` one after the other; `given` says what each is given.
+pub(super) fn run_layers(
+    cx: &Context,
+    layers: &[Rc<dyn Layer>],
+    mut hidden: Tensor,
+    checkpointing: bool,
+    given: impl Fn(usize) -> Attend,
+) -> Tensor {
+    for (i, layer) in layers.iter().enumerate() {
+        hidden = if checkpointing {
+            let (layer, given) = (Rc::clone(layer), given(i));
+            cx.checkpoint(&hidden, move |cx, hidden| layer.forward(cx, hidden, &given, None).0)
+        } else {
+            layer.forward(cx, &hidden, &given(i), None).0
+        };
+    }
+    hidden
+}
+
+/// Visits the leaves of layers that no checkpoint holds.
+pub(super) fn layer_leaves(layers: &mut [Rc<dyn Layer>], visit: &mut dyn FnMut(Leaf<'_>)) {
+    for layer in layers {
+        if let Some(layer) = Rc::get_mut(layer) {
+            layer.leaves(visit);
+        }
+    }
+}
+
+/// `BertModel` without its pooler.
+struct BertBody {
+    embeddings: Embeddings,
+    /// ELECTRA's projection of narrower embeddings.
+    embeddings_project: Option<Linear>,
+    layers: Vec<Rc<dyn Layer>>,
+}
+
+impl BertBody {
+    fn new(builder: &Builder<'_>, model: &EncoderConfig) -> Self {
+        let embeddings = Embeddings::new(builder, model);
+        let (narrow, width) = (model.embedding_size, model.hidden_size);
+        let project = || builder.linear("embeddings_project", Part::Embedding, narrow, width, true);
+        let embeddings_project = (narrow != width).then(project);
+        let layer = |_| -> Rc<dyn Layer> {
+            match model.model_type {
+                ModelType::Distilbert => Rc::new(TransformerBlock::new(builder, model)),
+                _ => Rc::new(BertLayer::new(builder, model)),
+            }
+        };
+        let layers = (0..model.num_hidden_layers).map(layer).collect();
+        Self { embeddings, embeddings_project, layers }
+    }
+}
+
+impl Body for BertBody {
+    fn word(&self) -> &Embedding {
+        &self.embeddings.word
+    }
+
+    fn forward(&self, cx: &Context, ids: &Tensor, run: Forward<'_>) -> Tensor {
+        let mut embedding_output = self.embeddings.forward(cx, ids, run.input_require_grads);
+        if let Some(project) = &self.embeddings_project {
+            embedding_output = project.forward(cx, &embedding_output);
+        }
+        let sizes = [ids.dim(0), ids.dim(1), ids.dim(1)];
+        let dtype = embedding_output.dtype();
+        let mask = bidirectional_mask(cx, run.implementation, sizes, run.attention_mask, dtype);
+        let full = Span { rotary: None, mask };
+        let attend = Attend { implementation: run.implementation, full, ..Attend::default() };
+        run_layers(cx, &self.layers, embedding_output.clone(), run.checkpointing, |_| attend.clone())
+    }
+}
+
+impl Module for BertBody {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        self.embeddings.leaves(visit);
+        self.embeddings_project.leaves(visit);
+        layer_leaves(&mut self.layers, visit);
+    }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        self.embeddings.buffers(visit);
+    }
+}
