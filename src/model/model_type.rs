@@ -84,6 +84,10 @@ impl ModelType {
         ModelType::Mt5,
         ModelType::Bart,
         ModelType::Mbart,
+        ModelType::Pegasus,
+        ModelType::Marian,
+        ModelType::M2m100,
+        ModelType::Whisper,
     ];
 
     /// The `model_type` a config.json says.
@@ -170,6 +174,10 @@ impl ModelType {
             Self::Mt5 => "mt5",
             Self::Bart => "bart",
             Self::Mbart => "mbart",
+            Self::Pegasus => "pegasus",
+            Self::Marian => "marian",
+            Self::M2m100 => "m2m_100",
+            Self::Whisper => "whisper",
         }
     }
 }

@@ -93,6 +93,7 @@ pub fn count_parameters(model: &Model, peft: Option<&Peft>) -> Result<Parameters
             Part::Experts => &mut counted.experts,
             Part::Mixer => &mut counted.mixer,
             Part::Tower => &mut counted.tower,
+            Part::Fixed => &mut counted.embedding,
             Part::Other => &mut counted.other,
         };
         *place += own;

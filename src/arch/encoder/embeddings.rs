@@ -67,7 +67,7 @@ impl Embeddings {
 }
 
 /// `create_position_ids_from_input_ids`
-fn count_tokens(cx: &Context, ids: &Tensor) -> Tensor {
+pub(in crate::arch) fn count_tokens(cx: &Context, ids: &Tensor) -> Tensor {
     let made = |dtype| cx.launch(Kernel::Where, &[], Layout::contiguous(ids.dims()), dtype);
     let mask = {
         let _differs = made(DType::Bool);

@@ -8,12 +8,13 @@ mod modernbert;
 mod top;
 
 use self::body::Body;
+pub(super) use self::embeddings::count_tokens;
 use self::top::Top;
 use super::forward::Forward;
 use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Phase, Tensor};
-use crate::model::{EncoderClass, EncoderConfig, ModelType};
+use crate::model::{EncoderClass, EncoderConfig, EncoderFamily, ModelType};
 use crate::nn::{Builder, Leaf, Module};
 
 /// An encoder with what stands on it.
@@ -29,6 +30,10 @@ impl Encoder {
         let body = body::body(builder, model);
         let top = Top::new(builder, model, body.word());
         Self { model: model.clone(), body, top }
+    }
+
+    fn loss_in_fp32(&self) -> bool {
+        self.model.class == EncoderClass::MaskedLm && matches!(self.model.family, EncoderFamily::ModernBert(_))
     }
 }
 
@@ -52,7 +57,10 @@ impl Network for Encoder {
             let classes = logits.dim(-1);
             let rows = logits.layout().numel() / classes.max(1);
             let labels = cx.reshape(&batch.labels, &[rows]);
-            cx.cross_entropy(cx.reshape(&logits, &[rows, classes]), &labels)
+            // `ForMaskedLMLoss` (`loss_utils.py`), which some classes call, is in fp32
+            let dtype = if self.loss_in_fp32() { DType::F32 } else { logits.dtype() };
+            let scores = cx.cast(&logits, dtype);
+            cx.cross_entropy(cx.reshape(&scores, &[rows, classes]), &labels)
         });
         (loss, Outputs::of(logits, None))
     }

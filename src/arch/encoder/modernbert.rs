@@ -71,6 +71,8 @@ impl Body for ModernBertBody {
         let sliding = Span { rotary: sliding_rotary, mask: sliding_mask };
         let attend = Attend { implementation, full, sliding, ..Attend::default() };
         let given = |i: usize| attend.only(self.spec.layer_types[i]);
+        // what masks are made for has a name until the end
+        let _embedded = hidden.clone();
         let hidden = run_layers(cx, &self.layers, hidden, run.checkpointing, given);
         self.final_norm.forward(cx, &hidden)
     }
@@ -171,7 +173,11 @@ impl Layer for EncoderLayer {
         let (attn_output, _weights) = self.attention(cx, &normed, given);
         drop(normed);
         let mut states = cx.add(hidden, &attn_output);
-        states = cx.add(&states, self.feed_forward(cx, &self.mlp_norm.forward(cx, &states)));
+        let fed = {
+            let normed = self.mlp_norm.forward(cx, &states);
+            self.feed_forward(cx, &normed)
+        };
+        states = cx.add(&states, fed);
         (states, None)
     }
 }

@@ -138,6 +138,10 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         T::T5 => return encoder_decoder(encoder_decoder::t5(name, fields)?),
         T::Mt5 => return encoder_decoder(encoder_decoder::mt5(name, fields)?),
         T::Bart => return encoder_decoder(encoder_decoder::bart(name, fields)?),
+        T::Pegasus => return encoder_decoder(encoder_decoder::pegasus(name, fields)?),
+        T::Marian => return encoder_decoder(encoder_decoder::marian(name, fields)?),
+        T::M2m100 => return encoder_decoder(encoder_decoder::m2m_100(name, fields)?),
+        T::Whisper => return encoder_decoder(encoder_decoder::whisper(name, fields)?),
         T::Mbart => return encoder_decoder(encoder_decoder::mbart(name, fields)?),
     }?;
     refuse_absurd_size(&model)?;
@@ -161,8 +165,11 @@ fn encoder_decoder(model: EncoderDecoderConfig) -> Result<Model, ModelError> {
         layer_parameters(model.d_model, attention, stack.ffn_dim) * wide(stack.num_layers)
     };
     let positions = match model.positions {
-        Positions::Learned { rows } => wide(rows),
+        Positions::Learned { rows } | Positions::Fixed { rows } | Positions::Counted { rows } => wide(rows),
         Positions::RelativeBias { buckets } => wide(buckets),
+        Positions::Audio { num_mel_bins, max_source_positions } => {
+            wide(model.max_position_embeddings) + wide(max_source_positions) + 3 * (wide(num_mel_bins) + wide(model.d_model))
+        }
     };
     let rows = wide(model.vocab_size) + 2 * positions;
     refuse_too_many(stack(&model.encoder) + stack(&model.decoder) + rows * wide(model.d_model))?;

@@ -15,7 +15,9 @@ use crate::nn::{Leaf, Part, VirtualTokens, orthogonal_regularization};
 
 /// Every parameter trains. A tied head's weight becomes the embedding's.
 fn train_everything(cx: &Context, network: &mut dyn Network) {
-    replace_parameters(cx, network, |_, parameter| Some(trainable_copy(parameter)));
+    replace_parameters(cx, network, |_, part, parameter| {
+        (part != Part::Fixed).then(|| trainable_copy(parameter))
+    });
 }
 
 /// Makes of `network` what is trained: all of it, or what `peft` puts into a frozen model.
@@ -37,7 +39,7 @@ pub(super) fn apply(
 
 /// `prepare_model_for_kbit_training`: half-precision parameters that are not quantised become fp32, one after another.
 pub(super) fn prepare_for_kbit_training(cx: &Context, network: &mut dyn Network) {
-    replace_parameters(cx, network, |name, parameter| {
+    replace_parameters(cx, network, |name, _, parameter| {
         let half = matches!(parameter.dtype(), DType::F16 | DType::BF16);
         half.then(|| cx.parameter(name, parameter.dims(), DType::F32, false))
     });
@@ -48,7 +50,7 @@ pub(super) fn prepare_for_kbit_training(cx: &Context, network: &mut dyn Network)
 fn replace_parameters(
     cx: &Context,
     network: &mut dyn Network,
-    replace: impl Fn(&'static str, &Tensor) -> Option<Tensor>,
+    replace: impl Fn(&'static str, Part, &Tensor) -> Option<Tensor>,
 ) {
     let tied = network.is_tied();
     if tied {
@@ -64,12 +66,13 @@ fn replace_parameters(
     let mut embedding: Option<Tensor> = None;
     network.leaves(&mut |mut leaf| {
         let name = leaf.name();
-        let is_head = leaf.part() == Part::Head;
+        let part = leaf.part();
+        let is_head = part == Part::Head;
         for (i, parameter) in leaf.dense_parameters().into_iter().enumerate() {
             match &embedding {
                 Some(embedding) if is_head && tied && i == 0 => *parameter = embedding.clone(),
                 _ => {
-                    if let Some(new) = replace(name, parameter) {
+                    if let Some(new) = replace(name, part, parameter) {
                         *parameter = new;
                     }
                 }

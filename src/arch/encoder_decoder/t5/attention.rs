@@ -36,7 +36,7 @@ impl Branch {
         let linear = |name, from, to| builder.linear(name, Part::Attention, from, to, false);
         let buckets = match model.positions {
             Positions::RelativeBias { buckets } => buckets,
-            Positions::Learned { .. } => 0,
+            _ => 0,
         };
         Self {
             q: linear("q", model.d_model, inner),
