@@ -3,7 +3,7 @@
 use super::attention::Attended;
 use super::masks::MaskRequest;
 use crate::dtype::DType;
-use crate::ghost::{AttentionOptions, Context, Tensor};
+use crate::ghost::{AttentionOptions, Context, Kernel, Layout, Tensor};
 use crate::job::AttnImplementation;
 
 /// `create_bidirectional_mask`: of `queries` tokens to `keys`, which `padding` is of; none where nothing is masked.
@@ -91,4 +91,9 @@ pub(super) fn heads(cx: &Context, flat: Tensor, num_heads: u64) -> Tensor {
 /// `reshape(batch, length, -1).contiguous()`
 pub(super) fn joined(cx: &Context, out: &Tensor) -> Tensor {
     cx.contiguous(cx.reshape(out, &[out.dim(0), out.dim(1), out.dim(2) * out.dim(3)]))
+}
+
+/// A tensor that no gradient goes through: counted positions, masks, what they are computed from.
+pub(super) fn plain(cx: &Context, dims: &[u64], dtype: DType) -> Tensor {
+    cx.launch(Kernel::Where, &[], Layout::contiguous(dims), dtype)
 }

@@ -24,7 +24,7 @@ pub use checkpoint::{Checkpoint, Gguf, GgufValue, StoredTensor, StoredType, Type
 pub use config::from_config;
 pub use description::*;
 pub use encoder::{EncoderClass, EncoderConfig};
-pub use encoder_family::{EncoderFamily, ModernBert};
+pub use encoder_family::{DebertaV2, EncoderFamily, ModernBert, RelativeAttention};
 pub use encoder_decoder::{EncoderDecoderConfig, Positions, Stack};
 pub use error::{ModelError, Nearest};
 pub use mixer::{Mamba, Mamba2, Mixer, ShortConv};

@@ -31,8 +31,12 @@ pub(super) fn headed<'a>(model: &'a Model, job: &Job) -> Result<Cow<'a, Model>, 
             return Err(EstimateError::NoHead { head, model_type: model.model_type(), heads: heads.join(" or ") });
         }
     };
-    if matches!(model, Model::Encoder(_)) {
+    if let Model::Encoder(config) = model {
         refuse_methods_but_lora(train)?;
+        if train.gradient_checkpointing && !config.family.checkpoints() {
+            let fix = format!("transformers' class for a {} model has none, so leave it out", config.model_type);
+            return Err(JobError::unsupported("train.gradient_checkpointing", "true".to_owned(), fix).into());
+        }
     }
     Ok(match head {
         Head::SeqCls => Cow::Owned(model.clone().classifying(num_labels)),

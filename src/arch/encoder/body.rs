@@ -2,10 +2,13 @@
 
 use std::rc::Rc;
 
+use super::albert::AlbertLayer;
 use super::bert::BertLayer;
+use super::deberta::DebertaBody;
 use super::distilbert::TransformerBlock;
 use super::embeddings::Embeddings;
 use super::modernbert::ModernBertBody;
+use super::mpnet::MpnetBody;
 use crate::arch::attention::{Attend, Span};
 use crate::arch::bidirectional::bidirectional_mask;
 use crate::arch::forward::Forward;
@@ -26,9 +29,28 @@ pub(super) trait Body: Module {
 /// The body of a model with its parameters, frozen.
 pub(super) fn body(builder: &Builder<'_>, model: &EncoderConfig) -> Box<dyn Body> {
     match &model.family {
-        EncoderFamily::Bert => Box::new(BertBody::new(builder, model)),
+        EncoderFamily::Bert => {
+            let layers = usize::try_from(model.num_hidden_layers).unwrap_or(usize::MAX);
+            Box::new(BertBody::new(builder, model, (0..layers).collect()))
+        }
+        EncoderFamily::Albert { num_hidden_groups, inner_group_num } => {
+            let order = shared_layers(model.num_hidden_layers, *num_hidden_groups, *inner_group_num);
+            Box::new(BertBody::new(builder, model, order))
+        }
+        EncoderFamily::Mpnet { buckets } => Box::new(MpnetBody::new(builder, model, *buckets)),
+        EncoderFamily::DebertaV2(spec) => Box::new(DebertaBody::new(builder, model, spec)),
         EncoderFamily::ModernBert(spec) => Box::new(ModernBertBody::new(builder, model, spec)),
     }
+}
+
+/// Which layer's weights serve in which order: those of a group, one after the other, for each of the layers it serves
+/// (`AlbertTransformer`).
+fn shared_layers(num_hidden_layers: u64, num_hidden_groups: u64, inner_group_num: u64) -> Vec<usize> {
+    let group = |layer: u64| layer * num_hidden_groups / num_hidden_layers.max(1);
+    (0..num_hidden_layers)
+        .flat_map(|layer| (0..inner_group_num).map(move |inner| group(layer) * inner_group_num + inner))
+        .filter_map(|index| usize::try_from(index).ok())
+        .collect()
 }
 
 /// Runs `layers` one after the other; `given` says what each is given.
@@ -64,23 +86,27 @@ struct BertBody {
     embeddings: Embeddings,
     /// ELECTRA's projection of narrower embeddings.
     embeddings_project: Option<Linear>,
+    /// Those with weights of their own.
     layers: Vec<Rc<dyn Layer>>,
+    /// The order they run in.
+    order: Vec<usize>,
 }
 
 impl BertBody {
-    fn new(builder: &Builder<'_>, model: &EncoderConfig) -> Self {
+    fn new(builder: &Builder<'_>, model: &EncoderConfig, order: Vec<usize>) -> Self {
         let embeddings = Embeddings::new(builder, model);
         let (narrow, width) = (model.embedding_size, model.hidden_size);
         let project = || builder.linear("embeddings_project", Part::Embedding, narrow, width, true);
-        let embeddings_project = (narrow != width).then(project);
-        let layer = |_| -> Rc<dyn Layer> {
+        let embeddings_project = (narrow != width || model.model_type == ModelType::Albert).then(project);
+        let layer = |_: usize| -> Rc<dyn Layer> {
             match model.model_type {
+                ModelType::Albert => Rc::new(AlbertLayer::new(builder, model)),
                 ModelType::Distilbert => Rc::new(TransformerBlock::new(builder, model)),
                 _ => Rc::new(BertLayer::new(builder, model)),
             }
         };
-        let layers = (0..model.num_hidden_layers).map(layer).collect();
-        Self { embeddings, embeddings_project, layers }
+        let own = order.iter().max().map_or(0, |last| last + 1);
+        Self { embeddings, embeddings_project, layers: (0..own).map(layer).collect(), order }
     }
 }
 
@@ -99,7 +125,8 @@ impl Body for BertBody {
         let mask = bidirectional_mask(cx, run.implementation, sizes, run.attention_mask, dtype);
         let full = Span { rotary: None, mask };
         let attend = Attend { implementation: run.implementation, full, ..Attend::default() };
-        run_layers(cx, &self.layers, embedding_output.clone(), run.checkpointing, |_| attend.clone())
+        let layers: Vec<_> = self.order.iter().map(|&index| Rc::clone(&self.layers[index])).collect();
+        run_layers(cx, &layers, embedding_output.clone(), run.checkpointing, |_| attend.clone())
     }
 }
 

@@ -1,14 +1,15 @@
 //! DeBERTa v2 and v3 (`modeling_deberta_v2.py`).
 
-use super::deberta_attention::DisentangledAttention;
+use std::rc::Rc;
+
 use super::body::Body;
+use super::deberta_attention::DisentangledAttention;
 use crate::arch::bidirectional::plain;
 use crate::arch::forward::Forward;
 use crate::dtype::DType;
 use crate::ghost::{Context, Tensor, trainable_copy};
 use crate::model::{Activation, DebertaV2, EncoderConfig, Norm};
 use crate::nn::{Builder, Embedding, Leaf, Linear, Module, NormLayer, Part, activate};
-use std::rc::Rc;
 
 const LAYER_NORM: Norm = Norm::Layer { bias: true };
 
@@ -22,6 +23,8 @@ pub(super) struct DebertaBody {
     layers: Vec<Rc<DebertaLayer>>,
     rel_embeddings: Option<Embedding>,
     rel_norm: Option<NormLayer>,
+    /// Of relative attention: whether distances are put into buckets.
+    in_buckets: Option<bool>,
     position_ids: Tensor,
     dropout: f64,
 }
@@ -56,6 +59,7 @@ impl DebertaBody {
             rel_norm: relative
                 .filter(|relative| relative.norm)
                 .map(|_| builder.norm("LayerNorm", LAYER_NORM, width)),
+            in_buckets: relative.map(|relative| relative.in_buckets),
             position_ids: builder.buffer("position_ids", &[1, model.max_position_embeddings], DType::I64),
             dropout: model.hidden_dropout,
         }
@@ -129,7 +133,7 @@ impl Body for DebertaBody {
         let embedded = self.embed(cx, ids, &types, &mask, run.input_require_grads);
         let pairs = plain(cx, &[batch, 1, length, length], mask.dtype());
         let relative_pos =
-            self.rel_embeddings.as_ref().map(|_| relative_positions(cx, length, true));
+            self.in_buckets.map(|in_buckets| relative_positions(cx, length, in_buckets));
         let rel_embeddings = self.rel_embeddings.as_ref().map(|table| match &self.rel_norm {
             Some(norm) => norm.forward(cx, &table.weight),
             None => table.weight.clone(),
@@ -216,10 +220,8 @@ impl DebertaLayer {
 impl Module for DebertaLayer {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
         self.attention.leaves(visit);
-        for (dense, norm) in [&mut self.attention_output] {
-            dense.leaves(visit);
-            norm.leaves(visit);
-        }
+        self.attention_output.0.leaves(visit);
+        self.attention_output.1.leaves(visit);
         self.intermediate.leaves(visit);
         self.output.0.leaves(visit);
         self.output.1.leaves(visit);

@@ -96,19 +96,18 @@ impl DisentangledAttention {
             let one = self.split(cx, linear.forward(cx, &embeddings));
             let [heads, rows, head_dim] = [one.dim(0), one.dim(1), one.dim(2)];
             let all = cx.expand(cx.unsqueeze(&one, 0), &[batch, heads, rows, head_dim]);
-            cx.reshape(cx.copied(&all), &[batch * heads, rows, head_dim])
+            cx.reshape(cx.copy(&all), &[batch * heads, rows, head_dim])
         };
-        let shared = |own: &Option<Linear>, content: &Linear, wanted: bool| match own {
+        let project = |own: &Option<Linear>, content: &Linear| match own {
             Some(own) => Some(of_positions(own)),
-            None if relative.share_att_key => Some(of_positions(content)),
-            None => None.filter(|_: &Tensor| wanted),
+            None => relative.share_att_key.then(|| of_positions(content)),
         };
         let (pos_key, pos_query) = if relative.share_att_key {
-            let pos_query = shared(&None, &self.query_proj, relative.position_to_content);
-            (shared(&None, &self.key_proj, relative.content_to_position), pos_query)
+            let pos_query = project(&self.pos_query_proj, &self.query_proj);
+            (project(&self.pos_key_proj, &self.key_proj), pos_query)
         } else {
-            let pos_key = shared(&self.pos_key_proj, &self.key_proj, relative.content_to_position);
-            (pos_key, shared(&self.pos_query_proj, &self.query_proj, relative.position_to_content))
+            let pos_key = project(&self.pos_key_proj, &self.key_proj);
+            (pos_key, project(&self.pos_query_proj, &self.query_proj))
         };
         let index = |negated: bool| {
             let mut places = positions.clone();
@@ -118,15 +117,16 @@ impl DisentangledAttention {
             places
         };
         let scored = |content: &Tensor, position: &Tensor, negated: bool| {
+            let product = || cx.bmm(content, cx.transpose(position, -1, -2));
             let (scores, places) = if negated {
                 let places = index(true);
-                (cx.bmm(content, cx.transpose(position, -1, -2)), places)
+                (product(), places)
             } else {
-                let scores = cx.bmm(content, cx.transpose(position, -1, -2));
+                let scores = product();
                 (scores, index(false))
             };
             let dims = [content.dim(0), content.dim(1), positions.dim(-1)];
-            let gathered = cx.gather_saving_input(&scores, &cx.expand(&places, &dims));
+            let gathered = cx.gather(&scores, &cx.expand(&places, &dims));
             (gathered, places)
         };
         let mut score = None;

@@ -1,10 +1,14 @@
 //! Encoders: BERT and those that follow it.
 
+mod albert;
 mod bert;
 mod body;
+mod deberta;
+mod deberta_attention;
 mod distilbert;
 mod embeddings;
 mod modernbert;
+mod mpnet;
 mod top;
 
 use self::body::Body;
@@ -84,6 +88,8 @@ impl Network for Encoder {
     fn default_targets(&self) -> &'static [&'static str] {
         match self.model.model_type {
             ModelType::Distilbert => &["q_lin", "v_lin"],
+            ModelType::Mpnet => &["q", "v"],
+            ModelType::DebertaV2 => &["query_proj", "value_proj"],
             ModelType::ModernBert => &["Wqkv"],
             _ => &["query", "value"],
         }

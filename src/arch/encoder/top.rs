@@ -43,7 +43,7 @@ struct Classifier {
     /// The state is the pooler's, the first token's, or every token's.
     of: State,
     /// Dropout on the state.
-    dropout_first: bool,
+    first_dropout: f64,
     dense: Option<(Linear, Act)>,
     /// ModernBERT's, behind the activation.
     norm: Option<NormLayer>,
@@ -70,13 +70,13 @@ impl Top {
         use ModelType as T;
         let class = model.class;
         let pools = match model.model_type {
-            T::Bert => class != C::MaskedLm,
-            T::Roberta | T::XlmRoberta => class == C::Base,
+            T::Bert | T::Albert => class != C::MaskedLm,
+            T::Roberta | T::XlmRoberta | T::Mpnet => class == C::Base,
             _ => false,
         };
         let width = model.hidden_size;
         let language_model =
-            matches!(class, C::MaskedLm) || (class == C::PreTraining && model.model_type == ModelType::Bert);
+            matches!(class, C::MaskedLm) || (class == C::PreTraining && matches!(model.model_type, T::Bert | T::Albert));
         Self {
             pooler: pools.then(|| builder.linear("dense", Part::Other, width, width, true)),
             language_model: language_model.then(|| LanguageModel::new(builder, model, word)),
@@ -142,7 +142,7 @@ impl Classifier {
                 let biases = Biases::of(model);
                 Self {
                     of: State::FirstToken,
-                    dropout_first: false,
+                    first_dropout: 0.0,
                     dense: Some((
                         builder.linear("dense", Part::Other, width, width, biases.dense),
                         Act::As(model.head_activation),
@@ -152,9 +152,24 @@ impl Classifier {
                     out: linear("classifier", model.num_labels),
                 }
             }
-            (C::SequenceClassification, T::Bert) => Self {
+            // `ContextPooler`, which is no part of what PEFT trains whole
+            (C::SequenceClassification, T::DebertaV2) => {
+                let EncoderFamily::DebertaV2(spec) = &model.family else { return None };
+                Self {
+                    of: State::FirstToken,
+                    first_dropout: spec.pooler_dropout,
+                    dense: Some((
+                        builder.linear("dense", Part::Other, width, width, true),
+                        Act::As(spec.pooler_activation),
+                    )),
+                    norm: None,
+                    dropout: model.classifier_dropout,
+                    out: linear("classifier", model.num_labels),
+                }
+            }
+            (C::SequenceClassification, T::Bert | T::Albert) => Self {
                 of: State::Pooled,
-                dropout_first: false,
+                first_dropout: 0.0,
                 dense: None,
                 norm: None,
                 dropout: model.classifier_dropout,
@@ -162,7 +177,7 @@ impl Classifier {
             },
             (C::SequenceClassification, T::Distilbert) => Self {
                 of: State::FirstToken,
-                dropout_first: false,
+                first_dropout: 0.0,
                 dense: dense("pre_classifier", Act::As(Activation::Relu)),
                 norm: None,
                 dropout: model.classifier_dropout,
@@ -170,16 +185,16 @@ impl Classifier {
             },
             (C::SequenceClassification, model_type) => Self {
                 of: State::FirstToken,
-                dropout_first: true,
+                first_dropout: model.classifier_dropout,
                 dense: dense("dense", if model_type == T::Electra { Act::As(Activation::Gelu) } else { Act::Tanh }),
                 norm: None,
                 dropout: model.classifier_dropout,
                 out: linear("out_proj", model.num_labels),
             },
             // next-sentence prediction
-            (C::PreTraining, T::Bert) => Self {
+            (C::PreTraining, T::Bert | T::Albert) => Self {
                 of: State::Pooled,
-                dropout_first: false,
+                first_dropout: 0.0,
                 dense: None,
                 norm: None,
                 dropout: 0.0,
@@ -188,7 +203,7 @@ impl Classifier {
             // which tokens were replaced
             (C::PreTraining, _) => Self {
                 of: State::EveryToken,
-                dropout_first: false,
+                first_dropout: 0.0,
                 dense: dense("dense", Act::As(model.activation)),
                 norm: None,
                 dropout: 0.0,
@@ -204,9 +219,7 @@ impl Classifier {
             (State::EveryToken, _) => hidden.clone(),
             _ => cx.select(hidden, 1),
         };
-        if self.dropout_first {
-            x = cx.dropout(&x, self.dropout);
-        }
+        x = cx.dropout(&x, self.first_dropout);
         if let Some((dense, act)) = &self.dense {
             x = dense.forward(cx, &x);
             x = match act {

@@ -21,6 +21,7 @@ pub(super) struct Class {
     /// `None`: `classifier_dropout`, else the hidden dropout.
     pub(super) classifier_dropout: Option<(&'static str, f64)>,
     pub(super) max_position_embeddings: u64,
+    pub(super) default_activation: Activation,
 }
 
 pub(super) const BERT: Class = Class {
@@ -30,6 +31,7 @@ pub(super) const BERT: Class = Class {
     attention_dropout: ("attention_probs_dropout_prob", 0.1),
     classifier_dropout: None,
     max_position_embeddings: 512,
+    default_activation: Activation::Gelu,
 };
 
 pub(super) fn bert(name: &str, fields: Fields<'_>) -> Result<EncoderConfig, ModelError> {
@@ -42,6 +44,32 @@ pub(super) fn bert(name: &str, fields: Fields<'_>) -> Result<EncoderConfig, Mode
 pub(super) fn electra(name: &str, fields: Fields<'_>) -> Result<EncoderConfig, ModelError> {
     let mut model = bert(name, fields)?;
     model.embedding_size = fields.integer("embedding_size", limits::HIDDEN_SIZE)?.unwrap_or(128);
+    Ok(model)
+}
+
+pub(super) fn albert(name: &str, fields: Fields<'_>) -> Result<EncoderConfig, ModelError> {
+    let class = Class {
+        hidden_dropout: Some(("hidden_dropout_prob", 0.0)),
+        attention_dropout: ("attention_probs_dropout_prob", 0.0),
+        classifier_dropout: Some(("classifier_dropout_prob", 0.1)),
+        default_activation: Activation::GeluNew,
+        ..BERT
+    };
+    let mut model = read(name, fields, &class)?;
+    model.embedding_size = fields.integer("embedding_size", limits::HIDDEN_SIZE)?.unwrap_or(128);
+    let count = |field| fields.integer(field, limits::NUM_HIDDEN_LAYERS).map(|count| count.unwrap_or(1));
+    let (num_hidden_groups, inner_group_num) = (count("num_hidden_groups")?, count("inner_group_num")?);
+    fields.at_most("num_hidden_groups", num_hidden_groups, "num_hidden_layers", model.num_hidden_layers)?;
+    model.family = EncoderFamily::Albert { num_hidden_groups, inner_group_num };
+    Ok(model)
+}
+
+pub(super) fn mpnet(name: &str, fields: Fields<'_>) -> Result<EncoderConfig, ModelError> {
+    let class = Class { type_vocab_size: 0, classifier_dropout: Some(("hidden_dropout_prob", 0.1)), ..BERT };
+    let mut model = read(name, fields, &class)?;
+    model.head_activation = Activation::Gelu;
+    let buckets = fields.integer("relative_attention_num_buckets", limits::BUCKETS)?.unwrap_or(32);
+    model.family = EncoderFamily::Mpnet { buckets };
     Ok(model)
 }
 
@@ -65,7 +93,7 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Enco
         Some((field, default)) => fields.dropout(field, default)?,
         None => 0.0,
     };
-    let activation = fields.activation(class.activation, Activation::Gelu)?;
+    let activation = fields.activation(class.activation, class.default_activation)?;
     let (attention_dropout, default) = class.attention_dropout;
     Ok(EncoderConfig {
         name: name.to_owned(),
@@ -115,7 +143,7 @@ pub(super) fn whole_heads(field: &str, width: u64, heads: u64) -> Result<(), Mod
 /// The class `architectures` names; the encoder alone where it names none.
 fn class_of(fields: Fields<'_>) -> Result<EncoderClass, ModelError> {
     let Some(name) = fields.architecture()? else { return Ok(EncoderClass::Base) };
-    let pre_training = matches!(fields.model_type, ModelType::Bert | ModelType::Electra);
+    let pre_training = matches!(fields.model_type, ModelType::Bert | ModelType::Electra | ModelType::Albert);
     match name {
         name if name.ends_with("ForMaskedLM") => Ok(EncoderClass::MaskedLm),
         name if name.ends_with("ForPreTraining") && pre_training => Ok(EncoderClass::PreTraining),

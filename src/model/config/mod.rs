@@ -4,6 +4,7 @@
 //! as in its `models/*/configuration_*.py`.
 
 mod base;
+mod deberta;
 mod deepseek;
 mod encoder;
 mod encoder_decoder;
@@ -133,6 +134,9 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::NemotronH => hybrid::nemotron_h(name, fields),
         T::Bert | T::Roberta | T::XlmRoberta => return encoder(encoder::bert(name, fields)?),
         T::Electra => return encoder(encoder::electra(name, fields)?),
+        T::Albert => return encoder(encoder::albert(name, fields)?),
+        T::Mpnet => return encoder(encoder::mpnet(name, fields)?),
+        T::DebertaV2 => return encoder(deberta::deberta_v2(name, fields)?),
         T::ModernBert => return encoder(modernbert::modernbert(name, fields)?),
         T::Distilbert => return encoder(encoder::distilbert(name, fields)?),
         T::T5 => return encoder_decoder(encoder_decoder::t5(name, fields)?),
@@ -151,7 +155,10 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
 fn encoder(model: EncoderConfig) -> Result<Model, ModelError> {
     let wide = u128::from;
     let layer = layer_parameters(model.hidden_size, 4 * wide(model.hidden_size), model.intermediate_size);
-    let rows = wide(model.vocab_size) + wide(model.max_position_embeddings) + wide(model.type_vocab_size);
+    let rows = wide(model.vocab_size)
+        + wide(model.max_position_embeddings)
+        + wide(model.type_vocab_size)
+        + wide(model.family.relative_rows());
     refuse_too_many(
         layer * wide(model.num_hidden_layers) + (2 * rows + wide(model.num_labels)) * wide(model.hidden_size),
     )?;

@@ -13,6 +13,7 @@ const CLASS: Class = Class {
     attention_dropout: ("attention_dropout", 0.0),
     classifier_dropout: Some(("classifier_dropout", 0.0)),
     max_position_embeddings: 8192,
+    default_activation: Activation::Gelu,
 };
 
 pub(super) fn modernbert(name: &str, fields: Fields<'_>) -> Result<EncoderConfig, ModelError> {

@@ -26,7 +26,7 @@ impl PositionTable {
         let width = model.d_model;
         match model.positions {
             Positions::Fixed { rows } => Self::Fixed(builder.free(NAME, Part::Fixed, &[&[rows, width]])),
-            Positions::Counted { rows } => Self::Counted(builder.buffer(NAME, &[rows, width], DType::F32)),
+            Positions::Counted { rows } => Self::Counted(builder.buffer(NAME, &[rows, width], builder.dtype)),
             Positions::Learned { rows } => Self::Learned(builder.embedding(NAME, rows, width)),
             _ => Self::Learned(builder.embedding(NAME, 0, width)),
         }
