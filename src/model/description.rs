@@ -129,6 +129,8 @@ pub enum ModelType {
     Albert,
     DebertaV2,
     Mpnet,
+    EuroBert,
+    NomicBert,
     T5,
     Mt5,
     Bart,

@@ -1,6 +1,6 @@
 //! How families of encoders differ from BERT.
 
-use super::{Activation, LayerType};
+use super::{Activation, DecoderConfig, LayerType};
 
 /// What an encoder's layers and embeddings are built as.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,8 @@ pub enum EncoderFamily {
     },
     /// DeBERTa v2 and v3: attention to contents and to relative positions.
     DebertaV2(DebertaV2),
+    /// EuroBERT and Nomic's BERT: Llama's layers, without a causal mask.
+    Rotary(Box<DecoderConfig>),
     /// ModernBERT: rotary positions, norms before the blocks, some layers with a window.
     ModernBert(ModernBert),
 }

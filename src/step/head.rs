@@ -4,12 +4,14 @@ use std::borrow::Cow;
 
 use super::error::EstimateError;
 use crate::job::{Head, Job, JobError, Peft, Train, Workload};
-use crate::model::Model;
+use crate::model::{Model, ModelType};
 
 /// The heads a model can be trained with; the first is the one it gets where a job names none.
 const fn heads(model: &Model) -> &'static [Head] {
     match model {
         Model::Decoder(_) => &[Head::CausalLm, Head::SeqCls],
+        // its masked-language-model head is a matrix of its own, which is not modelled
+        Model::Encoder(config) if matches!(config.model_type, ModelType::EuroBert) => &[Head::SeqCls],
         Model::Encoder(_) => &[Head::SeqCls, Head::MaskedLm],
         Model::EncoderDecoder(_) => &[Head::Seq2seqLm],
     }

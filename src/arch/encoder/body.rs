@@ -9,6 +9,7 @@ use super::distilbert::TransformerBlock;
 use super::embeddings::Embeddings;
 use super::modernbert::ModernBertBody;
 use super::mpnet::MpnetBody;
+use super::rotary::RotaryBody;
 use crate::arch::attention::{Attend, Span};
 use crate::arch::bidirectional::bidirectional_mask;
 use crate::arch::forward::Forward;
@@ -39,6 +40,7 @@ pub(super) fn body(builder: &Builder<'_>, model: &EncoderConfig) -> Box<dyn Body
         }
         EncoderFamily::Mpnet { buckets } => Box::new(MpnetBody::new(builder, model, *buckets)),
         EncoderFamily::DebertaV2(spec) => Box::new(DebertaBody::new(builder, model, spec)),
+        EncoderFamily::Rotary(layers) => Box::new(RotaryBody::new(builder, model, layers)),
         EncoderFamily::ModernBert(spec) => Box::new(ModernBertBody::new(builder, model, spec)),
     }
 }

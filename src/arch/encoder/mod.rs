@@ -9,6 +9,7 @@ mod distilbert;
 mod embeddings;
 mod modernbert;
 mod mpnet;
+mod rotary;
 mod top;
 
 use self::body::Body;
@@ -18,7 +19,7 @@ use super::forward::Forward;
 use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Phase, Tensor};
-use crate::model::{EncoderClass, EncoderConfig, EncoderFamily, ModelType};
+use crate::model::{EncoderClass, EncoderConfig, ModelType};
 use crate::nn::{Builder, Leaf, Module};
 
 /// An encoder with what stands on it.
@@ -37,7 +38,7 @@ impl Encoder {
     }
 
     fn loss_in_fp32(&self) -> bool {
-        self.model.class == EncoderClass::MaskedLm && matches!(self.model.family, EncoderFamily::ModernBert(_))
+        self.model.class == EncoderClass::MaskedLm && self.model.model_type == ModelType::ModernBert
     }
 }
 
@@ -88,6 +89,7 @@ impl Network for Encoder {
     fn default_targets(&self) -> &'static [&'static str] {
         match self.model.model_type {
             ModelType::Distilbert => &["q_lin", "v_lin"],
+            ModelType::EuroBert | ModelType::NomicBert => &["q_proj", "v_proj"],
             ModelType::Mpnet => &["q", "v"],
             ModelType::DebertaV2 => &["query_proj", "value_proj"],
             ModelType::ModernBert => &["Wqkv"],

@@ -56,6 +56,7 @@ enum State {
     Pooled,
     FirstToken,
     EveryToken,
+    EveryTokenThenMean,
 }
 
 #[derive(Clone, Copy)]
@@ -71,6 +72,7 @@ impl Top {
         let class = model.class;
         let pools = match model.model_type {
             T::Bert | T::Albert => class != C::MaskedLm,
+            T::NomicBert => class == C::SequenceClassification,
             T::Roberta | T::XlmRoberta | T::Mpnet => class == C::Base,
             _ => false,
         };
@@ -152,6 +154,18 @@ impl Classifier {
                     out: linear("classifier", model.num_labels),
                 }
             }
+            // scores of every token, then their mean
+            (C::SequenceClassification, T::EuroBert) => Self {
+                of: State::EveryTokenThenMean,
+                first_dropout: 0.0,
+                dense: Some((
+                    builder.linear("dense", Part::Other, width, width, true),
+                    Act::As(Activation::Gelu),
+                )),
+                norm: None,
+                dropout: 0.0,
+                out: linear("classifier", model.num_labels),
+            },
             // `ContextPooler`, which is no part of what PEFT trains whole
             (C::SequenceClassification, T::DebertaV2) => {
                 let EncoderFamily::DebertaV2(spec) = &model.family else { return None };
@@ -167,7 +181,7 @@ impl Classifier {
                     out: linear("classifier", model.num_labels),
                 }
             }
-            (C::SequenceClassification, T::Bert | T::Albert) => Self {
+            (C::SequenceClassification, T::Bert | T::Albert | T::NomicBert) => Self {
                 of: State::Pooled,
                 first_dropout: 0.0,
                 dense: None,
@@ -216,7 +230,7 @@ impl Classifier {
     fn forward(&self, cx: &Context, hidden: &Tensor, pooled: Option<&Tensor>) -> Tensor {
         let mut x = match (self.of, pooled) {
             (State::Pooled, Some(pooled)) => pooled.clone(),
-            (State::EveryToken, _) => hidden.clone(),
+            (State::EveryToken | State::EveryTokenThenMean, _) => hidden.clone(),
             _ => cx.select(hidden, 1),
         };
         x = cx.dropout(&x, self.first_dropout);
@@ -231,7 +245,8 @@ impl Classifier {
             x = norm.forward(cx, &x);
         }
         x = cx.dropout(&x, self.dropout);
-        self.out.forward(cx, &x)
+        let scores = self.out.forward(cx, &x);
+        if self.of == State::EveryTokenThenMean { cx.mul_scalar(cx.sum_dim(&scores, 1, false), 1.0) } else { scores }
     }
 }
 

@@ -24,6 +24,12 @@ pub(super) trait Stacks: Module {
     /// Whether labels are shifted after the encoder has run.
     const SHIFTS_LATE: bool;
 
+    /// Visits the leaves of both stacks, and the token table's where its class registers it.
+    fn leaves_with(&mut self, shared: &mut Embedding, visit: &mut dyn FnMut(Leaf<'_>)) {
+        shared.leaves(visit);
+        self.leaves(visit);
+    }
+
     /// What a batch or a prompt brings for the encoder: token ids, unless it listens.
     fn input(&self, cx: &Context, shape: BatchShape, _dtype: DType) -> Tensor {
         cx.input("input_ids", &[shape.batch, shape.length], DType::I64)
@@ -142,8 +148,7 @@ impl<S: Stacks> Network for EncoderDecoder<S> {
 
 impl<S: Stacks> Module for EncoderDecoder<S> {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
-        self.shared.leaves(visit);
-        self.stacks.leaves(visit);
+        self.stacks.leaves_with(&mut self.shared, visit);
         self.lm_head.leaves(visit);
     }
 

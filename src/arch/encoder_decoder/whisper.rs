@@ -48,6 +48,12 @@ impl Stacks for Whisper {
 
     fn tie(&mut self) {}
 
+    fn leaves_with(&mut self, shared: &mut Embedding, visit: &mut dyn FnMut(Leaf<'_>)) {
+        self.encoder.leaves(visit);
+        shared.leaves(visit);
+        self.decoder.leaves(visit);
+    }
+
     fn input(&self, cx: &Context, shape: BatchShape, dtype: DType) -> Tensor {
         let [bins, frames] = self.features;
         cx.input("input_features", &[shape.batch, bins, frames], dtype)

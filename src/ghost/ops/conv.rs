@@ -58,8 +58,8 @@ impl Context {
 
 impl Context {
     /// `F.conv1d(x, weight, bias, stride=stride, padding=1)` of `x` `[batch, channels, length]` and `weight` `[out, channels,
-    /// 3]`, padded so that a stride of one keeps the length: saves input and weight. Whatever workspace a kernel takes is not
-    /// counted.
+    /// 3]`, padded so that a stride of one keeps the length: saves input and weight. The columns of one sequence that PyTorch's
+    /// own kernel multiplies (`im2col`, `ConvolutionMM2d.cu`) are counted; cuDNN's workspace is not known.
     pub fn conv1d_over_time(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, stride: u64) -> Tensor {
         let (cast_x, cast_weight, cast_bias);
         let (x, weight, bias) = match self.autocast_dtype() {
@@ -76,6 +76,8 @@ impl Context {
         let length = x.dim(-1).div_ceil(stride.max(1));
         let layout = Layout::contiguous(&[x.dim(0), weight.dim(0), length]);
         let mut out = self.launch(Kernel::Conv("out"), &[x, weight, bias], layout, x.dtype());
+        let columns = x.dim(1).saturating_mul(weight.dim(2)).saturating_mul(length).saturating_mul(x.dtype().bytes());
+        drop(self.scratch("columns", columns));
         if let Some(node) = node {
             let (x_layout, weight_layout) = (*x.layout(), *weight.layout());
             node.finish(self, &mut [&mut out], move |cx, incoming| {
@@ -87,8 +89,13 @@ impl Context {
                     cx.launch(Kernel::ConvBackward(name), &inputs, layout, incoming.grad.dtype())
                 };
                 let of_x = incoming.needs(0).then(|| of("x", &x_layout));
+                let of_x = of_x.map(|of_x| (of_x, cx.scratch("columns", columns)));
+                let of_bias = bias_gradient(cx, incoming.needs(2), &grad);
                 let of_weight = incoming.needs(1).then(|| of("weight", &weight_layout));
-                smallvec![of_x, of_weight, bias_gradient(cx, incoming.needs(2), &grad)]
+                if of_x.is_none() {
+                    drop(cx.scratch("columns", columns));
+                }
+                smallvec![of_x.map(|(of_x, _columns)| of_x), of_weight, of_bias]
             });
         }
         out

@@ -145,7 +145,7 @@ fn class_of(fields: Fields<'_>) -> Result<EncoderClass, ModelError> {
     let Some(name) = fields.architecture()? else { return Ok(EncoderClass::Base) };
     let pre_training = matches!(fields.model_type, ModelType::Bert | ModelType::Electra | ModelType::Albert);
     match name {
-        name if name.ends_with("ForMaskedLM") => Ok(EncoderClass::MaskedLm),
+        name if name.ends_with("ForMaskedLM") && fields.model_type != ModelType::EuroBert => Ok(EncoderClass::MaskedLm),
         name if name.ends_with("ForPreTraining") && pre_training => Ok(EncoderClass::PreTraining),
         name if name.ends_with("ForSequenceClassification") => Ok(EncoderClass::SequenceClassification),
         name if name.ends_with("Model") => Ok(EncoderClass::Base),

@@ -21,6 +21,7 @@ mod llama;
 mod mamba;
 mod moe;
 mod nope;
+mod rotary_encoder;
 
 use serde_json::Value;
 
@@ -137,6 +138,8 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         T::Albert => return encoder(encoder::albert(name, fields)?),
         T::Mpnet => return encoder(encoder::mpnet(name, fields)?),
         T::DebertaV2 => return encoder(deberta::deberta_v2(name, fields)?),
+        T::EuroBert => return encoder(rotary_encoder::eurobert(name, fields)?),
+        T::NomicBert => return encoder(rotary_encoder::nomic_bert(name, fields)?),
         T::ModernBert => return encoder(modernbert::modernbert(name, fields)?),
         T::Distilbert => return encoder(encoder::distilbert(name, fields)?),
         T::T5 => return encoder_decoder(encoder_decoder::t5(name, fields)?),

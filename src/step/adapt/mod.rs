@@ -68,6 +68,7 @@ fn replace_parameters(
         let name = leaf.name();
         let part = leaf.part();
         let is_head = part == Part::Head;
+        let is_table = matches!(leaf, Leaf::Embedding(_));
         for (i, parameter) in leaf.dense_parameters().into_iter().enumerate() {
             match &embedding {
                 Some(embedding) if is_head && tied && i == 0 => *parameter = embedding.clone(),
@@ -77,8 +78,10 @@ fn replace_parameters(
                     }
                 }
             }
-            // the token table is the first of a model's leaves
-            embedding.get_or_insert_with(|| parameter.clone());
+            // the token table is the first of a model's embeddings
+            if is_table {
+                embedding.get_or_insert_with(|| parameter.clone());
+            }
         }
     });
 }
@@ -93,10 +96,13 @@ pub(super) fn trainable(network: &mut dyn Network, adapted: &Adapted) -> Vec<Ten
     let mut all: Vec<Tensor> = Vec::new();
     let mut first: Option<Tensor> = None;
     network.leaves(&mut |mut leaf| {
+        let is_table = matches!(leaf, Leaf::Embedding(_));
         for parameter in leaf.dense_parameters() {
             // the head may be the first of them, the token table
             let tied = first.as_ref().is_some_and(|first| first.same_storage(parameter));
-            first.get_or_insert_with(|| parameter.clone());
+            if is_table {
+                first.get_or_insert_with(|| parameter.clone());
+            }
             if parameter.requires_grad() && !tied {
                 all.push(parameter.clone());
             }
