@@ -78,7 +78,15 @@ fn run(reader: &Reader, length: Duration, seed: u64) -> ExitCode {
         }
         let began = Instant::now();
         let panicked = catch_unwind(AssertUnwindSafe(|| (reader.read)(&input))).is_err();
-        let took = began.elapsed();
+        let mut took = began.elapsed();
+        // a busy machine may stop the process for longer than that: what is slow is slow every time
+        for _ in 0..2 {
+            if !panicked && took > MOST_TIME {
+                let began = Instant::now();
+                (reader.read)(&input);
+                took = took.min(began.elapsed());
+            }
+        }
         slowest = slowest.max(took);
         tried += 1;
         if panicked || took > MOST_TIME {

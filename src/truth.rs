@@ -73,8 +73,18 @@ pub struct Case {
     pub steps: u64,
     /// What is learned.
     pub objective: String,
-    /// DPO: tokens of a completion.
+    /// Tokens of a completion.
     pub completion: Option<u64>,
+    /// Weight of the KL term.
+    pub beta: Option<f64>,
+    /// An optimizer that works on the host.
+    pub offload: String,
+    /// Gradients go to the host too.
+    pub offload_gradients: bool,
+    /// Gradient checkpointing of every n-th layer.
+    pub checkpoint_every: u64,
+    /// Sequences are packed into one row.
+    pub packing: bool,
     /// DPO: reference log-probabilities come with the batch.
     pub precompute_ref_log_probs: bool,
     /// Liger's kernels.
@@ -114,6 +124,11 @@ impl Default for Case {
             steps: 3,
             objective: "sft".to_owned(),
             completion: None,
+            beta: None,
+            offload: "no".to_owned(),
+            offload_gradients: false,
+            checkpoint_every: 1,
+            packing: false,
             precompute_ref_log_probs: false,
             liger: false,
             rank: 128,
@@ -193,6 +208,8 @@ pub struct StepBytes {
     pub clip_peak: u64,
     pub optimizer_peak: u64,
     pub step_end: u64,
+    pub generation_peak: u64,
+    pub score_peak: u64,
 }
 
 /// Why a case cannot be estimated.
@@ -344,6 +361,12 @@ impl Case {
             objective: word::<Objective>(&self.objective)?,
             precompute_ref_log_probs: self.precompute_ref_log_probs,
             max_completion_length: self.completion,
+            beta: self.beta,
+            num_generations: 2,
+            offload_optimizer: word(&self.offload)?,
+            offload_gradients: self.offload_gradients,
+            checkpoint_every_n_layers: self.checkpoint_every,
+            packing: self.packing,
             per_device_train_batch_size: self.batch,
             max_seq_length: self.seq,
             gradient_accumulation_steps: self.grad_accum,

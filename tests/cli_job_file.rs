@@ -303,7 +303,10 @@ fn contradictions_in_training_are_told_with_their_fix() {
 #[test]
 fn what_is_not_supported_yet_is_said_so() {
     for (fields, line) in [
-        ("objective = \"grpo\"", "train.objective = \"grpo\": not supported yet; use \"sft\", \"dpo\" or \"reward\""),
+        (
+            "objective = \"ppo\"\nprecision = \"nf4\"\npeft = { type = \"lora\" }",
+            "train.objective = \"ppo\": not supported yet; its value model is trained whole; use precision = \"bf16\"",
+        ),
         (
             "attn_implementation = \"flash_attention_2\"",
             "train.attn_implementation = \"flash_attention_2\": not supported yet; use \"sdpa\", which runs flash kernels where it \
@@ -385,7 +388,7 @@ fn what_an_optimizer_or_an_objective_does_not_go_with_is_told() {
         ),
         (
             "precompute_ref_log_probs = true",
-            "train.precompute_ref_log_probs = true: only objective = \"dpo\" has a reference; remove it",
+            "train.precompute_ref_log_probs = true: only objective = \"dpo\" and \"kto\" have a reference before training; remove it",
         ),
         (
             "objective = \"dpo\"\nhead = \"seq-cls\"",

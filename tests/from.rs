@@ -66,6 +66,9 @@ fn every_example_as_a_job() {
         &["llama-factory-qlora.yaml"],
         &["llama-factory-full.yaml"],
         &["trl-sft.yaml"],
+        &["trl-grpo.yaml"],
+        &["llama-factory-orpo.yaml"],
+        &["deepspeed-offload.json"],
         &["training-arguments.json"],
         &["deepspeed-zero2.json"],
         &["accelerate-deepspeed.yaml"],
@@ -180,7 +183,10 @@ fn what_adds_memory_is_told_from_what_saves_it() {
     let trl = "output_dir: o\nmax_length: 8\nloss_type: nll\n";
     assert_eq!(effects(&format!("{trl}deepspeed: ds.json")), [("deepspeed".to_owned(), Effect::More)]);
     assert_eq!(effects(&format!("{trl}fsdp: full_shard auto_wrap")), [("fsdp".to_owned(), Effect::More)]);
-    assert_eq!(effects(&format!("{trl}use_liger_kernel: true")), [("use_liger_kernel".to_owned(), Effect::Less)]);
+    let liger = format!("{trl}use_liger_kernel: true\n");
+    assert!(effects(&liger).is_empty() && text(&liger).train.use_liger_kernel);
+    let kto = format!("{liger}desirable_weight: 1.0\n");
+    assert_eq!(effects(&kto), [("use_liger_kernel".to_owned(), Effect::Less)]);
     assert_eq!(effects(&format!("{trl}torch_compile: yes")), [("torch_compile".to_owned(), Effect::Either)]);
     assert_eq!(
         effects(&format!("{trl}label_smoothing_factor: 0.1")),
@@ -372,10 +378,10 @@ fn what_is_not_modelled_is_never_called_validated() {
 
 #[test]
 fn figures_that_say_too_little_are_for_those_who_ask() {
-    let dpo = path("axolotl-dpo.yml");
+    let dpo = path("llama-factory-orpo.yaml");
     let line = format!(
-        "error: {dpo}, line 3: rl = dpo: only supervised fine-tuning is modelled: no reference model, no second \
-         sequence, no generation; the figures would say too little; add --partial to see them\n"
+        "error: {dpo}, line 2: stage = dpo: LLaMA-Factory's own trainer holds all logits, in fp32; it is modelled as \
+         TRL's; the figures would say too little; add --partial to see them\n"
     );
     vramplan(&["estimate", "llama-3-8b", "--from", &dpo]).assert().code(2).stdout("").stderr(line);
     let output = vramplan(&["estimate", "llama-3-8b", "--from", &dpo, "--partial"]).assert().success();

@@ -101,6 +101,12 @@ fn tied_word_embeddings_by_class() {
         "ernie4_5_moe",
         "minicpm3",
         "youtu",
+        "granite_swa",
+        "gpt_bigcode",
+        "gpt_neo",
+        "mpt",
+        "xglm",
+        "recurrent_gemma",
     ];
     for model_type in decoders() {
         let name = model_type.as_str();

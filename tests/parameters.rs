@@ -49,7 +49,7 @@ fn counts_equal_those_of_transformers() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     // no model of these is among them; their measured cases say how many parameters PyTorch counted
-    types.insert("arcee".to_owned());
+    types.extend(["arcee", "codegen", "xglm"].map(str::to_owned));
     let known: BTreeSet<String> = ModelType::ALL.iter().map(ToString::to_string).collect();
     assert_eq!(types, known);
 }
@@ -69,7 +69,7 @@ fn published_counts_are_met_exactly() {
         assert!(published == count || published == twice, "{}: {count} or {twice}, published {published}", row.id);
         compared += 1;
     }
-    assert_eq!(compared, 171);
+    assert_eq!(compared, 185);
 }
 
 #[test]

@@ -105,3 +105,35 @@ fn what_peft_has_no_layers_for_is_refused() {
         assert!(error.contains(part), "{name} {peft}: {error}");
     }
 }
+
+#[test]
+fn out_proj_of_mamba_models_is_refused_as_peft_does() {
+    let asked = |name: &str, targets: &str| {
+        let job: Job = format!("model = \"{name}\"\n[train]\nmax_seq_length = 16\n[train.peft]\ntype = \"lora\"\ntarget_modules = {targets}")
+            .parse()
+            .expect(name);
+        estimate(&named(name), &job)
+    };
+    for (name, refused, taken) in [
+        ("mamba-130m", "[\"out_proj\"]", "[\"in_proj\", \"x_proj\"]"),
+        ("falcon-h1-0.5b", "\"all-linear\"", "[\"in_proj\", \"o_proj\"]"),
+    ] {
+        let error = asked(name, refused).expect_err(name).to_string();
+        assert!(error.contains("PEFT refuses out_proj"), "{error}");
+        assert!(asked(name, taken).is_ok(), "{name}");
+    }
+    // whose mixers PEFT does not know of
+    assert!(asked("lfm2-350m", "[\"out_proj\"]").is_ok());
+}
+
+#[test]
+fn a_quantised_mamba_layer_is_said_to_fail() {
+    // measured ones end in an error of shapes; Mamba 2 runs, and its measurements are recorded
+    for (name, runs) in [("mamba-130m", false), ("jamba2-3b", false), ("mamba2-2.7b", true)] {
+        let job: Job =
+            format!("model = \"{name}\"\n[infer]\nprecision = \"nf4\"\nprompt_length = 8").parse().expect(name);
+        let basis = estimate(&named(name), &job).expect(name).basis;
+        assert_eq!(basis.notes.iter().any(|note| note.contains("llm_int8_skip_modules")), !runs, "{name}");
+        assert!(runs || !basis.validated, "{name}");
+    }
+}

@@ -58,6 +58,8 @@ fn config() -> impl Strategy<Value = Value> {
 /// Whether these sizes are ones of its configuration, and its steps are modelled.
 fn runs(model_type: ModelType) -> bool {
     !MIXING.contains(&model_type) && !ENCODING.contains(&model_type) && model_type.support() != Support::CountedOnly
+        // its heads come in fours
+        && model_type != ModelType::Codegen
 }
 
 fn common(model_type: ModelType, heads: u64, head_dim: u64, layers: u64, inner: u64, vocab: u64) -> Map<String, Value> {
@@ -99,6 +101,7 @@ fn special(model_type: ModelType, switch: [bool; 6], fraction: f64, window: u64,
             "dropout": dropout,
         }),
         ModelType::Bloom => json!({"hidden_dropout": dropout}),
+        ModelType::Gptj => json!({"rotary_dim": 2, "attn_pdrop": dropout}),
         // its other layers are Conv1D: with a tied head GaLore and APOLLO have nothing to project
         ModelType::Gpt2 => json!({
             "resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout, "tie_word_embeddings": false,
@@ -168,7 +171,9 @@ fn train() -> impl Strategy<Value = Train> {
             // what a job with these would be refused for
             optim: match optim {
                 Optim::RmsPropBnb | Optim::RmsPropBnb8bit => Optim::RmsProp,
-                optim if optim.is_low_rank() && method.peft.is_some() => Optim::AdamwTorch,
+                optim if (optim.is_low_rank() || optim == Optim::AdamMini) && method.peft.is_some() => {
+                    Optim::AdamwTorch
+                }
                 optim => optim,
             },
             attn_implementation,

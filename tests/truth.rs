@@ -16,7 +16,14 @@ use vramplan::truth::{Errors, NotEstimable, Row, StepBytes};
 use vramplan::units::MIB;
 
 /// What else lies in the folder.
-const OTHER_FILES: [&str; 4] = ["allocator.jsonl", "layouts.jsonl", "optimizer_events.jsonl", "parameters.jsonl"];
+const OTHER_FILES: [&str; 6] = [
+    "allocator.jsonl",
+    "layouts.jsonl",
+    "optimizer_events.jsonl",
+    "parameters.jsonl",
+    "published.jsonl",
+    "published.toml",
+];
 
 /// The cases that cannot be estimated yet, with the reason that is given.
 const NOT_ESTIMATED: [(&str, &str); 9] = [
@@ -120,7 +127,7 @@ fn is_held(predicted: u64, measured: u64) -> impl Fn(f64) -> bool {
 
 #[test]
 fn nothing_falls_out_silently() {
-    assert!(OUTCOMES.len() >= 736, "{} cases", OUTCOMES.len());
+    assert!(OUTCOMES.len() >= 830, "{} cases", OUTCOMES.len());
     let reasons = OUTCOMES.iter().filter_map(|outcome| outcome.as_ref().err());
     let given: BTreeSet<(&str, &str)> = reasons
         .map(|(id, why)| {
@@ -241,6 +248,23 @@ fn every_phase_of_a_step_is_within_one_percent() {
         }
     }
     check.finish();
+}
+
+#[test]
+fn generating_and_scoring_are_within_one_percent() {
+    let mut check = Check::default();
+    for Estimated { row, phases, .. } in estimated() {
+        let Some(steady) = row.measured.steady.filter(|steady| steady.generation_peak > 0) else { continue };
+        let peak = |wanted: &[Phase]| {
+            let used = step(phases, 1).iter().filter(|used| wanted.contains(&used.phase));
+            used.map(|used| used.peak).max().unwrap_or(0)
+        };
+        let generating = peak(&[Phase::Prefill, Phase::Decode]);
+        check.add(&row.id, "generation", generating, steady.generation_peak, |e| e.abs() <= 1.0);
+        check.add(&row.id, "score", peak(&[Phase::Score]), steady.score_peak, |e| e.abs() <= 1.0);
+    }
+    let errors = check.finish();
+    assert!(errors.count() >= 10, "{errors}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::cache::KvCache;
 use super::names::Names;
+use super::sinks;
 use crate::dtype::DType;
 use crate::ghost::{AttentionOptions, Context, Tensor};
 use crate::job::AttnImplementation;
@@ -107,6 +108,8 @@ pub struct SelfAttention {
     qk_norms: QkNorms,
     /// A logit a head; a module's own parameters come before its children's.
     sinks: Option<FreeParameters>,
+    /// Granite SWA's sinks scale what comes out.
+    scaled_by_sinks: bool,
 }
 
 impl SelfAttention {
@@ -169,6 +172,7 @@ impl SelfAttention {
         let turns = !model.nope_layers.get(index).copied().unwrap_or(false);
         let output_norm = spec.output_norm.then(|| builder.norm("attn_sub_norm", model.norm, q_width));
         Self {
+            scaled_by_sinks: model.model_type == ModelType::GraniteSwa,
             sinks,
             key_multiplier,
             spec,
@@ -322,28 +326,15 @@ impl SelfAttention {
         if let Some(mask) = mask {
             weights = cx.add(&weights, mask);
         }
-        if let Some(sinks) = self.sinks.as_ref().and_then(|sinks| sinks.tensors.first()) {
-            return self.beside_sinks(cx, weights, sinks, &value);
+        if let Some(logits) = self.sinks.as_ref().and_then(|sinks| sinks.tensors.first()) {
+            return match self.scaled_by_sinks {
+                true => sinks::scaled_by_sinks(cx, weights, logits, &value, self.spec.dropout),
+                false => sinks::beside_sinks(cx, weights, logits, &value, self.spec.dropout),
+            };
         }
         weights = cx.cast(cx.softmax(&weights, DType::F32), query.dtype());
         weights = cx.dropout(&weights, self.spec.dropout);
         let mut out = cx.matmul(&weights, &value);
-        out = cx.contiguous(cx.transpose(&out, 1, 2));
-        (out, Some(weights))
-    }
-}
-
-impl SelfAttention {
-    /// gpt-oss' `eager_attention_forward` from its logits on: a learned one beside those of the keys, in their own type.
-    fn beside_sinks(&self, cx: &Context, mut weights: Tensor, sinks: &Tensor, value: &Tensor) -> Attended {
-        let [batch, heads, length, keys] = [weights.dim(0), weights.dim(1), weights.dim(2), weights.dim(3)];
-        let sinks = cx.expand(cx.reshape(sinks, &[1, heads, 1, 1]), &[batch, heads, length, 1]);
-        let mut logits = cx.cat(&[&weights, &sinks], -1);
-        logits = cx.sub(&logits, cx.max_last(&logits));
-        let probabilities = cx.softmax(&logits, logits.dtype());
-        let scores = cx.narrow(&probabilities, -1, 0, keys);
-        weights = cx.cast(cx.dropout(&scores, self.spec.dropout), value.dtype());
-        let mut out = cx.matmul(&weights, value);
         out = cx.contiguous(cx.transpose(&out, 1, 2));
         (out, Some(weights))
     }
@@ -360,7 +351,7 @@ fn position_scale(cx: &Context, positions: &Tensor, dtype: DType) -> Tensor {
 }
 
 /// Repeats key or value heads for grouped queries: a view, then a copy.
-pub(super) fn repeat_kv(cx: &Context, x: &Tensor, groups: u64) -> Tensor {
+pub(in crate::arch) fn repeat_kv(cx: &Context, x: &Tensor, groups: u64) -> Tensor {
     if groups == 1 {
         return x.clone();
     }

@@ -7,13 +7,14 @@ use super::cache::KvCache;
 use super::classify::pooled_logits;
 use super::families::{self, Entered, Front, Input};
 use super::forward::Forward;
+use super::generate;
 use super::layer::Layer;
 use super::names::{Names, default_targets};
 use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use super::virtual_tokens::{self, Prompted};
 use crate::dtype::DType;
-use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor, trainable_copy};
-use crate::job::{AttnImplementation, ExpertsImplementation};
+use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
+use crate::job::AttnImplementation;
 use crate::model::{DecoderConfig, LayerType, Mla, MlaRotary, ModelType};
 use crate::nn::{
     Builder, Device, Embedding, Kernels, Leaf, Linear, Module, NormLayer, Part, PrefixShape, Rotary, Weight,
@@ -29,6 +30,8 @@ pub struct Decoder {
     norm: Option<NormLayer>,
     full_rotary: Option<Rotary>,
     sliding_rotary: Option<Rotary>,
+    /// One that Granite SWA makes and never asks.
+    idle_rotary: Option<Rotary>,
     head: Linear,
     kernels: Kernels,
 }
@@ -38,6 +41,8 @@ enum EmbedScale {
     None,
     /// A buffer that is cast each time.
     Buffer(Tensor),
+    /// A number.
+    Number,
 }
 
 impl Decoder {
@@ -49,13 +54,19 @@ impl Decoder {
         let on_gpu = builder.device == Device::Cuda;
         // Falcon makes cosines and sines with ALiBi too
         let falcon_dim = (model.model_type == ModelType::Falcon).then_some(model.attention.head_dim);
+        // each layer of these has a table of its own
+        let looked_up = matches!(model.model_type, ModelType::Gptj | ModelType::Codegen);
         let rotary = |model: &DecoderConfig| {
+            if looked_up {
+                return None;
+            }
             model.attention.rotary_dim.or(falcon_dim).map(|dim| Rotary::new(builder.cx, dim, on_gpu))
         };
         let embed_scale = match model.model_type {
             ModelType::Gemma | ModelType::Gemma2 | ModelType::Gemma3Text => {
                 EmbedScale::Buffer(builder.buffer("embed_scale", &[], builder.dtype))
             }
+            ModelType::Xglm if model.embedding.scaled => EmbedScale::Number,
             _ => EmbedScale::None,
         };
         let front = families::front(builder, model);
@@ -75,6 +86,7 @@ impl Decoder {
             _ => false,
         };
         let sliding_rotary = if two_rotaries { rotary(model) } else { None };
+        let idle_rotary = if model.model_type == ModelType::GraniteSwa { rotary(model) } else { None };
         let mut head = match model.head.num_labels {
             Some(labels) => builder.linear("score", Part::Head, model.hidden_size, labels, false),
             None => builder.linear("lm_head", Part::Head, width, model.vocab_size, model.head.bias),
@@ -91,6 +103,7 @@ impl Decoder {
             norm,
             full_rotary,
             sliding_rotary,
+            idle_rotary,
             head,
             kernels: builder.kernels,
         }
@@ -100,6 +113,7 @@ impl Decoder {
     pub(super) fn embed(&self, cx: &Context, ids: &Tensor, run: Forward<'_>) -> Tensor {
         let embeds = match &self.embed_scale {
             EmbedScale::None => self.embed.forward(cx, ids),
+            EmbedScale::Number => cx.mul_scalar(self.embed.forward(cx, ids), 1.0),
             EmbedScale::Buffer(scale) => {
                 let embeds = self.embed.forward(cx, ids);
                 cx.mul(embeds, cx.cast(scale, self.embed.weight.dtype()))
@@ -109,7 +123,7 @@ impl Decoder {
     }
 
     /// The last hidden states of embedded tokens, `[batch, length, width]`.
-    fn hidden(&self, cx: &Context, embeds: Tensor, run: Forward<'_>) -> Tensor {
+    pub(super) fn hidden(&self, cx: &Context, embeds: Tensor, run: Forward<'_>) -> Tensor {
         // transformers falls back on eager attention where a class supports no other
         let eager = self.model.attention.sinks;
         let run = if eager { Forward { implementation: AttnImplementation::Eager, ..run } } else { run };
@@ -143,7 +157,8 @@ impl Decoder {
         };
         let mut _weights = None;
         for (i, layer) in self.layers.iter().enumerate() {
-            (hidden, _weights) = if run.checkpointing {
+            let checkpointing = run.checkpointing && i % run.checkpoint_every.max(1) == 0;
+            (hidden, _weights) = if checkpointing {
                 let layer_type = self.model.layer_types.get(i).copied().unwrap_or(LayerType::FullAttention);
                 let (layer, attend) = (Rc::clone(layer), attend.only(layer_type));
                 cx.checkpoint(&hidden, move |cx, hidden| layer.forward(cx, hidden, &attend, None))
@@ -245,28 +260,31 @@ impl Network for Decoder {
     }
 
     fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs) {
-        let Prompted { embeds, cache, attention_mask, labels, .. } = &self.prompted(cx, batch, run);
+        let mut prompted = self.prompted(cx, batch, run);
+        let begun = prompted.cache.take();
+        let Prompted { embeds, attention_mask, labels, .. } = &prompted;
         // Mamba's classes fill none while they train
-        let caches = cache.is_none() && !run.checkpointing && !is_mamba(self.model.model_type);
-        let own_cache = caches.then(|| self.cache(Category::Activations));
-        let attention_mask = attention_mask.as_ref();
-        let run = Forward { attention_mask, cache: cache.as_ref().or(own_cache.as_ref()), ..run };
+        // and MPT's `use_cache` is false by default
+        let uncached = is_mamba(self.model.model_type) || self.model.model_type == ModelType::Mpt;
+        let caches = !run.checkpointing && !run.packed && !uncached;
+        let cache = begun.or_else(|| caches.then(|| self.cache(Category::Activations)));
+        let run = Forward { attention_mask: attention_mask.as_ref(), cache: cache.as_ref(), ..run };
         let embeds = embeds.clone().unwrap_or_else(|| self.embed(cx, &batch.ids, run));
         let hidden = self.hidden(cx, embeds, run);
         if self.model.head.num_labels.is_some() {
             let logits = pooled_logits(cx, &self.head, &hidden, &batch.ids);
             let loss = cx.within(Category::Logits, || cx.cross_entropy(&logits, labels));
-            return (loss, Outputs::of(logits, own_cache));
+            return (loss, Outputs::of(logits, cache));
         }
         if self.kernels == Kernels::Liger
             && let Weight::Dense(weight) = &self.head.weight
         {
             let loss = Self::fused_causal_loss(cx, &hidden, weight, labels);
-            return (loss, Outputs::of(cx.meta(&[0], hidden.dtype()), own_cache));
+            return (loss, Outputs::of(cx.meta(&[0], hidden.dtype()), cache));
         }
         let logits = self.logits(cx, &hidden);
         let loss = Self::causal_loss(cx, &logits, labels);
-        (loss, Outputs::of(logits, own_cache))
+        (loss, Outputs::of(logits, cache))
     }
 
     fn backbone(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> Option<(Tensor, &Linear)> {
@@ -278,28 +296,16 @@ impl Network for Decoder {
         true
     }
 
+    fn head_logits(&self, cx: &Context, hidden: &Tensor) -> Option<Tensor> {
+        self.model.head.num_labels.is_none().then(|| self.logits(cx, hidden))
+    }
+
     fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor {
         cx.input("input_ids", &[batch, length], DType::I64)
     }
 
     fn generate(&self, cx: &Context, prompt: &Tensor, how: Generate) {
-        let cache = self.cache(Category::KvCache);
-        let forward = |ids: &Tensor, logits_to_keep: u64, batched_experts: bool| {
-            let implementation = how.implementation;
-            let run = Forward { implementation, batched_experts, cache: Some(&cache), ..Forward::default() };
-            let hidden = self.hidden(cx, self.embed(cx, ids, run), run);
-            let length = hidden.dim(1);
-            let keep = if logits_to_keep == 0 { length } else { logits_to_keep.min(length) };
-            let kept = cx.narrow(&hidden, 1, length - keep, keep);
-            let _logits = self.logits(cx, &kept);
-        };
-        cx.set_phase(Phase::Prefill);
-        forward(prompt, how.logits_to_keep, false);
-        cx.set_phase(Phase::Decode);
-        let next = cx.narrow(prompt, -1, prompt.dim(-1) - 1, 1);
-        for _ in 0..how.max_new_tokens {
-            forward(&next, 0, how.decode_experts == ExpertsImplementation::BatchedMm);
-        }
+        generate::run(self, cx, prompt, how);
     }
 
     fn is_tied(&self) -> bool {
@@ -344,19 +350,23 @@ impl Module for Decoder {
         if !norm_first {
             self.norm.leaves(visit);
         }
-        visit(Leaf::Linear(&mut self.head));
+        // without a head there is none to find, nor to adapt
+        if self.model.head.num_labels != Some(0) {
+            visit(Leaf::Linear(&mut self.head));
+        }
     }
 
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
         if let EmbedScale::Buffer(scale) = &mut self.embed_scale {
             visit(scale);
         }
+        self.front.buffers(visit);
         for layer in &mut self.layers {
             if let Some(layer) = Rc::get_mut(layer) {
                 layer.buffers(visit);
             }
         }
-        for rotary in [&mut self.full_rotary, &mut self.sliding_rotary].into_iter().flatten() {
+        for rotary in [&mut self.idle_rotary, &mut self.full_rotary, &mut self.sliding_rotary].into_iter().flatten() {
             rotary.inv_freq.iter_mut().for_each(&mut *visit);
         }
     }

@@ -14,10 +14,16 @@ pub struct Forward<'a> {
     pub batched_experts: bool,
     /// `gradient_checkpointing`
     pub checkpointing: bool,
+    /// Layers from one that is checkpointed to the next; 0 and 1: all are.
+    pub checkpoint_every: usize,
     /// The embeddings' output is made to require gradients (`enable_input_require_grads`).
     pub input_require_grads: bool,
+    /// Sequences are packed into one row: no cache is filled.
+    pub packed: bool,
     /// A padding mask, `[batch, length]`.
     pub attention_mask: Option<&'a Tensor>,
+    /// Position ids, `[batch, length]`, where they are given.
+    pub positions: Option<&'a Tensor>,
     /// The cache keys and values go to.
     pub cache: Option<&'a KvCache>,
     /// What is trained in front of the input.

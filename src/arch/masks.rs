@@ -42,6 +42,10 @@ impl MaskRequest<'_> {
     /// Whether sequences are packed is read back from the GPU. The answer is taken to be that they are, and likewise that a
     /// padding mask masks something: without either, sdpa takes no mask and needs less.
     pub(super) fn make(&self, cx: &Context) -> Option<Tensor> {
+        // the flash-attn package is told where sequences begin instead
+        if self.implementation == AttnImplementation::FlashAttention2 && self.padding.is_none() {
+            return None;
+        }
         self.make_unless(cx, true)
     }
 

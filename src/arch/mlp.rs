@@ -1,8 +1,9 @@
 //! Feed-forward blocks.
 
 use super::names::Names;
+use super::xielu::Xielu;
 use crate::ghost::{Context, Tensor};
-use crate::model::{DecoderConfig, Mlp, MlpLayout};
+use crate::model::{Activation, DecoderConfig, Mlp, MlpLayout};
 use crate::nn::{Builder, Kernels, Leaf, Linear, Module, NormLayer, Part, activate};
 
 /// The feed-forward block of a decoder layer.
@@ -13,6 +14,7 @@ pub struct FeedForward {
     down: Linear,
     kernels: Kernels,
     inner_norm: Option<NormLayer>,
+    xielu: Option<Xielu>,
 }
 
 impl FeedForward {
@@ -39,18 +41,23 @@ impl FeedForward {
         };
         let inner_norm = model.mlp.inner_norm.then(|| builder.norm("ffn_sub_norm", model.norm, inner));
         let kernels = builder.kernels;
-        Self { spec, gate, up, down: linear(names[2], inner, width), kernels, inner_norm }
+        let down = linear(names[2], inner, width);
+        let xielu = (model.mlp.activation == Activation::Xielu).then(|| Xielu::new(builder));
+        Self { spec, gate, up, down, kernels, inner_norm, xielu }
     }
 
     /// Applies it.
     pub fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
-        let activation = self.spec.activation;
+        let activate = |x: Tensor| match &self.xielu {
+            Some(xielu) => xielu.forward(cx, &x),
+            None => activate(cx, self.spec.activation, x),
+        };
         let inner = match (&self.gate, &self.up) {
             (Some(gate), Some(up)) if self.kernels == Kernels::Liger => {
                 cx.fused_silu_mul(gate.forward(cx, x), up.forward(cx, x))
             }
             (Some(gate), Some(up)) => {
-                let gated = activate(cx, activation, gate.forward(cx, x));
+                let gated = activate(gate.forward(cx, x));
                 cx.mul(gated, up.forward(cx, x))
             }
             (Some(both), None) => {
@@ -60,10 +67,10 @@ impl FeedForward {
                 let (Some(gate), Some(up)) = (parts.next(), parts.next()) else {
                     unreachable!("split gives two parts")
                 };
-                let gated = activate(cx, activation, gate);
+                let gated = activate(gate);
                 cx.mul(up, gated)
             }
-            (None, Some(up)) => activate(cx, activation, up.forward(cx, x)),
+            (None, Some(up)) => activate(up.forward(cx, x)),
             (None, None) => unreachable!("a feed-forward block has a first matrix"),
         };
         let inner = match &self.inner_norm {
@@ -80,5 +87,12 @@ impl Module for FeedForward {
         self.up.leaves(visit);
         self.down.leaves(visit);
         self.inner_norm.leaves(visit);
+        self.xielu.leaves(visit);
+    }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        if let Some(xielu) = &mut self.xielu {
+            xielu.buffers(visit);
+        }
     }
 }

@@ -9,6 +9,7 @@ mod encoder;
 mod encoder_decoder;
 mod families;
 mod forward;
+mod generate;
 mod latent;
 mod layer;
 mod masks;
@@ -17,7 +18,9 @@ mod mlp;
 mod moe;
 mod names;
 mod network;
+mod sinks;
 mod virtual_tokens;
+mod xielu;
 
 pub use attention::{Attend, Attended, SelfAttention, Span};
 pub use cache::KvCache;

@@ -29,6 +29,11 @@ pub trait Network: Module {
         false
     }
 
+    /// Logits of last hidden states; `None` where the model has no head that makes them.
+    fn head_logits(&self, _cx: &Context, _hidden: &Tensor) -> Option<Tensor> {
+        None
+    }
+
     /// What a prompt brings to the GPU.
     fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor;
 
@@ -113,6 +118,8 @@ pub struct Generate {
     pub logits_to_keep: u64,
     /// Tokens after the prompt.
     pub max_new_tokens: u64,
+    /// A padding mask is passed and tokens are sampled, as `generate(do_sample=True)` does; else the model alone is run.
+    pub samples: bool,
 }
 
 /// `model` with its parameters, frozen.

@@ -6,26 +6,11 @@ use std::str::FromStr;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::examples::{COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, MODELS_EXAMPLES, PARAMS_EXAMPLES, SHOW_EXAMPLES};
 use crate::job::{
-    AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective, Optim, Peft,
-    Precision,
+    AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective,
+    OffloadOptimizer, Optim, Peft, Precision,
 };
-
-const EXAMPLES: &str = "\
-Examples:
-  vramplan estimate llama-2-7b
-  vramplan estimate llama-2-7b --qlora --r 16 --target-modules all-linear --gradient-checkpointing
-  vramplan estimate 7b --infer --prompt-length 4096 --precision nf4
-  vramplan estimate --job job.toml --batch 8 --json
-
-Models by Hub id (org/name) come from the cache that huggingface_hub keeps, else over the network; HF_TOKEN,
-HF_HOME, HF_HUB_CACHE, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean there. Built-in ones need no network.
-
-Exit codes:
-  0  the answer was printed
-  2  bad usage or input, a model that cannot be fetched, or a job this version cannot answer;
-     one line on standard error says why
-  1 and 3 are kept for answers of commands that judge whether a job fits";
 
 /// How much GPU memory a model needs to train or to serve, and what it is made of at its peak.
 #[derive(Debug, Parser)]
@@ -50,55 +35,6 @@ pub(super) enum Command {
     #[command(after_help = PARAMS_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Params(ParamsArgs),
 }
-
-const ESTIMATE_EXAMPLES: &str = "\
-Examples:
-  vramplan estimate llama-2-7b                    full fine-tuning in bf16, 1 x 2048 tokens
-  vramplan estimate llama-2-7b --qlora --r 16     LoRA on 4-bit weights
-  vramplan estimate llama-3-8b --use-liger-kernel --optim muon
-  vramplan estimate llama-3-8b --objective dpo --lora --batch 2 --seq 1024
-  vramplan estimate llama-3-8b --objective reward --lora
-  vramplan estimate Qwen/Qwen3-8B@main            a model on the Hugging Face Hub
-  vramplan estimate llama-2-7b --peft prompt_tuning --num-virtual-tokens 20
-  vramplan estimate 7b --infer --prompt-length 4096
-  vramplan estimate --job job.toml --timeline     a job file (TOML or JSON)
-  vramplan estimate --job job.toml --batch 8      ... with one of its fields changed
-  vramplan estimate --from axolotl.yml            your training configuration
-  cat job.json | vramplan estimate --job - --json | jq .peak
-
-A flag is the job file's field of the same name and wins over the file.
-One that turns something on turns it off with `=false`, as in
---gradient-checkpointing=false.";
-
-const COMPARE_EXAMPLES: &str = "\
-Examples:
-  vramplan compare llama-2-7b
-  vramplan compare llama-2-7b --batch 4 --seq 1024 --gradient-checkpointing
-  vramplan compare 7b --r 64 --target-modules all-linear
-  vramplan compare 7b --peft prefix_tuning --num-virtual-tokens 100 --json
-
-Flags of one method change its row; the others keep PEFT's defaults.";
-
-const MODELS_EXAMPLES: &str = "\
-Examples:
-  vramplan models
-  vramplan models qwen2
-  vramplan models llama --json
-  vramplan models show llama-2-7b";
-
-const SHOW_EXAMPLES: &str = "\
-Examples:
-  vramplan models show llama-2-7b
-  vramplan models show meta-llama/Llama-2-7b-hf --json
-  vramplan models show ./my-model/config.json";
-
-const PARAMS_EXAMPLES: &str = "\
-Examples:
-  vramplan params llama-2-7b
-  vramplan params llama-2-7b --r 8 --target-modules q_proj,v_proj
-  vramplan params ./config.json --json
-  vramplan params ./model.safetensors
-  vramplan params ./llama-2-7b.Q4_K_M.gguf";
 
 #[derive(Debug, Args)]
 pub(super) struct EstimateArgs {
@@ -190,7 +126,7 @@ pub(super) struct CommonFlags {
     /// What quantised weights compute in [default: bf16]
     #[arg(long, value_name = "DTYPE", value_parser = words::<FloatType>(FloatType::NAMES, FloatType::ALIASES))]
     pub(super) compute_dtype: Option<FloatType>,
-    /// Attention implementation; flash_attention_2 not yet [default: sdpa]
+    /// Attention implementation; flash_attention_2 only with --packing yet [default: sdpa]
     #[arg(long, value_name = "NAME", value_parser = words::<AttnImplementation>(AttnImplementation::NAMES, AttnImplementation::ALIASES))]
     pub(super) attn_implementation: Option<AttnImplementation>,
     /// Sequences in a micro-batch [default: 1]
@@ -201,15 +137,24 @@ pub(super) struct CommonFlags {
 #[derive(Clone, Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = "Training")]
 pub(super) struct TrainFlags {
-    /// What is learned; sft, dpo or reward yet [default: sft]
+    /// What is learned [default: sft]
     #[arg(long, value_parser = words::<Objective>(Objective::NAMES, Objective::ALIASES))]
     pub(super) objective: Option<Objective>,
-    /// DPO: reference log-probabilities were computed before training
+    /// DPO, KTO: reference log-probabilities were computed before training
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(super) precompute_ref_log_probs: Option<bool>,
-    /// DPO: tokens at a sequence's end that are the completion [default: all]
+    /// Tokens at a sequence's end that are the completion; GRPO, PPO: that are generated [default: all, or 512]
     #[arg(long, value_name = "N", value_parser = whole)]
     pub(super) max_completion_length: Option<u64>,
+    /// GRPO: completions of each prompt [default: 8]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) num_generations: Option<u64>,
+    /// GRPO: micro-batches whose completions are generated together [default: those of an optimizer step]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) steps_per_generation: Option<u64>,
+    /// Weight of the KL term; GRPO has a reference model above 0 [default: 0]
+    #[arg(long, value_name = "BETA", value_parser = number)]
+    pub(super) beta: Option<f64>,
     /// Classes of a seq-cls head [default: as many as the model has, else 2]
     #[arg(long, value_name = "N", value_parser = whole)]
     pub(super) num_labels: Option<u64>,
@@ -222,9 +167,24 @@ pub(super) struct TrainFlags {
     /// Keep only each layer's input in forward, run the layer again in backward
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(super) gradient_checkpointing: Option<bool>,
+    /// Checkpoint every n-th layer alone [default: 1]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) checkpoint_every_n_layers: Option<u64>,
+    /// Sequences are packed into one row (padding-free)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(super) packing: Option<bool>,
+    /// The model is compiled; not yet
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(super) torch_compile: Option<bool>,
     /// Optimizer [default: adamw_torch]
     #[arg(long, value_name = "NAME", value_parser = words::<Optim>(Optim::NAMES, Optim::ALIASES))]
     pub(super) optim: Option<Optim>,
+    /// Keep optimizer states on the host: no, torchao or deepspeed [default: no]
+    #[arg(long, value_name = "HOW", value_parser = words::<OffloadOptimizer>(OffloadOptimizer::NAMES, OffloadOptimizer::ALIASES))]
+    pub(super) offload_optimizer: Option<OffloadOptimizer>,
+    /// With --offload-optimizer: gradients leave the GPU too
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(super) offload_gradients: Option<bool>,
     /// Modules whose gradients galore_adamw and apollo_adamw project, or all-linear
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(super) optim_target_modules: Option<Vec<String>>,

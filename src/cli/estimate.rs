@@ -23,7 +23,7 @@ use crate::step::{Estimate, ModelSummary};
 use crate::units::Bytes;
 
 /// More than any job file needs, and little enough to hold.
-const MAX_JOB_FILE: u64 = 16 << 20;
+const MAX_JOB_FILE: u64 = 1 << 20;
 
 #[derive(Serialize)]
 struct Output<'a> {

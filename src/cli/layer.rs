@@ -38,6 +38,14 @@ pub(super) fn train_job(
         objective,
         precompute_ref_log_probs,
         max_completion_length,
+        num_generations,
+        steps_per_generation,
+        beta,
+        checkpoint_every_n_layers,
+        packing,
+        torch_compile,
+        offload_optimizer,
+        offload_gradients,
         num_labels,
         max_seq_length,
         gradient_accumulation_steps,
@@ -69,6 +77,14 @@ pub(super) fn train_job(
     set(&mut train.objective, objective);
     set(&mut train.precompute_ref_log_probs, precompute_ref_log_probs);
     set(&mut train.max_completion_length, max_completion_length.map(Some));
+    set(&mut train.num_generations, num_generations);
+    set(&mut train.steps_per_generation, steps_per_generation.map(Some));
+    set(&mut train.beta, beta.map(Some));
+    set(&mut train.checkpoint_every_n_layers, checkpoint_every_n_layers);
+    set(&mut train.packing, packing);
+    set(&mut train.torch_compile, torch_compile);
+    set(&mut train.offload_optimizer, offload_optimizer);
+    set(&mut train.offload_gradients, offload_gradients);
     set(&mut train.num_labels, num_labels.map(Some));
     set(&mut train.max_seq_length, max_seq_length);
     set(&mut train.gradient_accumulation_steps, gradient_accumulation_steps);
@@ -200,6 +216,14 @@ impl TrainFlags {
             (self.objective.is_some(), "--objective"),
             (self.precompute_ref_log_probs.is_some(), "--precompute-ref-log-probs"),
             (self.max_completion_length.is_some(), "--max-completion-length"),
+            (self.num_generations.is_some(), "--num-generations"),
+            (self.steps_per_generation.is_some(), "--steps-per-generation"),
+            (self.beta.is_some(), "--beta"),
+            (self.checkpoint_every_n_layers.is_some(), "--checkpoint-every-n-layers"),
+            (self.packing.is_some(), "--packing"),
+            (self.torch_compile.is_some(), "--torch-compile"),
+            (self.offload_optimizer.is_some(), "--offload-optimizer"),
+            (self.offload_gradients.is_some(), "--offload-gradients"),
             (self.num_labels.is_some(), "--num-labels"),
             (self.max_seq_length.is_some(), "--max-seq-length"),
             (self.gradient_accumulation_steps.is_some(), "--gradient-accumulation-steps"),

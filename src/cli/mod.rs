@@ -6,6 +6,7 @@ mod backend;
 mod compare;
 mod error;
 mod estimate;
+mod examples;
 mod hub;
 mod layer;
 mod models;

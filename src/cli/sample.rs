@@ -44,6 +44,7 @@ pub(super) fn estimate() -> Estimate {
             gradients: Bytes::from_mib(16),
             optimizer: Bytes::from_mib(32),
             paged: Bytes::ZERO,
+            host: Bytes::ZERO,
         },
         phases: vec![
             phase("forward", 14_900, 14_800),

@@ -43,6 +43,7 @@ pub struct Context {
     workspace_bytes: u64,
     training: Cell<bool>,
     adapters_disabled: Cell<bool>,
+    offload_gradients: Cell<Option<u64>>,
 }
 
 impl Default for Context {
@@ -71,6 +72,7 @@ impl Context {
             workspace_bytes: CUBLAS_WORKSPACE,
             training: Cell::new(true),
             adapters_disabled: Cell::new(false),
+            offload_gradients: Cell::new(None),
         }
     }
 
@@ -125,6 +127,16 @@ impl Context {
     /// Whether modules run without what was added to them.
     pub fn adapters_disabled(&self) -> bool {
         self.adapters_disabled.get()
+    }
+
+    /// Gradients of parameters with at least so many elements go to the host as soon as they are there.
+    pub fn offload_gradients(&self, least_elements: Option<u64>) {
+        self.offload_gradients.set(least_elements);
+    }
+
+    /// Whether the gradient of `parameter` goes to the host.
+    pub(crate) fn offloads_gradient(&self, parameter: &Tensor) -> bool {
+        self.offload_gradients.get().is_some_and(|least| parameter.layout().numel() >= least)
     }
 
     /// Runs `body` with modules as they were before anything was added to them (PEFT's `disable_adapter`).

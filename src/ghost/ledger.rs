@@ -46,6 +46,7 @@ pub enum Phase {
     Optimizer,
     Prefill,
     Decode,
+    Score,
 }
 
 impl Phase {
@@ -59,6 +60,7 @@ impl Phase {
             Self::Optimizer => "optimizer",
             Self::Prefill => "prefill",
             Self::Decode => "decode",
+            Self::Score => "score",
         }
     }
 }

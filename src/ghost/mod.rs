@@ -38,6 +38,7 @@ pub use executor::{Executor, Kernel, Value};
 pub use layout::{Layout, MAX_RANK};
 pub use ledger::{Category, ChargeId, Entry, Ledger, Phase};
 pub use ops::attention::{AttentionKernel, AttentionOptions};
+pub use ops::log_probabilities::Metric;
 pub use ops::quantized::{FOUR_BIT_BLOCK, FourBitMatrix, Int8Matrix, NestedAbsmax};
 pub use playback::{PhaseUse, Playback, Use};
 pub use tape::{Backward, Grads, Graph, Incoming, Recording};

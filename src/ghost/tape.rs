@@ -281,7 +281,7 @@ impl Context {
             self.launch(Kernel::Copy, &[&sum], *parameter.layout(), sum.dtype())
         };
         grad.recategorise(Category::Gradients);
-        *held = Some(grad);
+        *held = Some(grad).filter(|_| !self.offloads_gradient(parameter));
     }
 
     /// Takes the graph recorded so far off the tape; dropping it lets go of what custom functions and leaves kept on it.

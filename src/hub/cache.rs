@@ -73,6 +73,14 @@ impl Cache {
         self.commit(id).is_some_and(|commit| self.folder(id).join(".no_exist").join(commit).join(file).is_file())
     }
 
+    /// Keeps that the id's commit, where that is known, has no such file; as huggingface_hub does, which reads it too.
+    pub(super) fn remember_absent(&self, id: &HubId, file: &str) -> io::Result<()> {
+        match self.commit(id) {
+            Some(commit) => write_whole(&self.folder(id).join(".no_exist").join(commit).join(file), b""),
+            None => Ok(()),
+        }
+    }
+
     /// Keeps a whole file. Every step is one rename or one link, blob before snapshot before reference: whoever is
     /// stopped in between leaves a blob that nothing names, never a name without its contents.
     pub(super) fn store(&self, id: &HubId, file: &str, identity: &Identity, contents: &[u8]) -> io::Result<()> {

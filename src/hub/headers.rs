@@ -14,9 +14,10 @@ use super::error::one_line;
 use super::request::{Part, Remote};
 use super::{HubError, HubId};
 
-/// `MAX_HEADER_SIZE` of the safetensors crate: what is larger is no safetensors file.
-const HEADER_LIMIT: u64 = 100_000_000;
-/// Of all headers of a repository together.
+/// As [`Checkpoint::MAX_SAFETENSORS_HEADER`](crate::model::Checkpoint::MAX_SAFETENSORS_HEADER): what is larger would not
+/// be read.
+const HEADER_LIMIT: u64 = 8 << 20;
+/// Of all headers of a repository together; DeepSeek-V3's 163 come to some 11 MB.
 const TOTAL_LIMIT: u64 = 4 * HEADER_LIMIT;
 /// The first request, which most headers fit into.
 const FIRST: u64 = 64 << 10;
@@ -32,17 +33,17 @@ const INDEX: &str = "model.safetensors.index.json";
 
 impl Hub {
     /// The headers of a repository's weights: each file's name and its header, JSON text as it stands in the file.
-    /// The weights themselves are not fetched.
+    /// The weights themselves are not fetched. That a repository has none is remembered in the cache, for its commit.
     ///
     /// # Errors
     /// As of [`config`](Self::config), or a file is not what its name says.
     pub fn safetensors_headers(&self, id: &HubId) -> Result<Vec<(String, Vec<u8>)>, HubError> {
-        match self.safetensors_header(id, SINGLE) {
+        match self.known_or(id, SINGLE, || self.safetensors_header(id, SINGLE)) {
             Ok(header) => return Ok(vec![(SINGLE.to_owned(), header)]),
             Err(error) if matches!(error.kind, Kind::NoSuchFile | Kind::Offline) => {}
             Err(error) => return Err(error),
         }
-        let index = self.file(id, INDEX, INDEX_LIMIT)?;
+        let index = self.known_or(id, INDEX, || self.file(id, INDEX, INDEX_LIMIT))?;
         // All files of one commit, whatever happens to the branch meanwhile.
         let id = &index.commit.map_or_else(|| id.clone(), |commit| id.pinned(commit));
         let mut headers = Vec::new();
@@ -57,6 +58,19 @@ impl Hub {
             headers.push((file, header));
         }
         Ok(headers)
+    }
+
+    /// What `ask` finds of a file, which is not asked again where there was none.
+    fn known_or<T>(&self, id: &HubId, file: &str, ask: impl FnOnce() -> Result<T, HubError>) -> Result<T, HubError> {
+        if self.cache.knows_absent(id, file) {
+            return Err(self.not_cached(id, file));
+        }
+        ask().inspect_err(|error| {
+            if error.kind == Kind::NoSuchFile {
+                // It is asked for again where the cache cannot be written to.
+                let _ = self.cache.remember_absent(id, file);
+            }
+        })
     }
 
     /// The header of one safetensors file, JSON text as it stands in the file.

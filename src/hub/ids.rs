@@ -46,6 +46,11 @@ impl HubId {
         Self { repo: self.repo.clone(), revision: Some(commit) }
     }
 
+    /// The same repository at a commit, where that is known.
+    pub(crate) fn of_commit(&self, commit: Option<String>) -> Self {
+        commit.map_or_else(|| self.clone(), |commit| self.pinned(commit))
+    }
+
     /// The same repository at another revision.
     ///
     /// # Errors

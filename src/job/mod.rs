@@ -34,7 +34,7 @@ pub use error::JobError;
 pub use infer::Infer;
 pub use names::{
     AttnImplementation, ConfigFormat, ExpertsImplementation, FloatType, Head, KvCacheDtype, MixedPrecision,
-    NonLinearity, Objective, Optim, Precision, Runtime,
+    NonLinearity, Objective, OffloadOptimizer, Optim, Precision, Runtime,
 };
 pub use parse::{InlineModel, JobFile, ModelRef};
 pub use peft::{

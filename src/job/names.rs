@@ -240,6 +240,8 @@ named_enum! {
         ScheduleFreeSgd = "schedule_free_sgd",
         /// optimi's `StableAdamW`.
         StableAdamw = "stable_adamw",
+        /// Adam-mini: one second moment for each row or head.
+        AdamMini = "adam_mini",
     }
 }
 
@@ -247,6 +249,19 @@ impl Optim {
     /// Whether it projects the gradients of the modules in `optim_target_modules` to a low rank.
     pub const fn is_low_rank(self) -> bool {
         matches!(self, Self::GaloreAdamw | Self::ApolloAdamw)
+    }
+}
+
+named_enum! {
+    /// Where optimizer states are.
+    pub enum OffloadOptimizer {
+        /// On the GPU.
+        #[default]
+        No = "no" | "none",
+        /// On the host, by torchao's `CPUOffloadOptimizer`.
+        Torchao = "torchao",
+        /// On the host with fp32 copies of weights and gradients, by DeepSpeed's ZeRO (`offload_optimizer`).
+        Deepspeed = "deepspeed" | "cpu",
     }
 }
 

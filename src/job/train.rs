@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttnImplementation, FloatType, Head, Lora, MixedPrecision, Objective, Optim, Peft, Precision, TargetModules,
+    AttnImplementation, FloatType, Head, Lora, MixedPrecision, Objective, OffloadOptimizer, Optim, Peft, Precision,
+    TargetModules,
 };
 
 /// A training job; names and defaults are those of transformers' `TrainingArguments` where it has them.
@@ -28,9 +29,18 @@ pub struct Train {
     pub objective: Objective,
     /// DPO: reference log-probabilities were computed before training (no reference model, no second forward).
     pub precompute_ref_log_probs: bool,
-    /// DPO: tokens at the end of a sequence that are the completion; absent: all of them.
+    /// DPO, KTO: tokens at the end of a sequence that are the completion; absent: all of them. GRPO, PPO: tokens that are
+    /// generated; absent: 512, TRL's default, or half of `max_seq_length` where that is less.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_completion_length: Option<u64>,
+    /// GRPO: completions of each prompt.
+    pub num_generations: u64,
+    /// GRPO: micro-batches whose completions are generated together; absent: those of an optimizer step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps_per_generation: Option<u64>,
+    /// Weight of the KL term, or of the preference; GRPO needs a reference model only where it is above 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta: Option<f64>,
     /// Sequences in a micro-batch; pairs of them where the objective compares two.
     pub per_device_train_batch_size: u64,
     /// Tokens in a sequence.
@@ -39,8 +49,19 @@ pub struct Train {
     pub gradient_accumulation_steps: u64,
     /// Keep only each layer's input in forward, and run the layer again in backward.
     pub gradient_checkpointing: bool,
+    /// Gradient checkpointing of every n-th layer alone, the first among them.
+    pub checkpoint_every_n_layers: u64,
+    /// Sequences are packed into one row, `per_device_train_batch_size * max_seq_length` tokens long, that attention does
+    /// not cross (padding-free).
+    pub packing: bool,
+    /// The model is compiled (`torch.compile`).
+    pub torch_compile: bool,
     /// The optimizer.
     pub optim: Optim,
+    /// Where optimizer states are and the step is taken.
+    pub offload_optimizer: OffloadOptimizer,
+    /// With `offload_optimizer`: gradients leave the GPU as soon as they are there.
+    pub offload_gradients: bool,
     /// Liger's kernels in place of transformers' (`use_liger_kernel`): RMSNorm, SwiGLU, rotary embedding, and a cross entropy
     /// that never holds all logits.
     pub use_liger_kernel: bool,
@@ -81,11 +102,19 @@ impl Default for Train {
             objective: Objective::Sft,
             precompute_ref_log_probs: false,
             max_completion_length: None,
+            num_generations: 8,
+            steps_per_generation: None,
+            beta: None,
             per_device_train_batch_size: 1,
             max_seq_length: 2048,
             gradient_accumulation_steps: 1,
             gradient_checkpointing: false,
+            checkpoint_every_n_layers: 1,
+            packing: false,
+            torch_compile: false,
             optim: Optim::AdamwTorch,
+            offload_optimizer: OffloadOptimizer::No,
+            offload_gradients: false,
             use_liger_kernel: false,
             optim_target_modules: None,
             optim_rank: 128,
@@ -110,11 +139,43 @@ impl Train {
         }
     }
 
-    /// The head that is asked for and its classes; a reward model's scores one.
+    /// The head that is asked for and its classes; a reward model's scores one, and embeddings are the base model's alone.
     pub fn asked_head(&self) -> (Option<Head>, Option<u64>) {
         match self.objective {
             Objective::Reward => (Some(Head::SeqCls), Some(1)),
+            Objective::Embedding => (Some(Head::SeqCls), Some(0)),
             _ => (self.head, self.num_labels),
+        }
+    }
+
+    /// Rows of a micro-batch and tokens of each.
+    pub const fn row(&self) -> [u64; 2] {
+        let (batch, length) = (self.per_device_train_batch_size, self.max_seq_length);
+        if self.packing { [1, batch.saturating_mul(length)] } else { [batch, length] }
+    }
+
+    /// Tokens of a sequence that are generated or that count, at its end.
+    pub fn completion_length(&self) -> u64 {
+        /// `GRPOConfig.max_completion_length`
+        const GENERATED: u64 = 512;
+        self.max_completion_length.unwrap_or(match self.objective {
+            Objective::Grpo | Objective::Ppo => GENERATED.min(self.max_seq_length / 2),
+            _ => self.max_seq_length,
+        })
+    }
+
+    /// Micro-batches whose completions are generated together.
+    pub fn micro_batches_generated(&self) -> u64 {
+        self.steps_per_generation.unwrap_or(self.gradient_accumulation_steps)
+    }
+
+    /// Whether log-probabilities are compared with those of a model that is not trained.
+    pub fn has_reference(&self) -> bool {
+        match self.objective {
+            Objective::Dpo | Objective::Kto => !self.precompute_ref_log_probs,
+            Objective::Grpo => self.beta.is_some_and(|beta| beta > 0.0),
+            Objective::Ppo => true,
+            _ => false,
         }
     }
 

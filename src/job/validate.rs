@@ -1,8 +1,8 @@
 //! Contradictions in a job, and what this version cannot answer yet.
 
 use super::{
-    AttnImplementation, FloatType, Infer, Job, JobError, KvCacheDtype, MixedPrecision, ModelRef, Peft, Precision,
-    Runtime, Train, Workload,
+    AttnImplementation, FloatType, Head, Infer, Job, JobError, KvCacheDtype, MixedPrecision, ModelRef, Objective, Peft,
+    Precision, Runtime, Train, Workload,
 };
 
 /// Far beyond any machine, and small enough that a tensor of so many tokens can be counted in 64 bits.
@@ -55,6 +55,9 @@ impl Train {
         within("train.optim_rank", self.optim_rank, MAX_RANK)?;
         self.check_objective()?;
         self.check_optim()?;
+        self.check_offload()?;
+        self.check_packing()?;
+        within("train.checkpoint_every_n_layers", self.checkpoint_every_n_layers, MAX_RANK)?;
         self.check_mixed_precision()?;
         if let Some(fsdp) = &self.fsdp {
             within("train.fsdp.world_size", fsdp.world_size, MAX_RANK)?;
@@ -94,11 +97,36 @@ impl Train {
         Ok(())
     }
 
+    /// What cannot be packed, and what packed sequences need no mask for.
+    fn check_packing(&self) -> Result<(), JobError> {
+        const FIELD: &str = "train.packing";
+        if !self.packing {
+            return Ok(());
+        }
+        if self.attention_mask {
+            let fix = "packed sequences have no padding; set attention_mask = false";
+            return Err(JobError::invalid(FIELD, true, fix));
+        }
+        let plain = self.objective == Objective::Sft && self.head.is_none_or(|head| head == Head::CausalLm);
+        if !plain || self.peft.as_ref().is_some_and(|peft| !matches!(peft, Peft::Lora(_))) {
+            let fix =
+                "it is modelled for objective = \"sft\", head = \"causal-lm\", LoRA and full fine-tuning; remove it";
+            return Err(JobError::unsupported(FIELD, true, fix));
+        }
+        Ok(())
+    }
+
     fn check_supported(&self) -> Result<(), JobError> {
         if let Some(Peft::Oft(oft)) = &self.peft {
             oft.check_supported()?;
         }
-        flash_attention("train.attn_implementation", self.attn_implementation)?;
+        if self.torch_compile {
+            let fix = "what a compiled graph keeps depends on the compiler's choices; without it the figures are those of eager mode";
+            return Err(JobError::unsupported("train.torch_compile", true, fix));
+        }
+        if !self.packing {
+            flash_attention("train.attn_implementation", self.attn_implementation)?;
+        }
         if self.tensor_parallel_size > 1 {
             return Err(JobError::unsupported("train.tensor_parallel_size", self.tensor_parallel_size, "use 1"));
         }
@@ -173,8 +201,8 @@ pub(super) fn not_negative(field: &'static str, value: f64) -> Result<(), JobErr
 }
 
 /// Both are within their own bounds, whose product fits 64 bits.
-fn tokens(field: &'static str, length: u64, batch: u64) -> Result<(), JobError> {
-    if length * batch <= MAX_TOKENS {
+pub(super) fn tokens(field: &'static str, length: u64, batch: u64) -> Result<(), JobError> {
+    if length.saturating_mul(batch) <= MAX_TOKENS {
         return Ok(());
     }
     let fix = format!("a batch of {batch} is more than {MAX_TOKENS} tokens at once; lower one of them");

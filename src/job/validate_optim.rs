@@ -1,6 +1,6 @@
 //! Contradictions between an optimizer and the rest of a training job.
 
-use super::{FloatType, JobError, Optim, TargetModules, Train};
+use super::{FloatType, JobError, MixedPrecision, OffloadOptimizer, Optim, TargetModules, Train};
 
 const TARGETS: &str = "train.optim_target_modules";
 
@@ -27,10 +27,45 @@ impl Train {
             let fix = "the modules it would project are frozen under [train.peft]; remove one of them";
             return Err(JobError::invalid("train.optim", optim(), fix));
         }
+        if self.optim == Optim::AdamMini && self.peft.is_some() {
+            let fix =
+                "it tells heads apart by the shapes of whole projections; remove [train.peft], or use adamw_torch";
+            return Err(JobError::invalid("train.optim", optim(), fix));
+        }
         let is_bnb_rmsprop = matches!(self.optim, Optim::RmsPropBnb | Optim::RmsPropBnb8bit);
         if is_bnb_rmsprop && self.gradients_in() == FloatType::Bf16 {
             let fix = "bitsandbytes' RMSprop has no kernel for bf16 gradients; use rmsprop, or fp32 weights";
             return Err(JobError::invalid("train.optim", optim(), fix));
+        }
+        Ok(())
+    }
+
+    /// Checks where optimizer states are.
+    pub(super) fn check_offload(&self) -> Result<(), JobError> {
+        const OFFLOAD: &str = "train.offload_optimizer";
+        let value = || format!("\"{}\"", self.offload_optimizer);
+        if self.offload_optimizer == OffloadOptimizer::No {
+            if self.offload_gradients {
+                let fix = "gradients go to the host with the optimizer; set offload_optimizer too, or remove it";
+                return Err(JobError::invalid("train.offload_gradients", true, fix));
+            }
+            return Ok(());
+        }
+        if !matches!(self.optim, Optim::AdamwTorch | Optim::AdamwTorchFused | Optim::AdamwTorchLoop) {
+            let fix = format!("on the host only AdamW is modelled, not {}; set optim = \"adamw_torch\"", self.optim);
+            return Err(JobError::unsupported(OFFLOAD, value(), fix));
+        }
+        if self.offload_gradients && self.gradient_accumulation_steps > 1 {
+            let fix = "gradients that are gone cannot be added to; set gradient_accumulation_steps = 1";
+            return Err(JobError::invalid("train.offload_gradients", true, fix));
+        }
+        if !self.zero_grad_set_to_none {
+            let fix = "it has no zero_grad_set_to_none = false; remove that";
+            return Err(JobError::invalid(OFFLOAD, value(), fix));
+        }
+        if self.offload_optimizer == OffloadOptimizer::Deepspeed && self.mixed_precision != MixedPrecision::No {
+            let fix = "DeepSpeed casts the weights themselves; set mixed_precision = \"no\"";
+            return Err(JobError::unsupported(OFFLOAD, value(), fix));
         }
         Ok(())
     }

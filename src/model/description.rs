@@ -120,6 +120,26 @@ pub enum ModelType {
     Ernie4_5,
     Bitnet,
     Arcee,
+    Apertus,
+    GraniteSwa,
+    GptBigcode,
+    GptNeo,
+    Gptj,
+    Codegen,
+    Mpt,
+    Persimmon,
+    Xglm,
+    Mimo,
+    Baichuan,
+    Qwen,
+    Internlm2,
+    Internlm3,
+    Chatglm,
+    Minicpm,
+    Exaone,
+    Rwkv,
+    OlmoHybrid,
+    RecurrentGemma,
     Bert,
     Roberta,
     XlmRoberta,
@@ -158,6 +178,9 @@ pub enum Support {
     Measured,
     /// Its activations follow the sources of `transformers`, with no measurement behind them: estimates say so.
     Unmeasured,
+    /// Its class is not part of `transformers` but of the model's own repository; it is run as the Llama-shaped model it
+    /// resembles, with no measurement behind it: estimates say so.
+    OwnCode,
     /// Only its parameters are known: there are no estimates.
     CountedOnly,
 }
@@ -218,6 +241,8 @@ pub struct Attention {
     pub output_norm: bool,
     /// Ministral 3's `llama_4_scaling_beta`: queries are multiplied by a factor of their position.
     pub scales_queries: bool,
+    /// MPT's `clip_qkv`: queries, keys and values are clamped.
+    pub clips_qkv: bool,
 }
 
 impl Attention {
@@ -238,6 +263,7 @@ impl Attention {
             dropout: 0.0,
             output_norm: false,
             scales_queries: false,
+            clips_qkv: false,
         }
     }
 }
@@ -326,6 +352,8 @@ pub enum Activation {
     Relu,
     /// `relu2`
     Relu2,
+    /// `xielu`, written out in Python, with two parameters of its own: the feed-forward block holds them.
+    Xielu,
 }
 
 /// Norms.

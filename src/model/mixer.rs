@@ -10,6 +10,39 @@ pub enum Mixer {
     Mamba2(Mamba2),
     /// LFM2's gated short convolution.
     ShortConv(ShortConv),
+    /// One whose parameters are known and no more.
+    Counted(Counted),
+}
+
+/// What mixes tokens in a model of which only the parameters are known ([`super::Support::CountedOnly`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Counted {
+    /// RWKV's time mixing; its layers have a feed-forward block of their own too.
+    Rwkv {
+        /// `attention_hidden_size`
+        attention_hidden_size: u64,
+    },
+    /// A gated delta rule (OLMo Hybrid).
+    DeltaNet {
+        /// `linear_num_key_heads`
+        key_heads: u64,
+        /// `linear_num_value_heads`
+        value_heads: u64,
+        /// `linear_key_head_dim`
+        key_head_dim: u64,
+        /// `linear_value_head_dim`
+        value_head_dim: u64,
+        /// `linear_conv_kernel_dim`
+        conv_kernel: u64,
+    },
+    /// RecurrentGemma's real-gated linear recurrent unit.
+    RgLru {
+        /// `lru_width`
+        lru_width: u64,
+        /// `conv1d_width`
+        conv_kernel: u64,
+    },
 }
 
 /// A Mamba mixer.

@@ -65,6 +65,26 @@ impl ModelType {
         ModelType::Ernie4_5,
         ModelType::Bitnet,
         ModelType::Arcee,
+        ModelType::Apertus,
+        ModelType::GraniteSwa,
+        ModelType::GptBigcode,
+        ModelType::GptNeo,
+        ModelType::Gptj,
+        ModelType::Codegen,
+        ModelType::Mpt,
+        ModelType::Persimmon,
+        ModelType::Xglm,
+        ModelType::Mimo,
+        ModelType::Baichuan,
+        ModelType::Qwen,
+        ModelType::Internlm2,
+        ModelType::Internlm3,
+        ModelType::Chatglm,
+        ModelType::Minicpm,
+        ModelType::Exaone,
+        ModelType::Rwkv,
+        ModelType::OlmoHybrid,
+        ModelType::RecurrentGemma,
         ModelType::Mamba,
         ModelType::FalconMamba,
         ModelType::Mamba2,
@@ -160,6 +180,26 @@ impl ModelType {
             Self::Ernie4_5 => "ernie4_5",
             Self::Bitnet => "bitnet",
             Self::Arcee => "arcee",
+            Self::Apertus => "apertus",
+            Self::GraniteSwa => "granite_swa",
+            Self::GptBigcode => "gpt_bigcode",
+            Self::GptNeo => "gpt_neo",
+            Self::Gptj => "gptj",
+            Self::Codegen => "codegen",
+            Self::Mpt => "mpt",
+            Self::Persimmon => "persimmon",
+            Self::Xglm => "xglm",
+            Self::Mimo => "mimo",
+            Self::Baichuan => "baichuan",
+            Self::Qwen => "qwen",
+            Self::Internlm2 => "internlm2",
+            Self::Internlm3 => "internlm3",
+            Self::Chatglm => "chatglm",
+            Self::Minicpm => "minicpm",
+            Self::Exaone => "exaone",
+            Self::Rwkv => "rwkv",
+            Self::OlmoHybrid => "olmo_hybrid",
+            Self::RecurrentGemma => "recurrent_gemma",
             Self::Mamba => "mamba",
             Self::FalconMamba => "falcon_mamba",
             Self::Mamba2 => "mamba2",
@@ -196,13 +236,24 @@ impl ModelType {
     /// How far its forward pass is known.
     pub const fn support(self) -> Support {
         match self {
+            Self::Mimo
+            | Self::Baichuan
+            | Self::Qwen
+            | Self::Internlm2
+            | Self::Internlm3
+            | Self::Chatglm
+            | Self::Minicpm
+            | Self::Exaone => Support::OwnCode,
             Self::Phimoe
             | Self::Ernie45Moe
             | Self::FlexOlmo
             | Self::HunyuanV1Moe
             | Self::Minicpm3
             | Self::HyV3
-            | Self::Deepseek => Support::CountedOnly,
+            | Self::Deepseek
+            | Self::Rwkv
+            | Self::OlmoHybrid
+            | Self::RecurrentGemma => Support::CountedOnly,
             Self::Youtu | Self::Axk1 => Support::Unmeasured,
             _ => Support::Measured,
         }

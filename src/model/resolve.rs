@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::error::{one_line, show};
-use super::{Model, ModelError, Nearest, Source, card, file, guess};
-use crate::hub::{Hub, HubId, HubIdError};
+use super::{Checkpoint, Model, ModelError, Nearest, Source, card, file, guess};
+use crate::hub::{Hub, HubErrorKind, HubId, HubIdError};
 
 /// The model that `spec` stands for. In this order: a path that ends in `.json` or `.toml`, or a folder that has a
 /// config.json or a checkpoint; a `.safetensors` or `.gguf` file; the name or an alias of a [card](super::cards); a bare
@@ -52,9 +52,25 @@ pub(super) fn from_hub_id(spec: &str, hub: &Hub) -> Result<Source, ModelError> {
 
 fn from_hub(id: &HubId, hub: &Hub) -> Result<Source, ModelError> {
     let shown = format!("{id}/config.json");
-    let text = String::from_utf8(hub.config(id)?.bytes)
+    let config = hub.config(id)?;
+    let text = String::from_utf8(config.bytes)
         .map_err(|error| ModelError::NotText { path: shown.clone(), offset: error.utf8_error().valid_up_to() })?;
-    Source::from_config(&id.to_string(), &file::parse_json(&shown, &text)?)
+    let mut source = Source::from_config(&id.to_string(), &file::parse_json(&shown, &text)?)?;
+    match checkpoint_on_hub(&id.of_commit(config.commit), hub) {
+        Ok(found) => source.checkpoint = found,
+        Err(error) => source.notes.push(format!("its weights were not looked at: {error}")),
+    }
+    Ok(source)
+}
+
+/// The tensors of a repository, from the headers of its safetensors files; `None`: it has none, or they are not cached
+/// and the network is not to be touched.
+fn checkpoint_on_hub(id: &HubId, hub: &Hub) -> Result<Option<Checkpoint>, ModelError> {
+    match hub.safetensors_headers(id) {
+        Ok(headers) => Checkpoint::from_safetensors_headers(&id.to_string(), &headers).map(Some),
+        Err(error) if matches!(error.kind, HubErrorKind::NoSuchFile | HubErrorKind::Offline) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The model of a config.json or a card's file, of a card, or of a size.

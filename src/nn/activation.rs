@@ -15,6 +15,7 @@ pub fn activate(cx: &Context, activation: Activation, x: Tensor) -> Tensor {
             cx.pow(&positive, 2)
         }
         Activation::GeluNew => gelu_new(cx, &x),
+        Activation::Xielu => unreachable!("the feed-forward block applies it, with its parameters"),
         Activation::BloomGelu => cx.custom_function(x, bloom_gelu_forward, bloom_gelu_back),
     }
 }

@@ -35,7 +35,8 @@ impl Rotary {
             cx.with_autocast_off(|| {
                 let length = positions.dim(-1);
                 let positions = cx.cast(positions, DType::F32);
-                let freqs = cx.untracked_matmul(&self.inv_freq[0], &positions, &[1, length, self.dim / 2]);
+                let freqs =
+                    cx.untracked_matmul(&self.inv_freq[0], &positions, &[positions.dim(0), length, self.dim / 2]);
                 let emb = if twice { cx.cat(&[&freqs, &freqs], -1) } else { freqs.clone() };
                 let cos = cx.mul_scalar(cx.untracked("cos", &emb), 1.0);
                 let sin = cx.mul_scalar(cx.untracked("sin", &emb), 1.0);

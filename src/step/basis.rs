@@ -3,16 +3,16 @@
 use super::count::count_parameters;
 use super::estimate::Basis;
 use crate::job::{
-    AttnImplementation, ExpertsImplementation, Head, Job, MixedPrecision, Objective, Optim, Peft, TargetModules, Train,
-    Workload,
+    AttnImplementation, ExpertsImplementation, Head, Job, MixedPrecision, Objective, OffloadOptimizer, Optim, Peft,
+    TargetModules, Train, Workload,
 };
-use crate::model::{Model, Origin, Support};
+use crate::model::{Mixer, Model, Origin, Support};
 use crate::units::Bytes;
 
 /// The versions whose behaviour is modelled and whose measurements the tests hold it against.
 const VERSIONS: &str = "torch 2.11, transformers 5.17, peft 0.21, bitsandbytes 0.50";
 
-pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
+pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
     let mut notes = vec![
         "kernels' heuristics are those of a card with compute capability 8.0 and 132 multiprocessors; on H100 and H200 \
          cuBLAS' workspaces are larger: 47.75 MiB more in training, 23.9 MiB in inference"
@@ -25,6 +25,7 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
         Workload::Train(train) => train.max_seq_length,
         Workload::Infer(infer) => infer.prompt_length.saturating_add(infer.max_new_tokens),
     };
+    // packed sequences count from zero each
     if length > model.max_position_embeddings() {
         notes.push(format!(
             "{length} tokens are more than the {} positions of {}",
@@ -41,6 +42,7 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
     }
     if let Workload::Train(train) = &job.workload {
         let packed = train.gradient_checkpointing
+            && !train.packing
             && !train.attention_mask
             && train.attn_implementation != AttnImplementation::Eager;
         if packed {
@@ -49,6 +51,13 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
                  and to make a mask. Where it finds none, attention needs less"
                     .to_owned(),
             );
+        }
+        if train.packing && train.attn_implementation != AttnImplementation::FlashAttention2 {
+            let tokens = train.row()[1];
+            notes.push(format!(
+                "{tokens} packed tokens under {} take a mask of {tokens} times {tokens}; with flash_attention_2 there is none",
+                train.attn_implementation
+            ));
         }
         if train.mixed_precision == MixedPrecision::Fp16 {
             notes.push("the gradient scaler's few scalars are not counted".to_owned());
@@ -60,15 +69,7 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
                     .to_owned(),
             );
         }
-        match train.objective {
-            Objective::Dpo => notes.push(
-                "as TRL 1.16 computes it, without holding logits; older versions hold those of both forwards and need more. \
-                 Its collator pads to the longest pair of the batch: max_seq_length is taken for that"
-                    .to_owned(),
-            ),
-            Objective::Reward => notes.push("as TRL 1.16 computes it".to_owned()),
-            _ => {}
-        }
+        notes.extend(super::objective::notes(train));
         if train.use_liger_kernel {
             notes.push("Liger's kernels are those of liger-kernel 0.8".to_owned());
         }
@@ -76,6 +77,19 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
             notes.push(
                 "AdaLoRA's importance scores are not counted: nothing is kept of them unless the loop calls \
                  update_and_allocate, as the Trainer does not"
+                    .to_owned(),
+            );
+        }
+        if host > 0 {
+            notes.push(format!(
+                "{} of the host's memory is taken by optimizer states and copies of weights and gradients; it is not in \
+                 these figures",
+                Bytes(host)
+            ));
+        }
+        if train.offload_optimizer == OffloadOptimizer::Deepspeed {
+            notes.push(
+                "as ZeRO-Offload of stage 2 on one GPU does it, with buckets of DeepSpeed's default 500,000,000 elements"
                     .to_owned(),
             );
         }
@@ -100,17 +114,37 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64) -> Basis {
     notes.extend(
         unmeasured.map(|what| format!("no recorded measurement has {what}; it follows what PyTorch's sources do")),
     );
-    let measured = model.model_type().support() == Support::Measured;
-    if !measured {
-        notes.push(format!(
-            "no recorded measurement is of a `{}` model; what its layers take follows transformers' sources",
-            model.model_type()
-        ));
+    let measured = match model.model_type().support() {
+        Support::Measured => true,
+        Support::OwnCode => {
+            notes.push(format!(
+                "the class of `{}` models comes with their repository, not with transformers: parameters are counted as it \
+                 has them, and its layers are run as those of a Llama with these matrices, without what its own code may \
+                 keep beside",
+                model.model_type()
+            ));
+            false
+        }
+        _ => {
+            notes.push(format!(
+                "no recorded measurement is of a `{}` model; what its layers take follows transformers' sources",
+                model.model_type()
+            ));
+            false
+        }
+    };
+    let refused = multiplies_packed_weights(model, job);
+    if refused {
+        notes.push(
+            "transformers multiplies by the weight of a Mamba layer's dt_proj itself, which fails where that is quantised: \
+             such a model is loaded with llm_int8_skip_modules, and what it then leaves unquantised is more than here"
+                .to_owned(),
+        );
     }
     Basis {
         runtime: "pytorch".to_owned(),
         versions: VERSIONS.to_owned(),
-        validated: model.origin() == Origin::Config && measured && unmeasured.is_none(),
+        validated: model.origin() == Origin::Config && measured && unmeasured.is_none() && !refused,
         notes,
     }
 }
@@ -181,6 +215,16 @@ fn embedding_states(model: &Model, train: &Train) -> Option<String> {
     ))
 }
 
+/// Whether a job quantises what `MambaMixer.slow_forward` takes the plain weight of (`modeling_mamba.py`,
+/// `modeling_jamba.py`: `self.dt_proj.weight @ time_step`); measuring one ends in an error of shapes.
+fn multiplies_packed_weights(model: &Model, job: &Job) -> bool {
+    let precision = match &job.workload {
+        Workload::Train(train) => train.precision,
+        Workload::Infer(infer) => infer.precision,
+    };
+    precision.is_quantized() && model.decoder().is_some_and(|decoder| matches!(decoder.mixer, Some(Mixer::Mamba(_))))
+}
+
 /// Whether a method puts something on the head or trains modules whole.
 fn adapts_head(peft: &Peft) -> bool {
     let targets = matches!(peft, Peft::Lora(lora) if matches!(&lora.target_modules, Some(TargetModules::Names(names))
@@ -202,7 +246,20 @@ fn unmeasured(model: &Model, job: &Job) -> Option<&'static str> {
         Workload::Train(train) if train.use_liger_kernel && train.peft.as_ref().is_some_and(adapts_head) => {
             Some("use_liger_kernel with an adapted or copied head, whose own weight Liger reads")
         }
-        Workload::Train(train) if train.objective != Objective::Sft && train.mixed_precision != MixedPrecision::No => {
+        Workload::Train(train) if train.objective == Objective::Ppo => Some("objective = \"ppo\""),
+        Workload::Train(train) if train.attn_implementation == AttnImplementation::FlashAttention2 => {
+            Some("attn_implementation = \"flash_attention_2\"; its kernels are taken to keep what those of sdpa keep")
+        }
+        Workload::Train(train) if train.offload_optimizer == OffloadOptimizer::Deepspeed => {
+            Some("offload_optimizer = \"deepspeed\"")
+        }
+        Workload::Train(train) if train.offload_optimizer != OffloadOptimizer::No && train.peft.is_some() => {
+            Some("an optimizer on the host with adapters")
+        }
+        Workload::Train(train)
+            if !matches!(train.objective, Objective::Sft | Objective::Orpo)
+                && train.mixed_precision != MixedPrecision::No =>
+        {
             Some("this objective under autocast")
         }
         Workload::Train(train) if train.objective != Objective::Sft && train.precision.is_quantized() => {

@@ -126,6 +126,8 @@ pub struct Held {
     pub optimizer: Bytes,
     /// Optimizer states in managed memory (bitsandbytes' paged optimizers), which may live on the host.
     pub paged: Bytes,
+    /// What an optimizer that was offloaded keeps in the host's memory: states, and copies of weights and gradients.
+    pub host: Bytes,
 }
 
 /// One phase of a steady step.

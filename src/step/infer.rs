@@ -37,6 +37,7 @@ impl<'a> Inference<'a> {
             implementation: self.job.attn_implementation,
             logits_to_keep: self.job.logits_to_keep,
             max_new_tokens: self.job.max_new_tokens,
+            samples: false,
         };
         self.cx.no_grad(|| self.network.generate(self.cx, &self.prompt, how));
     }

@@ -23,6 +23,8 @@ pub(super) struct Recorded {
     pub(super) optimizer: u64,
     /// Bytes of optimizer states in managed memory.
     pub(super) paged: u64,
+    /// Bytes of what the optimizer keeps in the host's memory.
+    pub(super) host: u64,
 }
 
 /// Records loading, a first and a steady step.
@@ -33,7 +35,7 @@ pub(super) fn training(model: &Model, job: &Train) -> Result<Recorded, EstimateE
     let cx = Context::new();
     let mut training = Training::new(&cx, model, job)?;
     let load = cx.ledger().take_entries();
-    let (first, steady) = if passes_repeat(job) {
+    let (first, steady) = if passes_repeat(job) && training.keeps_nothing() {
         training.forward_and_backward();
         let passes = cx.ledger().take_entries();
         training.update();
@@ -61,6 +63,7 @@ pub(super) fn training(model: &Model, job: &Train) -> Result<Recorded, EstimateE
         gradients: training.gradient_bytes(),
         optimizer: training.optimizer().held_bytes(),
         paged: training.optimizer().paged_bytes(),
+        host: training.optimizer().host_bytes(),
     })
 }
 
@@ -118,5 +121,6 @@ pub(super) fn inference(model: &Model, job: &Infer) -> Result<Recorded, Estimate
         gradients: 0,
         optimizer: 0,
         paged: 0,
+        host: 0,
     })
 }

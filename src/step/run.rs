@@ -73,7 +73,7 @@ fn refuse_long_scan(model: &Model, job: &Job) -> Result<(), EstimateError> {
         return Ok(());
     };
     let length = match &job.workload {
-        Workload::Train(train) => train.max_seq_length,
+        Workload::Train(train) => train.row()[1],
         Workload::Infer(infer) => infer.prompt_length,
     };
     let layers = layer_types.iter().filter(|kind| **kind == LayerType::LinearAttention).count();
@@ -141,9 +141,10 @@ fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, Estima
             gradients: Bytes(recorded.gradients),
             optimizer: Bytes(recorded.optimizer),
             paged: Bytes(recorded.paged),
+            host: Bytes(recorded.host),
         },
         phases: merge(playback.phases()),
-        basis: basis::of(checkpoint, job, recorded.paged),
+        basis: basis::of(checkpoint, job, recorded.paged, recorded.host),
         timeline,
     })
 }

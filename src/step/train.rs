@@ -5,10 +5,11 @@ use super::clip::clip_grad_norm;
 use super::error::EstimateError;
 use super::load;
 use super::objective::Learned;
-use super::optimizer::{Optimizer, own_matrices};
+use super::optimizer::{Optimizer, least_elements, own_matrices};
 use crate::arch::{Batch, Forward, Network, Outputs};
-use crate::ghost::{Category, Context, Phase, Tensor};
-use crate::job::Train;
+use crate::dtype::DType;
+use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor};
+use crate::job::{Objective, OffloadOptimizer, Train};
 use crate::model::{Model, ModelType};
 use crate::nn::Kernels;
 
@@ -25,6 +26,8 @@ pub(super) struct Training<'a> {
     trainable: Vec<Tensor>,
     learned: Learned,
     batch: Batch,
+    /// The position ids of a packed batch.
+    _positions: Option<Tensor>,
     loss: Option<Tensor>,
     /// The last outputs, where the loop keeps a name for them: they go when the next forward has returned.
     outputs: Option<Outputs>,
@@ -46,21 +49,36 @@ impl<'a> Training<'a> {
             adapt::prepare_for_kbit_training(cx, network.as_mut());
         }
         let adapted = adapt::apply(cx, network.as_mut(), model, job.peft.as_ref())?;
-        let trainable = adapt::trainable(network.as_mut(), &adapted);
+        let mut trainable = adapt::trainable(network.as_mut(), &adapted);
         let dtype = job.float_type().dtype();
-        let learned = Learned::new(cx, network.as_ref(), job, || load::load(cx, model, dtype, quantization, kernels))?;
+        let scoring = model.clone().classifying(Some(1));
+        let load = |scores: bool| {
+            let model = if scores { &scoring } else { model };
+            load::load(cx, model, dtype, quantization, kernels)
+        };
+        let mut learned = Learned::new(cx, network.as_ref(), model, job, &load)?;
+        if let Some(value) = learned.value() {
+            let whole = adapt::apply(cx, value, &scoring, None)?;
+            trainable.extend(adapt::trainable(value, &whole));
+        }
         let is_own = own_matrices(job, network.as_mut(), &trainable);
         if is_own.iter().all(|own| !own) && job.optim.is_low_rank() {
             return Err(EstimateError::NoOptimTarget { optim: job.optim });
         }
-        let optimizer = Optimizer::new(cx, job.optim, job.optim_rank, trainable.clone(), &is_own);
+        let optimizer = Optimizer::new(cx, job, head_numel(model), trainable.clone(), &is_own);
+        if job.offload_gradients || job.offload_optimizer == OffloadOptimizer::Deepspeed {
+            cx.offload_gradients(least_elements(job.offload_optimizer));
+        }
         cx.ledger().empty_cache();
         let batch = learned.batch(cx, network.as_ref(), job);
-        Ok(Self { cx, job, network, adapted, optimizer, trainable, learned, batch, loss: None, outputs: None })
+        let _positions = job.packing.then(|| cx.input("position_ids", &job.row(), DType::I64));
+        let (loss, outputs) = (None, None);
+        Ok(Self { cx, job, network, adapted, optimizer, trainable, learned, batch, _positions, loss, outputs })
     }
 
     /// Forward and backward of as many micro-batches as are accumulated (from the fourth on they repeat the third).
     pub(super) fn forward_and_backward(&mut self) {
+        self.learned.prepare(self.cx, self.network.as_ref(), self.run());
         for _ in 0..self.job.gradient_accumulation_steps.min(RECORDED_MICRO_BATCHES) {
             // the last micro-batch's graph goes with its loss, when the next loss takes its name
             let last = self.cx.take_graph();
@@ -74,7 +92,8 @@ impl<'a> Training<'a> {
 
     /// Clipping and the optimizer's step.
     pub(super) fn update(&mut self) {
-        if self.job.clips() {
+        // PPO's trainer has a loop of its own, which does not clip
+        if self.job.clips() && self.job.objective != Objective::Ppo {
             clip_grad_norm(self.cx, &self.trainable);
         }
         self.optimizer.step(self.cx);
@@ -89,7 +108,13 @@ impl<'a> Training<'a> {
 
     /// Bytes of the gradients, from backward to the optimizer's step.
     pub(super) fn gradient_bytes(&self) -> u64 {
-        self.trainable.iter().map(Tensor::bytes).sum()
+        let stays = |parameter: &&Tensor| !self.cx.offloads_gradient(parameter);
+        self.trainable.iter().filter(stays).map(Tensor::bytes).sum()
+    }
+
+    /// Whether a step keeps nothing for the next but weights and states.
+    pub(super) fn keeps_nothing(&self) -> bool {
+        self.learned.keeps_nothing()
     }
 
     /// The optimizer, with the states it keeps.
@@ -100,6 +125,7 @@ impl<'a> Training<'a> {
     /// Backpropagates from the loss, divided by the number of micro-batches.
     fn backward(&self) {
         let Some(loss) = &self.loss else { return };
+        let _bucket = self.bucket();
         if self.job.gradient_accumulation_steps > 1 {
             let share = self.cx.within(Category::Logits, || self.cx.mul_scalar(loss, 1.0));
             self.cx.backward(&share);
@@ -108,22 +134,47 @@ impl<'a> Training<'a> {
         }
     }
 
+    /// What DeepSpeed gathers gradients in during backward (`setup_buckets`, `reduce_bucket_size`).
+    fn bucket(&self) -> Option<Tensor> {
+        const ELEMENTS: u64 = 500_000_000;
+        let cx = self.cx;
+        (self.job.offload_optimizer == OffloadOptimizer::Deepspeed).then(|| {
+            cx.set_phase(Phase::Backward);
+            let layout = Layout::contiguous(&[ELEMENTS]);
+            let dtype = self.job.float_type().dtype();
+            cx.within(Category::Temporary, || cx.launch(Kernel::Scratch("bucket"), &[], layout, dtype))
+        })
+    }
+
+    /// How the model is run.
+    fn run(&self) -> Forward<'_> {
+        Forward {
+            implementation: self.job.attn_implementation,
+            checkpointing: self.job.gradient_checkpointing,
+            checkpoint_every: usize::try_from(self.job.checkpoint_every_n_layers).unwrap_or(usize::MAX),
+            packed: self.job.packing,
+            input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
+            virtual_tokens: self.adapted.virtual_tokens.as_ref(),
+            ..Forward::default()
+        }
+    }
+
     fn forward(&self) -> (Tensor, Option<Outputs>) {
         let cx = self.cx;
         cx.set_phase(Phase::Forward);
         let autocast = self.job.mixed_precision.float().map(crate::job::FloatType::dtype);
         cx.with_autocast(autocast, || {
-            let run = Forward {
-                implementation: self.job.attn_implementation,
-                checkpointing: self.job.gradient_checkpointing,
-                input_require_grads: self.job.gradient_checkpointing && self.job.peft.is_some(),
-                virtual_tokens: self.adapted.virtual_tokens.as_ref(),
-                ..Forward::default()
-            };
-            let (loss, outputs) = self.learned.loss(cx, self.network.as_ref(), &self.batch, run);
+            let (loss, outputs) = self.learned.loss(cx, self.network.as_ref(), &self.batch, self.run());
             (adapt::regularized(cx, loss, &self.adapted), outputs)
         })
     }
+}
+
+/// `dim * dim // n_heads`, as Adam-mini reckons a head's share of a query projection.
+fn head_numel(model: &Model) -> u64 {
+    model.decoder().map_or(1, |decoder| {
+        decoder.hidden_size.saturating_mul(decoder.hidden_size) / decoder.attention.num_heads.max(1)
+    })
 }
 
 /// The model types whose Liger kernels are modelled (`liger_kernel/transformers/monkey_patch.py` has more).

@@ -104,8 +104,15 @@ impl Network for Encoder {
 
 impl Module for Encoder {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        // XLM-RoBERTa registers its classifier before its encoder
+        let top_first = self.model.model_type == ModelType::XlmRoberta && self.saves_head();
+        if top_first {
+            self.top.leaves(visit);
+        }
         self.body.leaves(visit);
-        self.top.leaves(visit);
+        if !top_first {
+            self.top.leaves(visit);
+        }
     }
 
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {

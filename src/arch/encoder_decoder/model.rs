@@ -49,8 +49,13 @@ pub(super) trait Stacks: Module {
         cache: Option<&SeqCache>,
     ) -> Tensor;
 
+    /// What the head is given of the decoder's last hidden states.
+    fn sequence_output(&self, _cx: &Context, hidden: &Tensor) -> Tensor {
+        hidden.clone()
+    }
+
     /// Logits from the head's product.
-    fn logits(&self, cx: &Context, head: &Linear, hidden: Tensor) -> Tensor;
+    fn logits(&self, cx: &Context, head: &Linear, hidden: &Tensor) -> Tensor;
 }
 
 /// An encoder-decoder with a language-model head.
@@ -104,8 +109,10 @@ impl<S: Stacks> Network for EncoderDecoder<S> {
         let caches = self.stacks.caches_in_training() && !run.checkpointing;
         let cache = caches.then(|| self.cache(Category::Activations));
         let hidden = self.stacks.decode(cx, &self.shared, &decoder_ids, &encoded, run, cache.as_ref());
+        // both have names until the model returns
+        let states = cx.within(Category::Logits, || self.stacks.sequence_output(cx, &hidden));
         let (loss, logits) = cx.within(Category::Logits, || {
-            let logits = self.stacks.logits(cx, &self.lm_head, hidden);
+            let logits = self.stacks.logits(cx, &self.lm_head, &states);
             let rows = logits.dim(0) * logits.dim(1);
             let flat = cx.reshape(&logits, &[rows, logits.dim(-1)]);
             (cx.cross_entropy(flat, &cx.reshape(&batch.labels, &[rows])), logits)
@@ -128,7 +135,8 @@ impl<S: Stacks> Network for EncoderDecoder<S> {
         let encoded = self.stacks.encode(cx, &self.shared, prompt, run);
         let decode = |ids: &Tensor| {
             let hidden = self.stacks.decode(cx, &self.shared, ids, &encoded, run, Some(&cache));
-            let _logits = cx.within(Category::Logits, || self.stacks.logits(cx, &self.lm_head, hidden));
+            let states = self.stacks.sequence_output(cx, &hidden);
+            let _logits = cx.within(Category::Logits, || self.stacks.logits(cx, &self.lm_head, &states));
         };
         decode(&token());
         cx.set_phase(Phase::Decode);

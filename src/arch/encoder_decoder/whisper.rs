@@ -75,8 +75,8 @@ impl Stacks for Whisper {
         self.decoder.forward(cx, embed, ids, encoded, run, cache)
     }
 
-    fn logits(&self, cx: &Context, head: &Linear, hidden: Tensor) -> Tensor {
-        head.forward(cx, &hidden)
+    fn logits(&self, cx: &Context, head: &Linear, hidden: &Tensor) -> Tensor {
+        head.forward(cx, hidden)
     }
 }
 

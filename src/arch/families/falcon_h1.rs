@@ -55,6 +55,10 @@ impl Module for DecoderLayer {
         self.input_layernorm.leaves(visit);
         self.pre_ff_layernorm.leaves(visit);
     }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        self.mamba.buffers(visit);
+    }
 }
 
 /// `FalconH1MLP`

@@ -47,9 +47,9 @@ impl Entered {
 }
 
 impl Input<'_> {
-    /// `torch.arange(length) + past`, as `[1, length]`.
+    /// Those given, or `torch.arange(length) + past`, as `[1, length]`.
     pub(in crate::arch) fn positions(&self, cx: &Context) -> Tensor {
-        crate::nn::positions(cx, self.length)
+        self.run.positions.cloned().unwrap_or_else(|| crate::nn::positions(cx, self.length))
     }
 
     /// `create_causal_mask`

@@ -19,7 +19,7 @@ pub(super) struct Spans {
 impl Spans {
     pub(super) fn new(model: &DecoderConfig) -> Self {
         use ModelType::{
-            Cohere2, Exaone4, FalconH1, Gemma2, Gemma3Text, GptOss, Granite, Granitemoe, Granitemoehybrid,
+            Cohere2, Exaone4, FalconH1, Gemma2, Gemma3Text, GptOss, Granite, GraniteSwa, Granitemoe, Granitemoehybrid,
         };
         use ModelType::{Olmo3, Qwen2, Qwen2Moe, Qwen3, Smollm3};
         let has = |layer_type| model.layer_types.contains(&layer_type);
@@ -27,14 +27,14 @@ impl Spans {
         // these make the full mask whether or not a layer takes it
         let always_full = matches!(
             model.model_type,
-            Cohere2 | Exaone4 | Gemma2 | Gemma3Text | GptOss | Olmo3 | Qwen2 | Qwen2Moe | Qwen3 | Smollm3
+            Cohere2 | Exaone4 | Gemma2 | Gemma3Text | GptOss | GraniteSwa | Olmo3 | Qwen2 | Qwen2Moe | Qwen3 | Smollm3
         );
         Self {
-            multiplier: matches!(model.model_type, Granite | Granitemoe | Granitemoehybrid | FalconH1),
+            multiplier: matches!(model.model_type, Granite | GraniteSwa | Granitemoe | Granitemoehybrid | FalconH1),
             dropout: model.embedding.dropout,
             full: always_full || hybrid || has(LayerType::FullAttention),
             // Qwen2-MoE makes a sliding mask too, of a window of nothing where it has none
-            sliding: matches!(model.model_type, GptOss | Qwen2Moe) || has(LayerType::SlidingAttention),
+            sliding: matches!(model.model_type, GptOss | GraniteSwa | Qwen2Moe) || has(LayerType::SlidingAttention),
             sliding_window: model.sliding_window.or((model.model_type == Qwen2Moe).then_some(0)),
             mixes: model.mixer.is_some(),
         }

@@ -3,22 +3,30 @@
 mod alibi;
 mod attend;
 mod bloom;
+mod counted;
 mod falcon;
 mod falcon_h1;
 mod front;
 mod gpt2;
+mod gpt_bigcode;
+mod gpt_neo;
 mod gpt_neox;
+mod gptj;
 mod llama;
 mod mamba;
+mod mpt;
 mod nemotron_h;
 mod opt;
+mod persimmon;
+mod scores;
+mod xglm;
 
 use std::rc::Rc;
 
 pub(super) use front::{Entered, Front, Input};
 
 use super::layer::{DecoderLayer, Layer};
-use crate::model::{DecoderConfig, ModelType};
+use crate::model::{DecoderConfig, LayerType, Mixer, ModelType};
 use crate::nn::Builder;
 
 /// What comes before the layers of `model`.
@@ -26,6 +34,11 @@ pub(super) fn front(builder: &Builder<'_>, model: &DecoderConfig) -> Box<dyn Fro
     match model.model_type {
         ModelType::Gpt2 => Box::new(gpt2::Positions::new(builder, model)),
         ModelType::GptNeox => Box::new(gpt_neox::EmbedDropout::new(model)),
+        ModelType::GptBigcode => Box::new(gpt_bigcode::Positions::new(builder, model)),
+        ModelType::GptNeo => Box::new(gpt_neo::Positions::new(builder, model)),
+        ModelType::Gptj | ModelType::Codegen => Box::new(gptj::EmbedDropout::new(model)),
+        ModelType::Mpt => Box::new(mpt::Alibi::new(model)),
+        ModelType::Xglm => Box::new(xglm::Positions::new(builder, model)),
         ModelType::Bloom => Box::new(bloom::EmbedNorm::new(builder, model)),
         ModelType::Falcon => Box::new(falcon::Masks::new(model)),
         ModelType::Opt => Box::new(opt::Positions::new(builder, model)),
@@ -36,9 +49,20 @@ pub(super) fn front(builder: &Builder<'_>, model: &DecoderConfig) -> Box<dyn Fro
 
 /// A layer of `model`.
 pub(super) fn layer(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Rc<dyn Layer> {
+    if let (Some(LayerType::LinearAttention), Some(Mixer::Counted(counted))) =
+        (model.layer_types.get(index), &model.mixer)
+    {
+        return Rc::new(counted::Layer::new(builder, model, counted, index));
+    }
     match model.model_type {
         ModelType::Gpt2 => Rc::new(gpt2::Block::new(builder, model)),
         ModelType::GptNeox => Rc::new(gpt_neox::Layer::new(builder, model)),
+        ModelType::GptBigcode => Rc::new(gpt_bigcode::Block::new(builder, model)),
+        ModelType::GptNeo => Rc::new(gpt_neo::Block::new(builder, model)),
+        ModelType::Gptj | ModelType::Codegen => Rc::new(gptj::Block::new(builder, model)),
+        ModelType::Mpt => Rc::new(mpt::Block::new(builder, model)),
+        ModelType::Persimmon => Rc::new(persimmon::DecoderLayer::new(builder, model)),
+        ModelType::Xglm => Rc::new(xglm::DecoderLayer::new(builder, model)),
         ModelType::Bloom => Rc::new(bloom::Block::new(builder, model)),
         ModelType::Falcon => Rc::new(falcon::DecoderLayer::new(builder, model)),
         ModelType::Opt => Rc::new(opt::DecoderLayer::new(builder, model)),

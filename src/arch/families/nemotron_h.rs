@@ -60,4 +60,10 @@ impl Module for Block {
             Branch::FeedForward(mlp) => mlp.leaves(visit),
         }
     }
+
+    fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
+        if let Branch::Mixer(mixer) = &mut self.branch {
+            mixer.buffers(visit);
+        }
+    }
 }

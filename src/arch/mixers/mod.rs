@@ -34,6 +34,7 @@ impl TokenMixer {
         match model.mixer.as_ref().expect("a layer that does not attend has a mixer") {
             Mixer::Mamba(spec) => Self::Mamba(Box::new(MambaMixer::new(builder, model, spec))),
             Mixer::Mamba2(spec) => Self::Mamba2(Box::new(Mamba2Mixer::new(builder, model, spec))),
+            Mixer::Counted(_) => unreachable!("its layers are another kind"),
             Mixer::ShortConv(spec) => Self::ShortConv(Box::new(ShortConvMixer::new(builder, model.hidden_size, spec))),
         }
     }

@@ -1,7 +1,9 @@
 //! A job in words.
 
 use super::super::text::{bold, grouped, plain, warning, wrap};
-use crate::job::{Infer, Job, Lora, MixedPrecision, Objective, Peft, Precision, TargetModules, Train, Workload};
+use crate::job::{
+    Infer, Job, Lora, MixedPrecision, Objective, OffloadOptimizer, Peft, Precision, TargetModules, Train, Workload,
+};
 use crate::model::{Model, Origin};
 
 /// The model and the job, and what was taken for granted.
@@ -52,10 +54,19 @@ fn training(train: &Train) -> String {
     if train.gradient_accumulation_steps > 1 {
         words.push(format!("{} accumulation steps", train.gradient_accumulation_steps));
     }
-    if train.gradient_checkpointing {
-        words.push("gradient checkpointing".to_owned());
+    if matches!(train.objective, Objective::Grpo | Objective::Ppo) {
+        words.push(format!("{} generated tokens", train.completion_length()));
     }
-    words.push(train.optim.to_string());
+    if train.gradient_checkpointing {
+        words.push(match train.checkpoint_every_n_layers {
+            1 => "gradient checkpointing".to_owned(),
+            n => format!("gradient checkpointing of every {n} layers"),
+        });
+    }
+    words.push(match train.offload_optimizer {
+        OffloadOptimizer::No => train.optim.to_string(),
+        offload => format!("{} on the host ({offload})", train.optim),
+    });
     if train.use_liger_kernel {
         words.push("Liger kernels".to_owned());
     }

@@ -119,6 +119,9 @@ fn held(held: &Held) -> String {
     if held.paged > Bytes::ZERO {
         text.push_str(&format!("; in managed memory, perhaps on the host: optimizer {}", held.paged));
     }
+    if held.host > Bytes::ZERO {
+        text.push_str(&format!("; in the host's memory: {}", held.host));
+    }
     text + "."
 }
 

@@ -24,8 +24,8 @@ impl Context {
             None => (x, weight, bias),
         };
         let inputs: SmallVec<[&Tensor; 3]> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
-        let saved = [weight.requires_grad().then_some(x), x.requires_grad().then_some(weight)];
-        let node = self.record(&inputs, &saved);
+        // one formula gives all gradients (`convolution_backward`, derivatives.yaml), so both are saved whichever is wanted
+        let node = self.record(&inputs, &[Some(x), Some(weight)]);
         let length = (x.dim(-1) + 2 * padding + 1).saturating_sub(weight.dim(-1));
         let copy = self.no_grad(|| self.contiguous(x));
         let layout = Layout::contiguous(&[x.dim(0), x.dim(1), length]);

@@ -17,15 +17,49 @@ const VOCABULARY_CHUNK: u64 = 32_768;
 /// Running statistics of a row: maxima, sums, the target's logit.
 const STATISTICS: usize = 7;
 
+/// What TRL's trainers log of a token beside its log-probability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// The entropy of the distribution it is from.
+    Entropy,
+    /// The mean of its logits.
+    MeanLogits,
+    /// Whether it is the most likely one.
+    IsTop1,
+}
+
 impl Context {
+    /// `selective_log_softmax` (`trl/kernels/logprob_entropy.py`): log-probabilities of one token for each row of `logits`,
+    /// `[..., vocabulary]`, by a kernel that saves the logits; their gradient is a tensor of its own.
+    pub fn selective_log_softmax(&self, logits: &Tensor, targets: &Tensor) -> Tensor {
+        let node = self.record(&[logits], &[]);
+        let dims = &logits.dims()[..logits.dims().len().saturating_sub(1)];
+        let vector = || self.launch(FUSED, &[], Layout::contiguous(dims), DType::F32);
+        let mut log_probabilities = vector();
+        let _entropy = vector();
+        let (log_z, expected_logit) = (vector(), vector());
+        if let Some(mut node) = node {
+            for saved in [logits, targets, &log_z, &expected_logit] {
+                node.save_output(self, saved);
+            }
+            node.finish(self, &mut [&mut log_probabilities], |cx, incoming| {
+                let logits = incoming.saved(0);
+                let of_logits = cx.launch(FUSED, &[], Layout::contiguous(logits.dims()), logits.dtype());
+                let _grad = cx.contiguous(incoming.grad);
+                smallvec![Some(of_logits)]
+            });
+        }
+        log_probabilities
+    }
+
     /// Log-probabilities of one token for each row of `hidden`, `[rows, width]`, under the head's `weight`,
-    /// `[vocabulary, width]`; `metrics`: with the entropies and averages that trainers log, which live as long as the result.
+    /// `[vocabulary, width]`, and for each row what of `metrics` is asked for.
     pub fn chunked_log_probabilities(
         &self,
         hidden: &Tensor,
         weight: &Tensor,
         targets: &Tensor,
-        metrics: bool,
+        metrics: &[Metric],
     ) -> (Tensor, Vec<Tensor>) {
         let node = self.record(&[hidden, weight], &[]);
         let rows = hidden.dim(0);
@@ -40,21 +74,21 @@ impl Context {
             vector()
         };
         let mut log_probabilities = vector();
-        let metrics: Vec<Tensor> = if metrics {
-            let entropy = {
-                let _ratio = vector();
-                vector()
-            };
-            let flag = || self.launch(FUSED, &[], Layout::contiguous(&[rows]), DType::Bool);
-            let mean_logits = vector();
-            let is_top1 = {
-                let _comparisons = (flag(), flag());
-                flag()
-            };
-            vec![entropy, mean_logits, is_top1]
-        } else {
-            Vec::new()
-        };
+        let metrics: Vec<Tensor> = metrics
+            .iter()
+            .map(|metric| match metric {
+                Metric::Entropy => {
+                    let _ratio = vector();
+                    vector()
+                }
+                Metric::MeanLogits => vector(),
+                Metric::IsTop1 => {
+                    let flag = || self.launch(FUSED, &[], Layout::contiguous(&[rows]), DType::Bool);
+                    let _comparisons = (flag(), flag());
+                    flag()
+                }
+            })
+            .collect();
         drop((tile, statistics));
         if let Some(mut node) = node {
             let second = metrics.first().unwrap_or(&log_z);

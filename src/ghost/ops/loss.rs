@@ -11,7 +11,8 @@ use crate::ghost::layout::Layout;
 use crate::ghost::tensor::Tensor;
 
 impl Context {
-    /// `cross_entropy(logits, labels)` with mean reduction: a log-softmax that is saved, and a loss.
+    /// `cross_entropy(logits, labels)` with mean reduction: a log-softmax that is saved, and a loss, which autocast asks for
+    /// in fp32.
     pub fn cross_entropy(&self, logits: impl Borrow<Tensor>, labels: &Tensor) -> Tensor {
         let logits = logits.borrow();
         // the log-softmax is told its type, so that autocast casts no more than the loss' input
@@ -40,7 +41,7 @@ impl Context {
         let scalar = Layout::contiguous(&[]);
         let dtype = log_probabilities.dtype();
         let mut out = self.launch(Kernel::NllLoss, &[log_probabilities, labels], scalar, dtype);
-        let total_weight = self.launch(Kernel::NllTotalWeight, &[log_probabilities, labels], scalar, DType::F32);
+        let total_weight = self.launch(Kernel::NllTotalWeight, &[log_probabilities, labels], scalar, dtype);
         if let Some(mut node) = node {
             node.save_output(self, &total_weight);
             node.finish(self, &mut [&mut out], |cx, incoming| {

@@ -5,6 +5,7 @@
 
 pub(crate) mod attention;
 mod blocks;
+mod choose;
 mod conv;
 mod cub;
 mod dropout;
@@ -13,7 +14,7 @@ mod embedding;
 mod fused;
 mod grouped;
 mod indexing;
-mod log_probabilities;
+pub(super) mod log_probabilities;
 mod loss;
 mod matmul;
 mod norm;

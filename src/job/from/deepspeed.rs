@@ -7,7 +7,7 @@ use super::report::Effect::{Either, Less, More};
 use super::report::NotModelled;
 use super::trainer::{DEEPSPEED, accumulation, max_grad_norm};
 use super::words;
-use crate::job::{MixedPrecision, Precision};
+use crate::job::{MixedPrecision, OffloadOptimizer, Precision};
 
 pub(super) fn map(mut fields: Fields, draft: &mut Draft) -> Result<(), FromError> {
     if !fields.is_auto("gradient_accumulation_steps", draft) {
@@ -110,6 +110,11 @@ fn zero(fields: &mut Fields, draft: &mut Draft, half: bool) -> Result<(), FromEr
         if let Some(device) = offload.text("device")? {
             match device.value.as_str() {
                 "none" => device.ignored(draft, "off"),
+                "cpu" if part == "offload_optimizer" => {
+                    let source = device.to("offload_optimizer = deepspeed");
+                    let offload = OffloadOptimizer::Deepspeed;
+                    draft.offload.set(Rank::Written, offload, source, &mut draft.report.ignored);
+                }
                 _ => device.not_modelled(draft, Less, format!("{what} held off the GPU")),
             }
         }

@@ -1,7 +1,10 @@
 //! A job as it comes together from one or more files.
 
-use super::report::{Ignored, Mapped, Report};
-use crate::job::{AttnImplementation, FloatType, Lora, MixedPrecision, Optim, Peft, Precision, Train};
+use super::report::{Effect, Ignored, Mapped, NotModelled, Report};
+use crate::job::{
+    AttnImplementation, FloatType, Lora, MixedPrecision, Objective, OffloadOptimizer, Optim, Peft, Precision,
+    TargetModules, Train,
+};
 
 /// Whose word a value is; the higher wins, and of equals the later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +63,18 @@ pub(super) struct Draft {
     pub(super) optim: Slot<Optim>,
     pub(super) max_grad_norm: Slot<f64>,
     pub(super) attention: Slot<AttnImplementation>,
+    pub(super) objective: Slot<Objective>,
+    pub(super) completion: Slot<u64>,
+    pub(super) num_generations: Slot<u64>,
+    pub(super) steps_per_generation: Slot<u64>,
+    pub(super) beta: Slot<f64>,
+    pub(super) precompute: Slot<bool>,
+    pub(super) liger: Slot<bool>,
+    pub(super) optim_targets: Slot<TargetModules>,
+    pub(super) optim_rank: Slot<u64>,
+    pub(super) offload: Slot<OffloadOptimizer>,
+    pub(super) checkpoint_every: Slot<u64>,
+    pub(super) packing: Slot<bool>,
     pub(super) mask: Slot<bool>,
     /// LoRA is asked for, or full fine-tuning.
     pub(super) adapter: Slot<bool>,
@@ -87,21 +102,54 @@ impl Draft {
             mapped.extend(self.lora_sources);
             train.peft = Some(Peft::Lora(self.lora));
         }
+        put(&mut train.objective, self.objective, mapped);
         put(&mut train.precision, self.precision, mapped);
         put(&mut train.double_quant, self.double_quant, mapped);
         put(&mut train.compute_dtype, self.compute_dtype, mapped);
         put(&mut train.mixed_precision, self.mixed_precision, mapped);
         put(&mut train.per_device_train_batch_size, self.batch, mapped);
         put(&mut train.max_seq_length, self.length, mapped);
+        train.max_completion_length = take(self.completion, mapped);
+        put(&mut train.num_generations, self.num_generations, mapped);
         put(&mut train.gradient_accumulation_steps, self.accumulation, mapped);
+        train.steps_per_generation = take(self.steps_per_generation, mapped);
+        train.beta = take(self.beta, mapped);
+        put(&mut train.precompute_ref_log_probs, self.precompute, mapped);
         put(&mut train.gradient_checkpointing, self.checkpointing, mapped);
+        put(&mut train.checkpoint_every_n_layers, self.checkpoint_every, mapped);
         put(&mut train.optim, self.optim, mapped);
+        train.optim_target_modules = take(self.optim_targets, mapped);
+        put(&mut train.optim_rank, self.optim_rank, mapped);
+        put(&mut train.offload_optimizer, self.offload, mapped);
+        put(&mut train.use_liger_kernel, self.liger, mapped);
         if let Some(norm) = take(self.max_grad_norm, mapped) {
             train.max_grad_norm = Some(norm);
         }
         put(&mut train.attn_implementation, self.attention, mapped);
         put(&mut train.attention_mask, self.mask, mapped);
+        put(&mut train.packing, self.packing, mapped);
+        offloaded(&mut train, &mut report.not_modelled);
+        // what is packed has no padding
+        train.attention_mask &= !train.packing;
         (model, train, unsaid, report)
+    }
+}
+
+/// DeepSpeed casts the weights in place of autocast; on the host only AdamW is modelled.
+fn offloaded(train: &mut Train, not_modelled: &mut Vec<NotModelled>) {
+    if train.offload_optimizer == OffloadOptimizer::No {
+        return;
+    }
+    if let Some(float) = train.mixed_precision.float()
+        && !train.precision.is_quantized()
+    {
+        train.precision = float.name().parse().unwrap_or_default();
+    }
+    train.mixed_precision = MixedPrecision::No;
+    if !matches!(train.optim, Optim::AdamwTorch | Optim::AdamwTorchFused | Optim::AdamwTorchLoop) {
+        train.offload_optimizer = OffloadOptimizer::No;
+        let why = "optimizer states are held off the GPU";
+        not_modelled.push(NotModelled::by_default("offload_optimizer", "cpu", Effect::Less, why));
     }
 }
 

@@ -20,6 +20,7 @@ mod draft;
 mod error;
 mod fields;
 mod llama_factory;
+mod objective;
 mod report;
 mod trainer;
 mod trl;

@@ -65,6 +65,10 @@ pub(super) fn basics(fields: &mut Fields, draft: &mut Draft, defaults: &Defaults
         Some(got) => words::optim(draft, &got)?,
         None => words::default_optim(draft, "optim", SOURCE),
     }
+    super::objective::low_rank(fields, draft)?;
+    if let Some(got) = fields.flag("use_liger_kernel")? {
+        super::objective::liger(draft, &got);
+    }
     max_grad_norm(fields, draft, "max_grad_norm")?;
     if let Some(got) = fields.text("attn_implementation")? {
         words::attention(draft, &got)?;
@@ -183,7 +187,10 @@ pub(super) fn checkpointing_kwargs(fields: &mut Fields, draft: &mut Draft, on: b
     if let Some(got) = kwargs.count("every_n_layers")? {
         match got.value {
             0 | 1 => got.ignored(draft, "what is modelled"),
-            _ => got.not_modelled(draft, More, "every layer is modelled as a checkpoint; fewer keep more activations"),
+            n => {
+                let source = got.to(format!("checkpoint_every_n_layers = {n}"));
+                draft.checkpoint_every.set(Rank::Written, n, source, &mut draft.report.ignored);
+            }
         }
     }
     kwargs.rest(draft, &[&KWARGS]);
@@ -199,7 +206,8 @@ pub(super) fn packing(fields: &mut Fields, draft: &mut Draft, names: &[&'static 
         if words::truth(&got.value) == Some(false) {
             got.ignored(draft, "off");
         } else if masked && long {
-            got.not_modelled(draft, More, "the batch becomes one sequence, whose attention mask grows with its square");
+            let source = got.to("packing = true, attention_mask = false");
+            draft.packing.set(Rank::Written, true, source, &mut draft.report.ignored);
         } else {
             got.ignored(draft, "every sequence is counted at its full length");
         }
@@ -237,7 +245,6 @@ pub(super) const ARGUMENTS: Known = Known {
         ("label_smoothing_factor", More, "the smoothed loss makes another copy of the logits"),
         ("optim_args", Either, "the optimizer is modelled with its defaults"),
         ("optim_target_modules", Either, "the optimizer is modelled for all parameters"),
-        ("use_liger_kernel", Less, "Liger's kernels keep fewer activations and no logits"),
         ("liger_kernel_config", Less, "Liger's kernels keep fewer activations and no logits"),
         ("neftune_noise_alpha", Either, "noise is added to the embeddings"),
         ("torch_compile", Either, "compiled graphs keep other tensors than eager mode"),

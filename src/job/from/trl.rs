@@ -7,11 +7,12 @@
 use super::FromError;
 use super::draft::{Draft, Rank};
 use super::fields::{Fields, Known, default};
+use super::objective;
 use super::report::Effect::{Either, Less, More};
 use super::report::NotModelled;
 use super::trainer::{self, ARGUMENTS, Defaults, MODEL, arguments, model};
 use super::words;
-use crate::job::{FloatType, MixedPrecision, Precision};
+use crate::job::{FloatType, MixedPrecision, Objective, Precision};
 
 const SFT: &str = "TRL 1.9, trainer/sft_config.py";
 const BASE: &str = "TRL 1.9, trainer/base_config.py";
@@ -28,8 +29,12 @@ pub(super) fn map(mut fields: Fields, draft: &mut Draft) -> Result<(), FromError
         mixed_precision: (!fp16_asked).then_some(MixedPrecision::Bf16),
         source: BASE,
     };
+    if let Some((objective, by)) = objective::told(&mut fields)? {
+        objective::implied(draft, objective, &by);
+    }
     arguments(&mut fields, draft, &defaults)?;
     length(&mut fields, draft)?;
+    objective::belongings(&mut fields, draft)?;
     precision(&mut fields, draft)?;
     lora(&mut fields, draft)?;
     loss(&mut fields, draft)?;
@@ -46,7 +51,8 @@ fn length(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
         Some(got) => Some(got),
         None => fields.count("max_seq_length")?,
     };
-    if got.is_none() && fields.is_null("max_length") {
+    let generates = matches!(draft.objective.value, Some(Objective::Grpo | Objective::Ppo));
+    if got.is_none() && (generates || fields.is_null("max_length")) {
         // nothing is cut: only the data knows how long a sequence is
         return Ok(());
     }
@@ -162,12 +168,19 @@ fn lora(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
 
 fn loss(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
     const CHUNKED: &str = "logits are modelled whole, and made in chunks";
-    let Some(got) = fields.text("loss_type")? else {
+    let got = fields.text("loss_type")?;
+    if draft.objective.value.is_some_and(|objective| objective != Objective::Sft) {
+        match got {
+            Some(got) if got.value == "apo_zero_unpaired" => got.not_modelled(draft, Less, "it has no KL term"),
+            Some(got) => got.ignored(draft, "numbers of sequences and tokens, not of logits"),
+            None => {}
+        }
+        return Ok(());
+    }
+    let Some(got) = got else {
         // `SFTConfig.__post_init__`
-        if !fields.is_on("use_liger_kernel")? {
+        if draft.liger.value != Some(true) {
             draft.report.not_modelled.push(NotModelled::by_default("loss_type", "chunked_nll", Less, CHUNKED));
-        } else if let Some(got) = fields.any("use_liger_kernel") {
-            got.not_modelled(draft, Less, "Liger's kernels keep fewer activations and no logits");
         }
         return Ok(());
     };
@@ -179,7 +192,8 @@ fn loss(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
     Ok(())
 }
 
-const RL: &str = "only supervised fine-tuning is modelled: no reference model, no second sequence, no generation";
+const RL: &str = "DPO, ORPO, KTO and GRPO have it, and nothing here tells which trainer it is for; \
+                  write num_generations, desirable_weight or precompute_ref_log_probs, or a job file";
 
 const INIT_KWARGS: Known = Known {
     effects: &[
@@ -201,16 +215,15 @@ const SFT_FIELDS: Known = Known {
         ("lora_target_parameters", More, "adapters on parameters are not modelled"),
         ("router_aux_loss_coef", Either, "for mixtures of experts a loss is added"),
         ("beta", More, RL),
-        ("num_generations", More, RL),
         ("max_completion_length", More, RL),
         ("max_prompt_length", More, RL),
-        ("desirable_weight", More, RL),
-        ("undesirable_weight", More, RL),
-        ("precompute_ref_log_probs", More, RL),
-        ("sync_ref_model", More, RL),
-        ("use_vllm", More, RL),
-        ("center_rewards_coefficient", More, RL),
-        ("reward_*", More, RL),
+        ("sync_ref_model", More, "the reference is modelled as it was loaded"),
+        ("num_iterations", Either, "completions are modelled as new in every step"),
+        ("reward_model*", More, "reward models are not modelled; reward functions on the host need none"),
+        ("top_entropy_quantile", More, "the mask of tokens with much entropy is not modelled"),
+        ("vllm_*", More, "vLLM is not modelled"),
+        ("num_ppo_epochs", More, "PPO's rollouts are not modelled"),
+        ("local_rollout_forward_batch_size", More, "PPO's rollouts are not modelled"),
         ("ref_model*", More, RL),
     ],
     ignored: &[
@@ -227,6 +240,36 @@ const SFT_FIELDS: Known = Known {
                 "truncation_mode",
                 "ignore_bias_buffers",
                 "disable_dropout",
+            ],
+        ),
+        (
+            "numbers, not tensors",
+            &[
+                "desirable_weight",
+                "undesirable_weight",
+                "center_rewards_coefficient",
+                "reward_weights",
+                "reward_func*",
+                "scale_rewards",
+                "epsilon*",
+                "delta",
+                "importance_sampling_level",
+                "mask_truncated_completions",
+                "top_p",
+                "top_k",
+                "min_p",
+                "repetition_penalty",
+                "label_smoothing",
+                "ld_alpha",
+                "f_*",
+                "use_weighting",
+                "discopop_tau",
+                "sync_ref_model_*",
+                "ref_model_mixup_alpha",
+                "ref_model_sync_steps",
+                "log_completions",
+                "num_completions_to_print",
+                "shuffle_prompts",
             ],
         ),
         ("tokens, not tensors", &["chat_template_path", "eos_token", "pad_token", "config_name"]),

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::open::read_safetensors;
-use super::safetensors::{FORMAT, malformed};
+use super::safetensors::{FORMAT, MOST_TENSORS, malformed};
 use super::unique::Unique;
 use super::{Checkpoint, StoredTensor};
 use crate::model::error::one_line;
@@ -16,8 +16,6 @@ use crate::model::{ModelError, file};
 const LIMIT: u64 = 24 << 20;
 /// More shards than any model has.
 const MOST_SHARDS: usize = 4096;
-/// More tensors than any model has.
-const MOST_TENSORS: usize = 200_000;
 
 #[derive(Deserialize)]
 struct Index {
@@ -31,9 +29,6 @@ pub(super) fn read(path: &Path) -> Result<Checkpoint, ModelError> {
     let text = file::read_text_up_to(path, LIMIT)?;
     let index: Index = serde_json::from_str(&text).map_err(|error| wrong(one_line(&error.to_string())))?;
     let entries = index.weight_map.0;
-    if entries.len() > MOST_TENSORS {
-        return Err(wrong(format!("it lists {} tensors, and at most {MOST_TENSORS} are read", entries.len())));
-    }
     let shards: BTreeSet<&str> = entries.iter().map(|(_, shard)| shard.as_str()).collect();
     if shards.is_empty() || shards.len() > MOST_SHARDS {
         return Err(wrong(format!("it names {} files, and from 1 to {MOST_SHARDS} are read", shards.len())));

@@ -12,6 +12,8 @@ use crate::model::ModelError;
 use crate::model::error::one_line;
 
 pub(super) const FORMAT: &str = "safetensors";
+/// More tensors than any model has.
+pub(super) const MOST_TENSORS: usize = super::unique::MOST_ENTRIES;
 
 impl Checkpoint {
     /// The longest header read; a tensor takes some 100 bytes of it, and files of real checkpoints have some thousands.
@@ -74,6 +76,24 @@ impl Checkpoint {
             _ => {}
         }
         Self::new(name, FORMAT, tensors).map_err(wrong)
+    }
+}
+
+impl Checkpoint {
+    /// The checkpoint whose files have these headers, each a file's name and what
+    /// [`Self::from_safetensors_header`] takes; `name` is the whole's.
+    ///
+    /// # Errors
+    /// As of that, or they list a tensor twice or more than any model has.
+    pub fn from_safetensors_headers(name: &str, headers: &[(String, Vec<u8>)]) -> Result<Self, ModelError> {
+        let mut tensors = Vec::new();
+        for (file, header) in headers {
+            tensors.extend(Self::from_safetensors_header(&format!("{name}/{file}"), header, None)?.tensors);
+            if tensors.len() > MOST_TENSORS {
+                return Err(malformed(name, &format!("its files list more than {MOST_TENSORS} tensors")));
+            }
+        }
+        Self::new(name, FORMAT, tensors).map_err(|reason| malformed(name, &reason))
     }
 }
 

@@ -7,6 +7,9 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use crate::model::error::one_line;
 
+/// More entries than any checkpoint has tensors: each takes memory many times its bytes.
+pub(super) const MOST_ENTRIES: usize = 200_000;
+
 /// A map from text to `T`, whose keys are each given once.
 pub(super) struct Unique<T>(pub(super) Vec<(String, T)>);
 
@@ -26,6 +29,9 @@ impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for Unique<T> {
                 while let Some(key) = map.next_key::<String>()? {
                     if !seen.insert(key.clone()) {
                         return Err(A::Error::custom(format_args!("the key `{}` is given twice", one_line(&key))));
+                    }
+                    if entries.len() == MOST_ENTRIES {
+                        return Err(A::Error::custom(format_args!("more than {MOST_ENTRIES} entries")));
                     }
                     entries.push((key, map.next_value()?));
                 }

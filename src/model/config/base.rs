@@ -3,12 +3,12 @@
 use super::fields::{Fields, Nullable, wrong_type};
 use super::limits;
 use crate::model::{
-    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mlp, ModelError, Norm, Origin,
+    Activation, Attention, Block, DecoderConfig, Embedding, Head, LayerType, Mlp, ModelError, ModelType, Norm, Origin,
 };
 
 pub(super) const HIDDEN_SIZE: &[&str] = &["hidden_size", "n_embd", "n_embed", "d_model"];
 pub(super) const NUM_HIDDEN_LAYERS: &[&str] = &["num_hidden_layers", "n_layer", "n_layers", "num_layers"];
-const NUM_ATTENTION_HEADS: &[&str] = &["num_attention_heads", "n_head", "n_heads"];
+pub(super) const NUM_ATTENTION_HEADS: &[&str] = &["num_attention_heads", "n_head", "n_heads"];
 const NUM_KEY_VALUE_HEADS: &[&str] = &["num_key_value_heads", "num_kv_heads", "n_head_kv"];
 pub(super) const EXPERTS_PER_TOK: &[&str] = &["num_experts_per_tok", "moe_k", "moe_topk", "experts_per_token"];
 const INTERMEDIATE_SIZE: &[&str] = &["intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"];
@@ -21,6 +21,10 @@ pub(super) struct Class {
     pub(super) pad_token_id: PadToken,
     pub(super) head_dim: HeadDim,
     pub(super) kv_heads: KvHeads,
+    /// What the number of heads is called.
+    pub(super) num_heads: &'static [&'static str],
+    /// What the rows of the token embedding are called.
+    pub(super) vocab_size: &'static [&'static str],
     pub(super) intermediate_size: IntermediateSize,
     pub(super) activation: (&'static str, Activation),
 }
@@ -74,6 +78,8 @@ impl Default for Class {
             pad_token_id: PadToken::Default(None),
             head_dim: HeadDim::OrDerived,
             kv_heads: KvHeads::Default(None),
+            num_heads: NUM_ATTENTION_HEADS,
+            vocab_size: &["vocab_size"],
             intermediate_size: IntermediateSize::Required,
             activation: ("hidden_act", Activation::Silu),
         }
@@ -84,8 +90,8 @@ impl Default for Class {
 pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<DecoderConfig, ModelError> {
     let hidden_size = fields.required(HIDDEN_SIZE, limits::HIDDEN_SIZE)?;
     let num_hidden_layers = fields.required(NUM_HIDDEN_LAYERS, limits::NUM_HIDDEN_LAYERS)?;
-    let num_heads = fields.required(NUM_ATTENTION_HEADS, limits::NUM_HEADS)?;
-    let vocab_size = fields.required(&["vocab_size"], limits::VOCAB_SIZE)?;
+    let num_heads = fields.required(class.num_heads, limits::NUM_HEADS)?;
+    let vocab_size = fields.required(class.vocab_size, limits::VOCAB_SIZE)?;
     let num_kv_heads = kv_heads(fields, num_heads, class.kv_heads)?;
     let head_dim = head_dim(fields, hidden_size, num_heads, class.head_dim)?;
     let intermediate_size = match class.intermediate_size {
@@ -253,7 +259,10 @@ pub(super) fn set_window_everywhere(
     Ok(())
 }
 
-pub(super) fn listed_layer_types(fields: Fields<'_>, num_hidden_layers: u64) -> Result<Option<Vec<LayerType>>, ModelError> {
+pub(super) fn listed_layer_types(
+    fields: Fields<'_>,
+    num_hidden_layers: u64,
+) -> Result<Option<Vec<LayerType>>, ModelError> {
     const FIELD: &str = "layer_types";
     let Some(list) = fields.list(FIELD)? else {
         return Ok(None);
@@ -264,6 +273,7 @@ pub(super) fn listed_layer_types(fields: Fields<'_>, num_hidden_layers: u64) -> 
         .map(|(index, entry)| match entry.as_str() {
             Some("full_attention") => Ok(LayerType::FullAttention),
             Some("sliding_attention") => Ok(LayerType::SlidingAttention),
+            Some("linear_attention") if fields.model_type == ModelType::OlmoHybrid => Ok(LayerType::LinearAttention),
             _ => Err(wrong_type(&format!("{FIELD}[{index}]"), entry, "\"full_attention\" or \"sliding_attention\"")),
         })
         .collect::<Result<_, _>>()

@@ -1,7 +1,9 @@
 //! Llama and the families that follow it: RMSNorm, gated feed-forward block, rotary embedding.
 
-use super::base::{Class, HeadDim, KvHeads, PadToken, every, read, rotary_dim, set_layer_types, set_window_everywhere};
-use super::fields::Fields;
+use super::base::{
+    Class, HeadDim, KvHeads, PadToken, as_long_as, every, read, rotary_dim, set_layer_types, set_window_everywhere,
+};
+use super::fields::{Fields, wrong_type};
 use super::limits;
 use crate::model::{Activation, Block, DecoderConfig, LayerType, MlpLayout, ModelError, Norm, Projections, QkNorm};
 
@@ -66,14 +68,19 @@ pub(super) fn olmo2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mod
 
 pub(super) fn granite(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let mut model = llama(name, fields)?;
-    // Embeddings, branches and logits are multiplied also where the multiplier is 1, its class default.
+    set_multipliers(&mut model, fields)?;
+    Ok(model)
+}
+
+/// Embeddings, branches and logits are multiplied also where the multiplier is 1, its class default.
+fn set_multipliers(model: &mut DecoderConfig, fields: Fields<'_>) -> Result<(), ModelError> {
     model.embedding.scaled = true;
     model.head.scaled = true;
     model.residual_multiplier = Some(fields.number("residual_multiplier")?.unwrap_or(1.0));
     for multiplier in ["embedding_multiplier", "attention_multiplier", "logits_scaling"] {
         fields.number(multiplier)?;
     }
-    Ok(model)
+    Ok(())
 }
 
 pub(super) fn ministral3(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
@@ -149,6 +156,65 @@ pub(super) fn arcee(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mod
         Class { max_position_embeddings: 4096, activation: ("hidden_act", Activation::Relu2), ..Class::default() };
     let mut model = read(name, fields, &class)?;
     set_biases(&mut model, fields)?;
+    model.mlp.layout = MlpLayout::Plain;
+    Ok(model)
+}
+
+pub(super) fn granite_swa(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let class = Class {
+        max_position_embeddings: 8192,
+        tie_word_embeddings: true,
+        kv_heads: KvHeads::Default(Some(4)),
+        ..Class::default()
+    };
+    let mut model = read(name, fields, &class)?;
+    set_biases(&mut model, fields)?;
+    set_multipliers(&mut model, fields)?;
+    model.attention.sinks = true;
+    let window = fields.nullable_integer("sliding_window", limits::SLIDING_WINDOW)?.or_class_default(Some(128));
+    set_layer_types(&mut model, fields, window, |layer| {
+        if layer.is_multiple_of(4) { LayerType::FullAttention } else { LayerType::SlidingAttention }
+    })?;
+    set_layer_thetas(&mut model, fields)?;
+    Ok(model)
+}
+
+/// `layer_rope_theta`: layers of 0 do not turn; the others are modelled with one theta, which one rotary embedding serves.
+fn set_layer_thetas(model: &mut DecoderConfig, fields: Fields<'_>) -> Result<(), ModelError> {
+    const FIELD: &str = "layer_rope_theta";
+    let Some(list) = fields.list(FIELD)? else { return Ok(()) };
+    as_long_as(model.num_hidden_layers, list.len(), FIELD)?;
+    let mut theta = None;
+    let mut nope = Vec::with_capacity(list.len());
+    for (index, entry) in list.iter().enumerate() {
+        let value = entry.as_f64().ok_or_else(|| wrong_type(&format!("{FIELD}[{index}]"), entry, "a number"))?;
+        nope.push(value == 0.0);
+        if value != 0.0 && theta.get_or_insert(value).total_cmp(&value).is_ne() {
+            return Err(ModelError::Unsupported {
+                field: format!("{FIELD}[{index}]"),
+                value: value.to_string(),
+                model_type: fields.model_type,
+                fix: "only one theta beside 0 is modelled".to_owned(),
+            });
+        }
+    }
+    if theta.is_none() {
+        model.attention.rotary_dim = None;
+    }
+    model.nope_layers = nope;
+    Ok(())
+}
+
+pub(super) fn apertus(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let class = Class {
+        max_position_embeddings: 65_536,
+        pad_token_id: PadToken::Default(Some(3)),
+        activation: ("hidden_act", Activation::Xielu),
+        ..Class::default()
+    };
+    let mut model = read(name, fields, &class)?;
+    set_attention_bias(&mut model, fields)?;
+    model.attention.qk_norm = QkNorm::PerHead;
     model.mlp.layout = MlpLayout::Plain;
     Ok(model)
 }

@@ -5,6 +5,7 @@
 
 mod base;
 mod deberta;
+mod counted;
 mod deepseek;
 mod encoder;
 mod encoder_decoder;
@@ -22,14 +23,16 @@ mod mamba;
 mod moe;
 mod nope;
 mod rotary_encoder;
+mod own_code;
+mod written_out;
 
 use serde_json::Value;
 
 use self::fields::Fields;
 use super::error::show;
 use super::{
-    DecoderConfig, EncoderConfig, EncoderDecoderConfig, Mixer, MlpLayout, Model, ModelError, ModelType, Positions,
-    QkNorm, Stack,
+    Counted, DecoderConfig, EncoderConfig, EncoderDecoderConfig, Mixer, MlpLayout, Model, ModelError, ModelType,
+    Positions, QkNorm, Stack,
 };
 
 /// Reads a config.json of one of the [`ModelType`]s; `name` is what the model will be called.
@@ -133,6 +136,26 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         ModelType::Jamba => hybrid::jamba(name, fields),
         ModelType::FalconH1 => hybrid::falcon_h1(name, fields),
         ModelType::NemotronH => hybrid::nemotron_h(name, fields),
+        T::GptBigcode => written_out::gpt_bigcode(name, fields),
+        T::GptNeo => written_out::gpt_neo(name, fields),
+        T::Gptj => written_out::gptj(name, fields),
+        T::Codegen => written_out::codegen(name, fields),
+        T::Mpt => written_out::mpt(name, fields),
+        T::Persimmon => written_out::persimmon(name, fields),
+        T::Xglm => written_out::xglm(name, fields),
+        T::Rwkv => counted::rwkv(name, fields),
+        T::OlmoHybrid => counted::olmo_hybrid(name, fields),
+        T::RecurrentGemma => counted::recurrent_gemma(name, fields),
+        T::GraniteSwa => llama::granite_swa(name, fields),
+        T::Apertus => llama::apertus(name, fields),
+        T::Mimo => own_code::mimo(name, fields),
+        T::Baichuan => own_code::baichuan(name, fields),
+        T::Qwen => own_code::qwen(name, fields),
+        T::Internlm2 => own_code::internlm2(name, fields),
+        T::Internlm3 => own_code::internlm3(name, fields),
+        T::Chatglm => own_code::chatglm(name, fields),
+        T::Minicpm => own_code::minicpm(name, fields),
+        T::Exaone => own_code::exaone(name, fields),
         T::Bert | T::Roberta | T::XlmRoberta => return encoder(encoder::bert(name, fields)?),
         T::Electra => return encoder(encoder::electra(name, fields)?),
         T::Albert => return encoder(encoder::albert(name, fields)?),
@@ -206,6 +229,16 @@ fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
             wide(spec.inner_size) * (3 * hidden + 2 * wide(spec.time_step_rank) + 4 * wide(spec.state_size) + 1024)
         }
         Some(Mixer::Mamba2(spec)) => (3 * wide(spec.conv_channels()) + wide(spec.num_heads)) * (hidden + 1024),
+        Some(Mixer::Counted(Counted::Rwkv { attention_hidden_size })) => {
+            (4 * wide(*attention_hidden_size) + hidden + 1024) * hidden
+        }
+        Some(Mixer::Counted(Counted::DeltaNet { key_heads, value_heads, key_head_dim, value_head_dim, .. })) => {
+            let (keys, values) = (wide(*key_heads) * wide(*key_head_dim), wide(*value_heads) * wide(*value_head_dim));
+            (2 * keys + 3 * values + 2 * wide(*value_heads)) * (hidden + 1024)
+        }
+        Some(Mixer::Counted(Counted::RgLru { lru_width, .. })) => {
+            wide(*lru_width) * (3 * hidden + 2 * wide(*lru_width) + 1024)
+        }
         Some(Mixer::ShortConv(_)) => (4 * hidden + 1024) * hidden,
         None => 0,
     };

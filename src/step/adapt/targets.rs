@@ -2,10 +2,13 @@
 
 use crate::arch::Network;
 use crate::job::{Peft, TargetModules};
-use crate::model::Model;
+use crate::model::{Model, one_line};
 use crate::nn::{Leaf, Linear, Part};
 
 use super::super::error::EstimateError;
+
+/// `mamba_model_types` of that check, peft 0.21.
+const MAMBA_TYPES: [&str; 5] = ["falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"];
 
 /// Linear layers by their names and what they are part of.
 pub(super) struct Targets(Vec<(&'static str, Part)>);
@@ -19,7 +22,8 @@ impl Targets {
         let known = linear_layers(network);
         let asked: Vec<String> = match peft.target_modules() {
             Some(TargetModules::AllLinear) => {
-                return Ok(Self(known.into_iter().filter(|(_, part)| *part != Part::Head).collect()));
+                let all = known.into_iter().filter(|(_, part)| *part != Part::Head).collect();
+                return Self(all).that_peft_takes(model, peft);
             }
             Some(TargetModules::Names(names)) => names.clone(),
             None => owned(default_targets(network, model, peft)?),
@@ -30,9 +34,23 @@ impl Targets {
             let mut known: Vec<_> = known.iter().map(|(name, _)| *name).collect();
             known.dedup();
             let model = model.name().to_owned();
-            return Err(EstimateError::NoTarget { targets: asked, model, known: known.join(", ") });
+            return Err(EstimateError::NoTarget { targets: shown(&asked), model, known: known.join(", ") });
         }
-        Ok(Self(found))
+        Self(found).that_peft_takes(model, peft)
+    }
+
+    /// # Errors
+    /// `_check_lora_target_modules_mamba` of PEFT's `tuners_utils.py` refuses one of them: kernels of `mamba_ssm` read its
+    /// weight past the adapter.
+    fn that_peft_takes(self, model: &Model, peft: &Peft) -> Result<Self, EstimateError> {
+        let lora_like = matches!(peft, Peft::Lora(_) | Peft::AdaLora(_));
+        let model_type = model.model_type().to_string();
+        if lora_like && MAMBA_TYPES.contains(&model_type.as_str()) && self.0.iter().any(|(name, _)| *name == "out_proj")
+        {
+            let why = format!("PEFT refuses out_proj of {model_type} models: name target_modules without it");
+            return Err(EstimateError::Method { method: peft.type_name(), why });
+        }
+        Ok(self)
     }
 
     /// Whether `linear` is one of them.
@@ -47,6 +65,13 @@ impl Targets {
             _ => {}
         });
     }
+}
+
+/// Names as a message can hold them.
+fn shown(names: &[String]) -> Vec<String> {
+    const MOST: usize = 16;
+    let more = names.len().checked_sub(MOST).filter(|&more| more > 0).map(|more| format!("and {more} more"));
+    names.iter().take(MOST).map(|name| one_line(name)).chain(more).collect()
 }
 
 fn owned(names: &[&str]) -> Vec<String> {

@@ -2,20 +2,23 @@
 
 mod accumulators;
 mod adafactor;
+mod adam_mini;
 mod adamw;
 mod bitsandbytes;
 mod groups;
 mod low_rank;
 mod muon;
+mod offload;
 mod schedule_free;
 mod sgd;
 mod stable_adamw;
 
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor};
-use crate::job::Optim;
+use crate::job::{OffloadOptimizer, Optim, Train};
 
 pub(super) use groups::own_matrices;
+pub(super) use offload::least_elements;
 
 /// How an optimizer updates its parameters.
 trait Algorithm {
@@ -27,6 +30,11 @@ trait Algorithm {
 
     /// Bytes of states in managed memory, which the allocator does not see.
     fn paged_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Bytes of what it keeps in the host's memory.
+    fn host_bytes(&self) -> u64 {
         0
     }
 }
@@ -44,10 +52,15 @@ struct Group {
 }
 
 impl Optimizer {
-    /// What `optim` asks for, over `parameters`. `is_own` says of each whether it is one of those that an optimizer for
-    /// matrices treats in its own way ([`own_matrices`]); others have no use for it. `rank` is what GaLore and APOLLO
-    /// project to.
-    pub(super) fn new(cx: &Context, optim: Optim, rank: u64, parameters: Vec<Tensor>, is_own: &[bool]) -> Self {
+    /// What `job` asks for, over `parameters`. `is_own` says of each whether it is one of those that an optimizer for
+    /// matrices treats in its own way ([`own_matrices`]); others have no use for it. `head_numel`: elements of a head's share
+    /// of a query projection, for Adam-mini.
+    pub(super) fn new(cx: &Context, job: &Train, head_numel: u64, parameters: Vec<Tensor>, is_own: &[bool]) -> Self {
+        let (optim, rank) = (job.optim, job.optim_rank);
+        if job.offload_optimizer != OffloadOptimizer::No {
+            let algorithm = Box::new(offload::Offloaded::new(cx, job.offload_optimizer, &parameters));
+            return Self { groups: vec![Group { parameters: parameters.clone(), algorithm }], parameters };
+        }
         use bitsandbytes::{Bitsandbytes, Kind};
         let count = parameters.len();
         let bnb = |kind, bits, paged| -> Box<dyn Algorithm> { Box::new(Bitsandbytes::new(kind, bits, paged, count)) };
@@ -95,6 +108,11 @@ impl Optimizer {
                     vec![Group { parameters: own, algorithm: muon }, Group { parameters: rest, algorithm: others }];
                 return Self { parameters, groups };
             }
+            Optim::AdamMini => {
+                let algorithm = Box::new(adam_mini::AdamMini::new(head_numel, own.len(), count));
+                let groups = vec![Group { parameters: [own, rest].concat(), algorithm }];
+                return Self { parameters, groups };
+            }
             Optim::GaloreAdamw => return Self { groups: low_rank(low_rank::Projection::Svd), parameters },
             Optim::ApolloAdamw => return Self { groups: low_rank(low_rank::Projection::Random), parameters },
         };
@@ -119,6 +137,11 @@ impl Optimizer {
     /// Bytes of its states on the GPU, as asked for.
     pub(super) fn held_bytes(&self) -> u64 {
         self.groups.iter().flat_map(|group| group.algorithm.states()).map(Tensor::bytes).sum()
+    }
+
+    /// Bytes of what it keeps in the host's memory.
+    pub(super) fn host_bytes(&self) -> u64 {
+        self.groups.iter().map(|group| group.algorithm.host_bytes()).fold(0, u64::saturating_add)
     }
 
     /// Bytes of its states in managed memory.

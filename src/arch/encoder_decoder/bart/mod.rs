@@ -67,8 +67,8 @@ impl Stacks for Bart {
         self.decoder.forward(cx, embed, ids, Some(encoded), run, cache)
     }
 
-    fn logits(&self, cx: &Context, head: &Linear, hidden: Tensor) -> Tensor {
-        let logits = head.forward(cx, &hidden);
+    fn logits(&self, cx: &Context, head: &Linear, hidden: &Tensor) -> Tensor {
+        let logits = head.forward(cx, hidden);
         match &self.final_logits_bias {
             Some(bias) => cx.add(&logits, bias),
             None => logits,

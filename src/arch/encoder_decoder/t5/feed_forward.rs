@@ -31,9 +31,9 @@ impl FeedForward {
     }
 
     pub(super) fn forward(&self, cx: &Context, hidden: &Tensor) -> Tensor {
-        let normed = self.layer_norm.forward(cx, hidden);
-        let fed = self.dense(cx, normed.clone());
-        cx.add(hidden, cx.dropout(&fed, self.dropout))
+        let mut states = self.layer_norm.forward(cx, hidden);
+        states = self.dense(cx, states.clone());
+        cx.add(hidden, cx.dropout(&states, self.dropout))
     }
 
     fn dense(&self, cx: &Context, mut states: Tensor) -> Tensor {

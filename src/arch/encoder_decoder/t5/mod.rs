@@ -63,11 +63,12 @@ impl Stacks for T5 {
         self.decoder.forward(cx, embed, ids, Some(encoded), run, cache)
     }
 
-    fn logits(&self, cx: &Context, head: &Linear, mut hidden: Tensor) -> Tensor {
-        if self.scales_output {
-            hidden = cx.mul_scalar(&hidden, 1.0);
-        }
-        head.forward(cx, &hidden)
+    fn sequence_output(&self, cx: &Context, hidden: &Tensor) -> Tensor {
+        if self.scales_output { cx.mul_scalar(hidden, 1.0) } else { hidden.clone() }
+    }
+
+    fn logits(&self, cx: &Context, head: &Linear, hidden: &Tensor) -> Tensor {
+        head.forward(cx, hidden)
     }
 }
 

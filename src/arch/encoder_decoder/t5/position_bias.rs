@@ -90,19 +90,16 @@ impl Branch {
             }
             x
         };
-        let far = {
+        let _far = {
             let _most = made(DType::I64);
             let least = made(DType::I64);
             drop(far);
             least
         };
         let chosen = made(DType::I64);
-        drop(far);
-        let buckets = sums.unwrap_or_else(|| {
-            let sum = made(DType::I64);
-            drop(chosen);
-            sum
-        });
+        // added to nothing where there is no sum yet: a copy
+        let buckets = sums.unwrap_or_else(|| made(DType::I64));
+        drop(chosen);
         (buckets, relative)
     }
 }

@@ -55,16 +55,23 @@ impl Context {
 
     /// `a.sum(dim)`, with the dimension kept as one or taken out; autocast sums in fp32. Backward expands.
     pub fn sum_dim(&self, a: impl Borrow<Tensor>, dim: isize, keep: bool) -> Tensor {
+        let dtype = a.borrow().dtype();
+        self.sum_dim_as(a, dim, keep, dtype)
+    }
+
+    /// As [`Context::sum_dim`] with `dtype=dtype`: the gradient is cast once it is as large as `a`.
+    pub fn sum_dim_as(&self, a: impl Borrow<Tensor>, dim: isize, keep: bool, dtype: DType) -> Tensor {
         let a = a.borrow();
         let a = &if self.autocast_dtype().is_some() { self.cast(a, DType::F32) } else { a.clone() };
         let node = self.record(&[a], &[]);
         let kept = Layout::contiguous(a.layout().narrow(dim, 1).dims());
-        let mut out = self.launch(Kernel::Sum, &[a], kept, a.dtype());
+        let mut out = self.launch(Kernel::Sum, &[a], kept, a.dtype().promote(dtype));
         self.reduction_scratch(a, &out);
         if !keep {
             out = self.relaid(out, kept.select(dim));
         }
-        if let Some(node) = node {
+        if let Some(mut node) = node {
+            node.expecting(&[a], a.layout(), out.dtype());
             let whole = *a.layout();
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 let grad = incoming.grad;

@@ -4,7 +4,6 @@ use super::super::fields::Known;
 use super::super::report::Effect::{Either, Less, More};
 use super::super::trainer;
 
-const RL: &str = "only supervised fine-tuning is modelled: no reference model, no second sequence, no generation";
 const LIGER: &str = "Liger's kernels keep fewer activations, or no logits";
 
 pub(super) const BNB: Known = Known {
@@ -12,12 +11,25 @@ pub(super) const BNB: Known = Known {
     ignored: &[("no effect on memory", &["bnb_4bit_quant_storage", "llm_int8_*"])],
 };
 
+/// The table `trl` (`utils/schemas/trl.py`).
+pub(super) const TRL: Known = Known {
+    effects: &[
+        ("sync_ref_model", More, "the reference is modelled as it was loaded"),
+        ("num_iterations", Either, "completions are modelled as new in every step"),
+        ("vllm_*", More, "vLLM is not modelled"),
+    ],
+    ignored: &[
+        (
+            "numbers, not tensors",
+            &["reward_*", "scale_rewards", "epsilon*", "loss_type", "ref_model_*", "top_*", "min_p"],
+        ),
+        ("reporting and logging", &["log_completions", "num_completions_to_print"]),
+    ],
+};
+
 pub(super) const FIELDS: Known = Known {
     effects: &[
-        ("rl", More, RL),
-        ("trl", More, RL),
-        ("reward_model", More, RL),
-        ("process_reward_model", More, RL),
+        ("process_reward_model", More, "process reward models are not modelled"),
         ("num_labels", Either, "a head for classification is not modelled"),
         ("qat", More, "quantisation-aware training is not modelled"),
         ("fp8", More, "fp8 copies of weights and inputs are not modelled"),

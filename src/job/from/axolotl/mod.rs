@@ -8,16 +8,17 @@
 
 mod known;
 
-use known::{BNB, FIELDS, NO_ADAPTER};
+use known::{BNB, FIELDS, NO_ADAPTER, TRL};
 
 use super::FromError;
 use super::draft::{Draft, Rank};
 use super::fields::{Fields, Got, default, scalar};
+use super::objective;
 use super::report::Effect::{Either, Less, More};
 use super::report::NotModelled;
 use super::trainer::{self, ARGUMENTS, MODEL};
 use super::words;
-use crate::job::{FloatType, Lora, MixedPrecision, Precision, TargetModules};
+use crate::job::{FloatType, Lora, MixedPrecision, Objective, Precision, TargetModules};
 
 const CONFIG: &str = "axolotl 0.18, utils/schemas/config.py";
 const TRAINING: &str = "axolotl 0.18, utils/schemas/training.py";
@@ -42,6 +43,7 @@ pub(super) fn map(mut fields: Fields, draft: &mut Draft) -> Result<(), FromError
         Some(got) => words::optim(draft, &got)?,
         None => words::default_optim(draft, "optimizer", TRAINING),
     }
+    learned(&mut fields, draft)?;
     length(&mut fields, draft)?;
     checkpointing(&mut fields, draft)?;
     attention(&mut fields, draft)?;
@@ -69,6 +71,34 @@ fn length(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
         None => (Rank::Default, 512, default("sequence_len", 512, "max_seq_length = 512", CONFIG)),
     };
     draft.length.set(rank, value, source, &mut draft.report.ignored);
+    Ok(())
+}
+
+/// `rl` and `reward_model`, with what TRL's trainers read.
+fn learned(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
+    if let Some(got) = objective::on(fields, draft, "reward_model")? {
+        objective::asked(draft, &got, Objective::Reward);
+    }
+    if let Some(got) = fields.text("rl")? {
+        match got.value.as_str() {
+            "dpo" | "ipo" => objective::asked(draft, &got, Objective::Dpo),
+            "orpo" => objective::asked(draft, &got, Objective::Orpo),
+            "kto" => objective::asked(draft, &got, Objective::Kto),
+            "grpo" => objective::asked(draft, &got, Objective::Grpo),
+            _ => got.not_modelled(draft, More, "what is modelled is dpo, ipo, orpo, kto and grpo"),
+        }
+    }
+    for name in ["rl_beta", "dpo_beta"] {
+        if let Some(got) = fields.number(name)? {
+            let source = got.to(format!("beta = {}", got.value));
+            draft.beta.set(Rank::Written, got.value, source, &mut draft.report.ignored);
+        }
+    }
+    objective::belongings(fields, draft)?;
+    if let Some(mut table) = fields.table("trl")? {
+        objective::belongings(&mut table, draft)?;
+        table.rest(draft, &[&TRL]);
+    }
     Ok(())
 }
 
@@ -283,10 +313,37 @@ fn plugins(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
         return Err(got.error("give a list of plugins"));
     };
     for name in items.iter().filter_map(|item| scalar(item)) {
-        if name.contains("liger") || name.contains("cut_cross_entropy") {
+        if name.contains("liger") {
+            liger(fields, draft)?;
+        } else if name.contains("cut_cross_entropy") {
             got.not_modelled(draft, Less, "its kernels keep fewer activations, or no logits");
         } else {
             got.not_modelled(draft, Either, "what this plugin changes is not known");
+        }
+    }
+    Ok(())
+}
+
+/// What of the model Liger's plugin replaces: all of it is modelled, or none (`integrations/liger/args.py`).
+fn liger(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
+    const PARTS: [&str; 4] =
+        ["liger_rope", "liger_rms_norm", "liger_glu_activation", "liger_fused_linear_cross_entropy"];
+    let mut on = Vec::new();
+    for part in PARTS {
+        on.extend(objective::on(fields, draft, part)?);
+    }
+    if on.len() == PARTS.len()
+        && let Some((last, others)) = on.split_last()
+    {
+        others.iter().for_each(|got| got.ignored(draft, "in use_liger_kernel"));
+        objective::liger(draft, last);
+    } else {
+        for got in on {
+            got.not_modelled(
+                draft,
+                Less,
+                "its kernels keep fewer activations, or no logits; only all four are modelled",
+            );
         }
     }
     Ok(())

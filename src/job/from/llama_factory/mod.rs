@@ -4,14 +4,18 @@
 //! layer, `cutoff_len` 2048, gradient checkpointing (reentrant). Weights are loaded in the checkpoint's type
 //! (`model/loader.py`), and what is trained is made fp32 unless `pure_bf16` (`model/adapter.py`).
 
+mod known;
+
+use known::FIELDS;
+
 use super::FromError;
 use super::draft::{Draft, Rank};
-use super::fields::{Fields, Known, default};
+use super::fields::{Fields, Got, default};
 use super::report::Effect::{Either, Less, More};
 use super::report::NotModelled;
 use super::trainer::{self, ARGUMENTS, Defaults, MODEL};
 use super::words;
-use crate::job::{AttnImplementation, FloatType, Lora, Precision, TargetModules};
+use crate::job::{AttnImplementation, FloatType, Lora, Objective, Optim, Precision, TargetModules};
 
 const FINETUNING: &str = "LLaMA-Factory 0.9.6, hparams/finetuning_args.py";
 const MODEL_ARGS: &str = "LLaMA-Factory 0.9.6, hparams/model_args.py";
@@ -34,12 +38,71 @@ pub(super) fn map(mut fields: Fields, draft: &mut Draft) -> Result<(), FromError
     if let Some(got) = fields.text("stage")? {
         match got.value.as_str() {
             "sft" | "pt" => got.ignored(draft, "what is modelled"),
-            "rm" | "ppo" | "dpo" | "kto" => got.not_modelled(draft, More, RL),
+            "rm" | "dpo" | "kto" => objective(&mut fields, draft, &got)?,
+            "ppo" => got.not_modelled(draft, More, "PPO's value, reward and reference models are not modelled"),
             _ => return Err(got.error("give sft or pt")),
         }
     }
+    optimizers(&mut fields, draft)?;
+    if let Some(got) = fields.flag("enable_liger_kernel")? {
+        super::objective::liger(draft, &got);
+    }
     trainer::packing(&mut fields, draft, &["neat_packing"])?;
     fields.rest(draft, &[&FIELDS, &ARGUMENTS, &MODEL]);
+    Ok(())
+}
+
+/// What is learned. Its trainers hold whole logits where TRL's do not (`train/{dpo,kto,rm}/trainer.py`).
+fn objective(fields: &mut Fields, draft: &mut Draft, stage: &Got<String>) -> Result<(), FromError> {
+    const LOGITS: &str = "LLaMA-Factory's own trainer holds all logits, in fp32; it is modelled as TRL's";
+    let loss = fields.text("pref_loss")?;
+    let odds = loss.as_ref().is_some_and(|loss| loss.value == "orpo");
+    let learned = match stage.value.as_str() {
+        "rm" => Objective::Reward,
+        "kto" => Objective::Kto,
+        _ if odds => Objective::Orpo,
+        _ => Objective::Dpo,
+    };
+    super::objective::asked(draft, stage, learned);
+    stage.not_modelled(draft, More, LOGITS);
+    if let Some(loss) = loss {
+        match loss.value.as_str() {
+            "simpo" => loss.not_modelled(draft, Less, "it has no reference model"),
+            _ => loss.ignored(draft, format!("in objective = {learned}")),
+        }
+    }
+    if let Some(got) = fields.number("pref_beta")? {
+        let source = got.to(format!("beta = {}", got.value));
+        draft.beta.set(Rank::Written, got.value, source, &mut draft.report.ignored);
+    }
+    Ok(())
+}
+
+/// Optimizers that have a field of their own (`hparams/finetuning_args.py`).
+fn optimizers(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
+    const RANK: u64 = 16;
+    for (flag, optim, target, rank) in [
+        ("use_galore", Optim::GaloreAdamw, "galore_target", "galore_rank"),
+        ("use_apollo", Optim::ApolloAdamw, "apollo_target", "apollo_rank"),
+        ("use_adam_mini", Optim::AdamMini, "", ""),
+        ("use_muon", Optim::Muon, "", ""),
+    ] {
+        let Some(got) = super::objective::on(fields, draft, flag)? else { continue };
+        draft.optim.set(Rank::Written, optim, got.to(format!("optim = {optim}")), &mut draft.report.ignored);
+        if target.is_empty() {
+            continue;
+        }
+        let (targets, source) = match fields.names(target)? {
+            Some(got) => (super::objective::targets(&got.value), got.to("optim_target_modules")),
+            None => (TargetModules::AllLinear, default(target, "all", "optim_target_modules = all-linear", FINETUNING)),
+        };
+        draft.optim_targets.set(Rank::Written, targets, source, &mut draft.report.ignored);
+        let (value, source) = match fields.count(rank)? {
+            Some(got) => (got.value, got.to(format!("optim_rank = {}", got.value))),
+            None => (RANK, default(rank, RANK, format!("optim_rank = {RANK}"), FINETUNING)),
+        };
+        draft.optim_rank.set(Rank::Written, value, source, &mut draft.report.ignored);
+    }
     Ok(())
 }
 
@@ -232,159 +295,3 @@ fn lora(fields: &mut Fields, draft: &mut Draft) -> Result<(), FromError> {
     draft.lora = lora;
     Ok(())
 }
-
-const RL: &str = "only supervised fine-tuning is modelled: no reference model, no second sequence, no generation";
-const OPTIMIZER: &str = "the optimizer is modelled as optim says";
-
-const FIELDS: Known = Known {
-    effects: &[
-        ("enable_liger_kernel", Less, "Liger's kernels keep fewer activations and no logits"),
-        ("use_unsloth", Less, "Unsloth's kernels keep fewer activations"),
-        ("use_unsloth_gc", Less, "checkpoints are held on the host"),
-        ("use_galore", Either, OPTIMIZER),
-        ("use_apollo", Either, OPTIMIZER),
-        ("use_badam", Either, OPTIMIZER),
-        ("use_adam_mini", Either, OPTIMIZER),
-        ("use_muon", Either, OPTIMIZER),
-        ("use_llama_pro", Less, "every layer is modelled as trained"),
-        ("upcast_layernorm", More, "norms and their outputs are fp32"),
-        ("upcast_lmhead_output", More, "another copy of the logits, in fp32"),
-        ("use_dft_loss", More, "this loss is not modelled"),
-        ("use_asft_loss", More, "this loss is not modelled"),
-        ("use_eaft_loss", More, "this loss is not modelled"),
-        ("mixture_of_depths", Either, "it changes the model"),
-        ("shift_attn", Either, "another implementation of attention"),
-        ("resize_vocab", More, "a larger vocabulary is not modelled"),
-        ("add_tokens", More, "a larger vocabulary is not modelled"),
-        ("add_special_tokens", More, "a larger vocabulary is not modelled"),
-        ("new_special_tokens_config", More, "a larger vocabulary is not modelled"),
-        ("moe_aux_loss_coef", Either, "for mixtures of experts a loss is added"),
-        ("train_from_scratch", Either, "the type of new weights is not modelled"),
-        ("fp8*", More, "fp8 copies of weights and inputs are not modelled"),
-        ("use_mca", More, "Megatron is not modelled"),
-        ("use_megatron_bridge", More, "Megatron is not modelled"),
-        ("use_hyper_parallel", More, "several GPUs are not modelled"),
-        ("ray_num_workers", Either, "the figures are for one GPU"),
-        ("use_kt", Less, "KTransformers holds weights on the host"),
-        ("use_v1_kernels", Either, "other kernels"),
-        ("enable_torch_profiler", Either, "a profiler's buffers are not modelled"),
-        ("compute_accuracy", Either, "evaluation is not in the figures"),
-        ("ref_model*", More, RL),
-        ("reward_model*", More, RL),
-    ],
-    ignored: &[
-        (
-            "data is on the host",
-            &[
-                "dataset*",
-                "eval_dataset",
-                "template",
-                "media_dir",
-                "train_on_prompt",
-                "mask_history",
-                "streaming",
-                "buffer_size",
-                "mix_strategy",
-                "interleave_probs",
-                "overwrite_cache",
-                "preprocessing_*",
-                "max_samples",
-                "ignore_pad_token_for_loss",
-                "val_size",
-                "tool_format",
-                "default_system",
-                "enable_thinking",
-                "preserve_thinking",
-                "tokenized_path",
-                "data_shared_file_system",
-                "disable_shuffling",
-                "image_*",
-                "video_*",
-                "audio_*",
-                "crop_to_patches",
-                "use_audio_in_video",
-            ],
-        ),
-        ("every sequence is counted at its full length", &["packing"]),
-        (
-            "no effect on memory",
-            &[
-                "lora_alpha",
-                "use_rslora",
-                "loraplus_*",
-                "pissa_*",
-                "create_new_adapter",
-                "adapter_name_or_path",
-                "adapter_folder",
-                "rope_scaling",
-                "infer_*",
-                "use_kv_cache",
-                "offload_folder",
-                "print_param_status",
-                "init_special_tokens",
-                "split_special_tokens",
-                "freeze_vision_tower",
-                "freeze_multi_modal_projector",
-                "freeze_language_model",
-                "early_stopping_steps",
-                "profiler_*",
-                "profile_modules",
-                "master_addr",
-                "master_port",
-                "ray_*",
-                "include_effective_tokens_per_second",
-            ],
-        ),
-        (
-            "only with its method",
-            &[
-                "freeze_trainable_*",
-                "freeze_extra_modules",
-                "oft_*",
-                "module_dropout",
-                "galore_*",
-                "apollo_*",
-                "badam_*",
-                "asft_alpha",
-                "eaft_alpha",
-                "pref_*",
-                "dpo_*",
-                "kto_*",
-                "simpo_*",
-                "ppo_*",
-                "ld_alpha",
-                "kt_*",
-                "quantization_type",
-                "quantization_method",
-                "quantization_device_map",
-                "lora_rank",
-                "lora_target",
-                "lora_dropout",
-                "double_quantization",
-                "use_dora",
-                "additional_target",
-                "megatron_bridge_args",
-                "hyper_parallel_*",
-            ],
-        ),
-        ("reporting and logging", &["plot_loss", "use_swanlab", "swanlab_*"]),
-        ("saving and uploading", &["export_*", "ms_hub_token", "om_hub_token"]),
-        (
-            "inference only",
-            &[
-                "vllm_*",
-                "sglang_*",
-                "temperature",
-                "top_p",
-                "top_k",
-                "num_beams",
-                "max_length",
-                "max_new_tokens",
-                "do_sample",
-                "repetition_penalty",
-                "length_penalty",
-                "skip_special_tokens",
-            ],
-        ),
-    ],
-};

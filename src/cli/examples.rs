@@ -1,0 +1,67 @@
+//! Examples in the help texts.
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  vramplan estimate llama-2-7b
+  vramplan estimate llama-2-7b --qlora --r 16 --target-modules all-linear --gradient-checkpointing
+  vramplan estimate 7b --infer --prompt-length 4096 --precision nf4
+  vramplan estimate --job job.toml --batch 8 --json
+
+Models by Hub id (org/name) come from the cache that huggingface_hub keeps, else over the network; HF_TOKEN,
+HF_HOME, HF_HUB_CACHE, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean there. Built-in ones need no network.
+
+Exit codes:
+  0  the answer was printed
+  2  bad usage or input, a model that cannot be fetched, or a job this version cannot answer;
+     one line on standard error says why
+  1 and 3 are kept for answers of commands that judge whether a job fits";
+
+pub(super) const ESTIMATE_EXAMPLES: &str = "\
+Examples:
+  vramplan estimate llama-2-7b                    full fine-tuning in bf16, 1 x 2048 tokens
+  vramplan estimate llama-2-7b --qlora --r 16     LoRA on 4-bit weights
+  vramplan estimate llama-3-8b --use-liger-kernel --optim muon
+  vramplan estimate llama-3-8b --objective dpo --lora --batch 2 --seq 1024
+  vramplan estimate llama-3-8b --objective reward --lora
+  vramplan estimate llama-3-8b --objective grpo --lora --batch 8 --seq 1024 --max-completion-length 512 --beta 0.04
+  vramplan estimate Qwen/Qwen3-8B@main            a model on the Hugging Face Hub
+  vramplan estimate llama-2-7b --peft prompt_tuning --num-virtual-tokens 20
+  vramplan estimate 7b --infer --prompt-length 4096
+  vramplan estimate --job job.toml --timeline     a job file (TOML or JSON)
+  vramplan estimate --job job.toml --batch 8      ... with one of its fields changed
+  vramplan estimate --from axolotl.yml            your training configuration
+  cat job.json | vramplan estimate --job - --json | jq .peak
+
+A flag is the job file's field of the same name and wins over the file.
+One that turns something on turns it off with `=false`, as in
+--gradient-checkpointing=false.";
+
+pub(super) const COMPARE_EXAMPLES: &str = "\
+Examples:
+  vramplan compare llama-2-7b
+  vramplan compare llama-2-7b --batch 4 --seq 1024 --gradient-checkpointing
+  vramplan compare 7b --r 64 --target-modules all-linear
+  vramplan compare 7b --peft prefix_tuning --num-virtual-tokens 100 --json
+
+Flags of one method change its row; the others keep PEFT's defaults.";
+
+pub(super) const MODELS_EXAMPLES: &str = "\
+Examples:
+  vramplan models
+  vramplan models qwen2
+  vramplan models llama --json
+  vramplan models show llama-2-7b";
+
+pub(super) const SHOW_EXAMPLES: &str = "\
+Examples:
+  vramplan models show llama-2-7b
+  vramplan models show meta-llama/Llama-2-7b-hf --json
+  vramplan models show ./my-model/config.json";
+
+pub(super) const PARAMS_EXAMPLES: &str = "\
+Examples:
+  vramplan params llama-2-7b
+  vramplan params llama-2-7b --r 8 --target-modules q_proj,v_proj
+  vramplan params ./config.json --json
+  vramplan params ./model.safetensors
+  vramplan params ./llama-2-7b.Q4_K_M.gguf";
