@@ -24,8 +24,8 @@ pub use checkpoint::{Checkpoint, Gguf, GgufValue, StoredTensor, StoredType, Type
 pub use config::from_config;
 pub use description::*;
 pub use encoder::{EncoderClass, EncoderConfig};
-pub use encoder_family::{DebertaV2, EncoderFamily, ModernBert, RelativeAttention};
 pub use encoder_decoder::{EncoderDecoderConfig, Positions, Stack};
+pub use encoder_family::{DebertaV2, EncoderFamily, ModernBert, RelativeAttention};
 pub(crate) use error::one_line;
 pub use error::{ModelError, Nearest};
 pub use mixer::{Counted, Mamba, Mamba2, Mixer, ShortConv};

@@ -254,7 +254,7 @@ impl ModelType {
             | Self::Rwkv
             | Self::OlmoHybrid
             | Self::RecurrentGemma => Support::CountedOnly,
-            Self::Youtu | Self::Axk1 => Support::Unmeasured,
+            Self::Youtu | Self::Axk1 | Self::Whisper => Support::Unmeasured,
             _ => Support::Measured,
         }
     }

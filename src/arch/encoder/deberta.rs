@@ -47,18 +47,13 @@ impl DebertaBody {
         let relative = spec.relative_attention.as_ref();
         Self {
             word: table("word_embeddings", model.vocab_size),
-            position: spec
-                .position_biased_input
-                .then(|| table("position_embeddings", model.max_position_embeddings)),
+            position: spec.position_biased_input.then(|| table("position_embeddings", model.max_position_embeddings)),
             token_type: (model.type_vocab_size > 0).then(|| table("token_type_embeddings", model.type_vocab_size)),
-            embed_proj: (narrow != width)
-                .then(|| builder.linear("embed_proj", Part::Embedding, narrow, width, false)),
+            embed_proj: (narrow != width).then(|| builder.linear("embed_proj", Part::Embedding, narrow, width, false)),
             norm: builder.norm("LayerNorm", LAYER_NORM, width),
             layers: (0..model.num_hidden_layers).map(|_| Rc::new(DebertaLayer::new(builder, model, spec))).collect(),
             rel_embeddings: relative.map(|relative| builder.embedding("rel_embeddings", 2 * relative.span, width)),
-            rel_norm: relative
-                .filter(|relative| relative.norm)
-                .map(|_| builder.norm("LayerNorm", LAYER_NORM, width)),
+            rel_norm: relative.filter(|relative| relative.norm).map(|_| builder.norm("LayerNorm", LAYER_NORM, width)),
             in_buckets: relative.map(|relative| relative.in_buckets),
             position_ids: builder.buffer("position_ids", &[1, model.max_position_embeddings], DType::I64),
             dropout: model.hidden_dropout,
@@ -132,8 +127,7 @@ impl Body for DebertaBody {
         let types = plain(cx, ids.dims(), DType::I64);
         let embedded = self.embed(cx, ids, &types, &mask, run.input_require_grads);
         let pairs = plain(cx, &[batch, 1, length, length], mask.dtype());
-        let relative_pos =
-            self.in_buckets.map(|in_buckets| relative_positions(cx, length, in_buckets));
+        let relative_pos = self.in_buckets.map(|in_buckets| relative_positions(cx, length, in_buckets));
         let rel_embeddings = self.rel_embeddings.as_ref().map(|table| match &self.rel_norm {
             Some(norm) => norm.forward(cx, &table.weight),
             None => table.weight.clone(),

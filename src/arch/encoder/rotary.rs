@@ -80,12 +80,8 @@ impl Body for RotaryBody {
         let (sizes, dtype) = ([batch, length, length], embedded.dtype());
         let mask = bidirectional_mask(cx, run.implementation, sizes, run.attention_mask, dtype);
         let full = Span { rotary: Some(self.rotary.forward(cx, &positions, dtype)), mask };
-        let attend = Attend {
-            implementation: run.implementation,
-            full,
-            positions: Some(positions),
-            ..Attend::default()
-        };
+        let attend =
+            Attend { implementation: run.implementation, full, positions: Some(positions), ..Attend::default() };
         let mut hidden = run_layers(cx, &self.layers, embedded.clone(), run.checkpointing, |_| attend.clone());
         if let Some(norm) = &self.norm {
             hidden = norm.forward(cx, &hidden);

@@ -77,8 +77,8 @@ impl Top {
             _ => false,
         };
         let width = model.hidden_size;
-        let language_model =
-            matches!(class, C::MaskedLm) || (class == C::PreTraining && matches!(model.model_type, T::Bert | T::Albert));
+        let language_model = matches!(class, C::MaskedLm)
+            || (class == C::PreTraining && matches!(model.model_type, T::Bert | T::Albert));
         Self {
             pooler: pools.then(|| builder.linear("dense", Part::Other, width, width, true)),
             language_model: language_model.then(|| LanguageModel::new(builder, model, word)),
@@ -158,10 +158,7 @@ impl Classifier {
             (C::SequenceClassification, T::EuroBert) => Self {
                 of: State::EveryTokenThenMean,
                 first_dropout: 0.0,
-                dense: Some((
-                    builder.linear("dense", Part::Other, width, width, true),
-                    Act::As(Activation::Gelu),
-                )),
+                dense: Some((builder.linear("dense", Part::Other, width, width, true), Act::As(Activation::Gelu))),
                 norm: None,
                 dropout: 0.0,
                 out: linear("classifier", model.num_labels),

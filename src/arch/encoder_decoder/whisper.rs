@@ -87,12 +87,7 @@ impl Module for Whisper {
     }
 }
 
-fn layers(
-    builder: &Builder<'_>,
-    model: &EncoderDecoderConfig,
-    stack: &Stack,
-    is_decoder: bool,
-) -> Vec<Rc<BartLayer>> {
+fn layers(builder: &Builder<'_>, model: &EncoderDecoderConfig, stack: &Stack, is_decoder: bool) -> Vec<Rc<BartLayer>> {
     (0..stack.num_layers).map(|_| Rc::new(BartLayer::new(builder, model, stack, is_decoder))).collect()
 }
 

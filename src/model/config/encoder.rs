@@ -3,7 +3,7 @@
 use super::base;
 use super::fields::Fields;
 use super::limits;
-use crate::model::{Activation, EncoderClass, EncoderFamily, EncoderConfig, ModelError, ModelType, Origin};
+use crate::model::{Activation, EncoderClass, EncoderConfig, EncoderFamily, ModelError, ModelType, Origin};
 
 const HIDDEN_SIZE: &[&str] = &["hidden_size", "dim"];
 const NUM_HIDDEN_LAYERS: &[&str] = &["num_hidden_layers", "n_layers"];

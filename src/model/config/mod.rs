@@ -4,12 +4,11 @@
 //! as in its `models/*/configuration_*.py`.
 
 mod base;
-mod deberta;
 mod counted;
+mod deberta;
 mod deepseek;
 mod encoder;
 mod encoder_decoder;
-mod modernbert;
 mod falcon;
 mod fields;
 mod gemma;
@@ -20,10 +19,11 @@ mod layer_norm;
 mod limits;
 mod llama;
 mod mamba;
+mod modernbert;
 mod moe;
 mod nope;
-mod rotary_encoder;
 mod own_code;
+mod rotary_encoder;
 mod written_out;
 
 use serde_json::Value;
@@ -201,7 +201,9 @@ fn encoder_decoder(model: EncoderDecoderConfig) -> Result<Model, ModelError> {
         Positions::Learned { rows } | Positions::Fixed { rows } | Positions::Counted { rows } => wide(rows),
         Positions::RelativeBias { buckets } => wide(buckets),
         Positions::Audio { num_mel_bins, max_source_positions } => {
-            wide(model.max_position_embeddings) + wide(max_source_positions) + 3 * (wide(num_mel_bins) + wide(model.d_model))
+            wide(model.max_position_embeddings)
+                + wide(max_source_positions)
+                + 3 * (wide(num_mel_bins) + wide(model.d_model))
         }
     };
     let rows = wide(model.vocab_size) + 2 * positions;

@@ -15,9 +15,7 @@ use crate::nn::{Leaf, Part, VirtualTokens, orthogonal_regularization};
 
 /// Every parameter trains. A tied head's weight becomes the embedding's.
 fn train_everything(cx: &Context, network: &mut dyn Network) {
-    replace_parameters(cx, network, |_, part, parameter| {
-        (part != Part::Fixed).then(|| trainable_copy(parameter))
-    });
+    replace_parameters(cx, network, |_, part, parameter| (part != Part::Fixed).then(|| trainable_copy(parameter)));
 }
 
 /// Makes of `network` what is trained: all of it, or what `peft` puts into a frozen model.

@@ -33,7 +33,12 @@ pub(in crate::arch::encoder_decoder) struct BartLayer {
 }
 
 impl BartLayer {
-    pub(in crate::arch::encoder_decoder) fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig, stack: &Stack, is_decoder: bool) -> Self {
+    pub(in crate::arch::encoder_decoder) fn new(
+        builder: &Builder<'_>,
+        model: &EncoderDecoderConfig,
+        stack: &Stack,
+        is_decoder: bool,
+    ) -> Self {
         let width = model.d_model;
         let norm = |name| builder.norm(name, LAYER_NORM, width);
         let attention = |is_causal| Attention::new(builder, model, stack, is_causal);

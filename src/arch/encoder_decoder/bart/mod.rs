@@ -196,4 +196,3 @@ impl Module for BartStack {
         self.layer_norm.leaves(visit);
     }
 }
-
