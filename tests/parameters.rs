@@ -30,7 +30,9 @@ fn every_card_has_as_many_parameters_as_it_says() {
         let model = card.model().expect(&summary.name);
         let count = count_parameters(&model, None).expect(&summary.name);
         assert_eq!(count.total, card.parameters, "{}", summary.name);
-        assert_eq!(count.trainable, count.total, "{}", summary.name);
+        // sinusoidal positions are parameters that are never trained
+        let fixed = matches!(model.model_type(), ModelType::Pegasus | ModelType::Marian | ModelType::Whisper);
+        assert_eq!(count.trainable < count.total, fixed, "{}", summary.name);
         assert_eq!(count.named().iter().map(|(_, n)| n).sum::<u64>(), count.total, "{}", summary.name);
     }
 }

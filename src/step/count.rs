@@ -78,14 +78,15 @@ pub fn count_parameters(model: &Model, peft: Option<&Peft>) -> Result<Parameters
     let mut network = network(&builder, model);
     let mut counted = Parameters::default();
     let tied = network.is_tied();
-    let mut base = 0;
+    let (mut base, mut fixed) = (0, 0);
     network.leaves(&mut |mut leaf| {
         let part = leaf.part();
         let skip = usize::from(tied && part == Part::Head);
         let own: u64 = leaf.dense_parameters().into_iter().skip(skip).map(|t| t.layout().numel()).sum();
         base += own;
+        fixed += if part == Part::Fixed { own } else { 0 };
         let place = match part {
-            Part::Embedding => &mut counted.embedding,
+            Part::Embedding | Part::Fixed => &mut counted.embedding,
             Part::Attention => &mut counted.attention,
             Part::Mlp => &mut counted.mlp,
             Part::Norm => &mut counted.norms,
@@ -93,12 +94,11 @@ pub fn count_parameters(model: &Model, peft: Option<&Peft>) -> Result<Parameters
             Part::Experts => &mut counted.experts,
             Part::Mixer => &mut counted.mixer,
             Part::Tower => &mut counted.tower,
-            Part::Fixed => &mut counted.embedding,
             Part::Other => &mut counted.other,
         };
         *place += own;
     });
-    counted.trainable = base;
+    counted.trainable = base - fixed;
     if let Some(peft) = peft {
         let adapted = adapt::apply(&cx, network.as_mut(), model, Some(peft))?;
         let trainable = adapt::trainable(network.as_mut(), &adapted);

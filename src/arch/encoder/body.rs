@@ -92,14 +92,17 @@ struct BertBody {
     layers: Vec<Rc<dyn Layer>>,
     /// The order they run in.
     order: Vec<usize>,
+    projects_inside: bool,
 }
 
 impl BertBody {
     fn new(builder: &Builder<'_>, model: &EncoderConfig, order: Vec<usize>) -> Self {
         let embeddings = Embeddings::new(builder, model);
         let (narrow, width) = (model.embedding_size, model.hidden_size);
+        // ALBERT has a projection whatever its widths
+        let projects_inside = model.model_type == ModelType::Albert;
         let project = || builder.linear("embeddings_project", Part::Embedding, narrow, width, true);
-        let embeddings_project = (narrow != width || model.model_type == ModelType::Albert).then(project);
+        let embeddings_project = (narrow != width || projects_inside).then(project);
         let layer = |_: usize| -> Rc<dyn Layer> {
             match model.model_type {
                 ModelType::Albert => Rc::new(AlbertLayer::new(builder, model)),
@@ -108,7 +111,7 @@ impl BertBody {
             }
         };
         let own = order.iter().max().map_or(0, |last| last + 1);
-        Self { embeddings, embeddings_project, layers: (0..own).map(layer).collect(), order }
+        Self { embeddings, embeddings_project, layers: (0..own).map(layer).collect(), order, projects_inside }
     }
 }
 
@@ -119,16 +122,20 @@ impl Body for BertBody {
 
     fn forward(&self, cx: &Context, ids: &Tensor, run: Forward<'_>) -> Tensor {
         let mut embedding_output = self.embeddings.forward(cx, ids, run.input_require_grads);
+        let embedded = embedding_output.clone();
         if let Some(project) = &self.embeddings_project {
             embedding_output = project.forward(cx, &embedding_output);
         }
+        // ALBERT projects inside its stack: the model keeps a name for what it embedded, the others for what they projected
+        let first = embedding_output.clone();
+        let _kept = Some(embedded).filter(|_| self.projects_inside).unwrap_or(embedding_output);
         let sizes = [ids.dim(0), ids.dim(1), ids.dim(1)];
-        let dtype = embedding_output.dtype();
+        let dtype = first.dtype();
         let mask = bidirectional_mask(cx, run.implementation, sizes, run.attention_mask, dtype);
         let full = Span { rotary: None, mask };
         let attend = Attend { implementation: run.implementation, full, ..Attend::default() };
         let layers: Vec<_> = self.order.iter().map(|&index| Rc::clone(&self.layers[index])).collect();
-        run_layers(cx, &layers, embedding_output.clone(), run.checkpointing, |_| attend.clone())
+        run_layers(cx, &layers, first, run.checkpointing, |_| attend.clone())
     }
 }
 
