@@ -53,7 +53,7 @@ fn least(model_type: &str) -> Map<String, Value> {
 }
 
 /// Model types with an encoder.
-const ENCODING: [ModelType; 9] = [
+const ENCODING: [ModelType; 19] = [
     ModelType::Bert,
     ModelType::Roberta,
     ModelType::XlmRoberta,
@@ -63,6 +63,16 @@ const ENCODING: [ModelType; 9] = [
     ModelType::Mt5,
     ModelType::Bart,
     ModelType::Mbart,
+    ModelType::ModernBert,
+    ModelType::Albert,
+    ModelType::DebertaV2,
+    ModelType::Mpnet,
+    ModelType::EuroBert,
+    ModelType::NomicBert,
+    ModelType::Pegasus,
+    ModelType::Marian,
+    ModelType::M2m100,
+    ModelType::Whisper,
 ];
 
 fn decoders() -> impl Iterator<Item = ModelType> {

@@ -33,7 +33,7 @@ const MIXING: [ModelType; 15] = [
 ];
 
 /// Families with an encoder, whose configurations have fields of their own.
-const ENCODING: [ModelType; 9] = [
+const ENCODING: [ModelType; 19] = [
     ModelType::Bert,
     ModelType::Roberta,
     ModelType::XlmRoberta,
@@ -43,6 +43,16 @@ const ENCODING: [ModelType; 9] = [
     ModelType::Mt5,
     ModelType::Bart,
     ModelType::Mbart,
+    ModelType::ModernBert,
+    ModelType::Albert,
+    ModelType::DebertaV2,
+    ModelType::Mpnet,
+    ModelType::EuroBert,
+    ModelType::NomicBert,
+    ModelType::Pegasus,
+    ModelType::Marian,
+    ModelType::M2m100,
+    ModelType::Whisper,
 ];
 
 /// A config.json of any decoder that attends in every layer: few and narrow layers, every switch that changes what is run.

@@ -200,6 +200,15 @@ impl Layer for DecoderLayer {
                 states = norm(1, &states);
                 cx.add(&residual, &states)
             }
+            Block::PostNorm => {
+                let attended = attention(hidden);
+                states = cx.add(hidden, &attended);
+                states = norm(0, &states);
+                let residual = states.clone();
+                states = mlp(&states);
+                states = cx.add(&residual, &states);
+                norm(1, &states)
+            }
             Block::ParallelSharedNorm => {
                 states = norm(0, hidden);
                 let attended = attention(&states);

@@ -156,6 +156,13 @@ impl MaskRequest<'_> {
         let keys = if self.bidirectional { 1 } else { self.keys };
         let causal = || made(cx, &[1, 1, self.queries, keys], DType::Bool);
         let sliding = || {
+            if self.bidirectional {
+                // the distance between any two tokens
+                let difference = made(cx, &[1, 1, self.queries, self.keys], DType::I64);
+                let distance = made(cx, &[1, 1, self.queries, self.keys], DType::I64);
+                drop(difference);
+                return made(cx, distance.dims(), DType::Bool);
+            }
             let _start = made(cx, &[self.queries], DType::I64);
             causal()
         };

@@ -119,10 +119,20 @@ impl ModelType {
         ModelType::XlmRoberta,
         ModelType::Distilbert,
         ModelType::Electra,
+        ModelType::ModernBert,
+        ModelType::Albert,
+        ModelType::DebertaV2,
+        ModelType::Mpnet,
+        ModelType::EuroBert,
+        ModelType::NomicBert,
         ModelType::T5,
         ModelType::Mt5,
         ModelType::Bart,
         ModelType::Mbart,
+        ModelType::Pegasus,
+        ModelType::Marian,
+        ModelType::M2m100,
+        ModelType::Whisper,
     ];
 
     /// The `model_type` a config.json says.
@@ -244,10 +254,20 @@ impl ModelType {
             Self::XlmRoberta => "xlm-roberta",
             Self::Distilbert => "distilbert",
             Self::Electra => "electra",
+            Self::ModernBert => "modernbert",
+            Self::Albert => "albert",
+            Self::DebertaV2 => "deberta-v2",
+            Self::Mpnet => "mpnet",
+            Self::EuroBert => "eurobert",
+            Self::NomicBert => "nomic_bert",
             Self::T5 => "t5",
             Self::Mt5 => "mt5",
             Self::Bart => "bart",
             Self::Mbart => "mbart",
+            Self::Pegasus => "pegasus",
+            Self::Marian => "marian",
+            Self::M2m100 => "m2m_100",
+            Self::Whisper => "whisper",
         }
     }
 }
@@ -281,7 +301,7 @@ impl ModelType {
             | Self::Rwkv
             | Self::OlmoHybrid
             | Self::RecurrentGemma => Support::CountedOnly,
-            Self::Youtu | Self::Axk1 => Support::Unmeasured,
+            Self::Youtu | Self::Axk1 | Self::Whisper => Support::Unmeasured,
             _ => Support::Measured,
         }
     }

@@ -118,6 +118,8 @@ pub enum RotaryStyle {
     InterleavedInFp32,
     /// Whole heads cast to fp32 before they are turned, and back (Cohere).
     CastToFp32,
+    /// As [`RotaryStyle::CastToFp32`], cast once for each product (ModernBERT).
+    CastTwiceToFp32,
 }
 
 impl RotaryStyle {
@@ -190,6 +192,19 @@ pub fn apply_rotary(
             let (query32, key32) = (cx.cast(query, DType::F32), cx.cast(key, DType::F32));
             let turned_query = rotate(cx, &query32, &cos, &sin);
             let turned_key = rotate(cx, &key32, &cos, &sin);
+            let query = cx.cast(&turned_query, query.dtype());
+            (query, cx.cast(&turned_key, key.dtype()), Vec::new())
+        }
+        RotaryStyle::CastTwiceToFp32 => {
+            let turn = |x: &Tensor| {
+                let straight = cx.mul(cx.cast(x, DType::F32), &cos);
+                let turned = {
+                    let half = rotate_half(cx, &cx.cast(x, DType::F32));
+                    cx.mul(half, &sin)
+                };
+                cx.add(straight, turned)
+            };
+            let (turned_query, turned_key) = (turn(query), turn(key));
             let query = cx.cast(&turned_query, query.dtype());
             (query, cx.cast(&turned_key, key.dtype()), Vec::new())
         }

@@ -94,9 +94,9 @@ pub fn count_parameters(model: &Model, peft: Option<&Peft>) -> Result<Parameters
         let skip = usize::from(tied && part == Part::Head);
         let own: u64 = leaf.dense_parameters().into_iter().skip(skip).map(|t| t.layout().numel()).sum();
         base += own;
-        frozen += if is_never_trained(leaf.name()) { own } else { 0 };
+        frozen += if part == Part::Fixed || is_never_trained(leaf.name()) { own } else { 0 };
         let place = match part {
-            Part::Embedding => &mut counted.embedding,
+            Part::Embedding | Part::Fixed => &mut counted.embedding,
             Part::Attention => &mut counted.attention,
             Part::Mlp => &mut counted.mlp,
             Part::Norm => &mut counted.norms,

@@ -78,9 +78,9 @@ impl Context {
         self.top_k(a, 1).0
     }
 
-    /// `a.gather(-1, places)`: saves the places.
+    /// `a.gather(-1, places)`: saves the places, and `a` itself for its size (`gather_backward`, `derivatives.yaml`).
     pub fn gather(&self, a: &Tensor, places: &Tensor) -> Tensor {
-        let node = self.record(&[a], &[Some(places)]);
+        let node = self.record(&[a], &[Some(a), Some(places)]);
         let layout = Layout::contiguous(places.dims());
         let mut out = self.launch(Kernel::Unary("gather"), &[a, places], layout, a.dtype());
         if let Some(node) = node {

@@ -5,6 +5,7 @@
 
 mod base;
 mod counted;
+mod deberta;
 mod deepseek;
 mod encoder;
 mod encoder_decoder;
@@ -18,11 +19,13 @@ mod layer_norm;
 mod limits;
 mod llama;
 mod mamba;
+mod modernbert;
 mod moe;
 mod moe_in_turn;
 mod nope;
 mod own_code;
 mod qwen3_next;
+mod rotary_encoder;
 mod sized;
 mod tower;
 mod written_out;
@@ -175,10 +178,20 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
         T::Exaone => own_code::exaone(name, fields),
         T::Bert | T::Roberta | T::XlmRoberta => return encoder(encoder::bert(name, fields)?),
         T::Electra => return encoder(encoder::electra(name, fields)?),
+        T::Albert => return encoder(encoder::albert(name, fields)?),
+        T::Mpnet => return encoder(encoder::mpnet(name, fields)?),
+        T::DebertaV2 => return encoder(deberta::deberta_v2(name, fields)?),
+        T::EuroBert => return encoder(rotary_encoder::eurobert(name, fields)?),
+        T::NomicBert => return encoder(rotary_encoder::nomic_bert(name, fields)?),
+        T::ModernBert => return encoder(modernbert::modernbert(name, fields)?),
         T::Distilbert => return encoder(encoder::distilbert(name, fields)?),
         T::T5 => return encoder_decoder(encoder_decoder::t5(name, fields)?),
         T::Mt5 => return encoder_decoder(encoder_decoder::mt5(name, fields)?),
         T::Bart => return encoder_decoder(encoder_decoder::bart(name, fields)?),
+        T::Pegasus => return encoder_decoder(encoder_decoder::pegasus(name, fields)?),
+        T::Marian => return encoder_decoder(encoder_decoder::marian(name, fields)?),
+        T::M2m100 => return encoder_decoder(encoder_decoder::m2m_100(name, fields)?),
+        T::Whisper => return encoder_decoder(encoder_decoder::whisper(name, fields)?),
         T::Mbart => return encoder_decoder(encoder_decoder::mbart(name, fields)?),
     }?;
     refuse_absurd_size(&model)?;
@@ -188,7 +201,10 @@ pub fn from_config(name: &str, config: &Value) -> Result<Model, ModelError> {
 fn encoder(model: EncoderConfig) -> Result<Model, ModelError> {
     let wide = u128::from;
     let layer = layer_parameters(model.hidden_size, 4 * wide(model.hidden_size), model.intermediate_size);
-    let rows = wide(model.vocab_size) + wide(model.max_position_embeddings) + wide(model.type_vocab_size);
+    let rows = wide(model.vocab_size)
+        + wide(model.max_position_embeddings)
+        + wide(model.type_vocab_size)
+        + wide(model.family.relative_rows());
     refuse_too_many(
         layer * wide(model.num_hidden_layers) + (2 * rows + wide(model.num_labels)) * wide(model.hidden_size),
     )?;
@@ -202,8 +218,13 @@ fn encoder_decoder(model: EncoderDecoderConfig) -> Result<Model, ModelError> {
         layer_parameters(model.d_model, attention, stack.ffn_dim) * wide(stack.num_layers)
     };
     let positions = match model.positions {
-        Positions::Learned { rows } => wide(rows),
+        Positions::Learned { rows } | Positions::Fixed { rows } | Positions::Counted { rows } => wide(rows),
         Positions::RelativeBias { buckets } => wide(buckets),
+        Positions::Audio { num_mel_bins, max_source_positions } => {
+            wide(model.max_position_embeddings)
+                + wide(max_source_positions)
+                + 3 * (wide(num_mel_bins) + wide(model.d_model))
+        }
     };
     let rows = wide(model.vocab_size) + 2 * positions;
     refuse_too_many(stack(&model.encoder) + stack(&model.decoder) + rows * wide(model.d_model))?;
