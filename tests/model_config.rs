@@ -27,12 +27,25 @@ fn least(model_type: &str) -> Map<String, Value> {
             "intermediate_size": 8192, "vocab_size": 32000, "num_local_experts": 0}),
         "nemotron_h" => json!({"hidden_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 32,
             "intermediate_size": 8192, "vocab_size": 32000, "hybrid_override_pattern": "M-*-"}),
+        "dbrx" => json!({"d_model": 2048, "n_layers": 12, "n_heads": 32, "vocab_size": 32000,
+            "attn_config": {"kv_n_heads": 8}, "ffn_config": {"ffn_hidden_size": 512, "moe_num_experts": 8}}),
+        "longcat_flash" => {
+            json!({"hidden_size": 2048, "num_layers": 12, "num_attention_heads": 32, "vocab_size": 32000,
+            "ffn_hidden_size": 8192, "expert_ffn_hidden_size": 512, "n_routed_experts": 8, "moe_topk": 2,
+            "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128})
+        }
+        "deepseek_v4" => json!({"hidden_size": 2048, "num_hidden_layers": 3, "num_attention_heads": 32,
+            "vocab_size": 32000, "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 512,
+            "q_lora_rank": 768, "o_lora_rank": 512, "compress_ratios": [0, 4, 128]}),
+        "mimo_v2_flash" => json!({"hidden_size": 2048, "num_hidden_layers": 2, "num_attention_heads": 32,
+            "vocab_size": 32000, "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 512,
+            "hybrid_layer_pattern": [0, 1], "moe_layer_freq": [0, 1]}),
         // dense classes read nothing of experts and latents
         _ => json!({"hidden_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 32,
             "intermediate_size": 8192, "vocab_size": 32000, "num_experts": 8, "num_experts_per_tok": 2,
             "moe_intermediate_size": 512, "shared_expert_intermediate_size": 512, "kv_lora_rank": 512,
             "q_lora_rank": 768, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
-            "moe_num_shared_experts": 2, "n_shared_experts": 1, "n_group": 1, "topk_group": 1}),
+            "moe_num_shared_experts": 2, "intermediate_size_mlp": 8192, "n_shared_experts": 1, "n_group": 1, "topk_group": 1}),
     };
     let mut map = config.as_object().cloned().unwrap_or_default();
     map.insert("model_type".to_owned(), model_type.into());
@@ -40,7 +53,7 @@ fn least(model_type: &str) -> Map<String, Value> {
 }
 
 /// Model types with an encoder.
-const ENCODING: [ModelType; 9] = [
+const ENCODING: [ModelType; 19] = [
     ModelType::Bert,
     ModelType::Roberta,
     ModelType::XlmRoberta,
@@ -50,6 +63,16 @@ const ENCODING: [ModelType; 9] = [
     ModelType::Mt5,
     ModelType::Bart,
     ModelType::Mbart,
+    ModelType::ModernBert,
+    ModelType::Albert,
+    ModelType::DebertaV2,
+    ModelType::Mpnet,
+    ModelType::EuroBert,
+    ModelType::NomicBert,
+    ModelType::Pegasus,
+    ModelType::Marian,
+    ModelType::M2m100,
+    ModelType::Whisper,
 ];
 
 fn decoders() -> impl Iterator<Item = ModelType> {
@@ -86,6 +109,8 @@ fn tied_word_embeddings_by_class() {
         "mamba",
         "falcon_mamba",
         "lfm2",
+        "lfm2_moe",
+        "jetmoe",
         "gemma",
         "gemma2",
         "gemma3_text",

@@ -28,7 +28,7 @@ fn an_unknown_model_type_lists_the_nearest() {
         said(&json!({"model_type": "gemma9"})),
         "unknown model_type `gemma9`: the nearest known are gemma, gemma2, gemma3, gemma3_text"
     );
-    assert!(said(&json!({"model_type": "LlamaForCausalLM"})).contains("the nearest known is llama"));
+    assert!(said(&json!({"model_type": "LlamaForCausalLM"})).contains("the nearest known are llama"));
     for odd in ["", "xlnet"] {
         let message = said(&json!({"model_type": odd}));
         assert!(

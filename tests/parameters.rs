@@ -30,7 +30,16 @@ fn every_card_has_as_many_parameters_as_it_says() {
         let model = card.model().expect(&summary.name);
         let count = count_parameters(&model, None).expect(&summary.name);
         assert_eq!(count.total, card.parameters, "{}", summary.name);
-        assert_eq!(count.trainable, count.total, "{}", summary.name);
+        // the correction of a router's scores and sinusoidal positions are parameters that are never trained
+        let fixed = matches!(
+            summary.model_type,
+            ModelType::Afmoe | ModelType::Ernie45Moe | ModelType::Pegasus | ModelType::Marian | ModelType::Whisper
+        );
+        assert_eq!(count.trainable < count.total, fixed, "{}", summary.name);
+        if let Some(moe) = model.decoder().and_then(|decoder| decoder.moe.as_ref()).filter(|_| fixed) {
+            let sparse = moe.sparse_layers.iter().filter(|sparse| **sparse).count() as u64;
+            assert_eq!(count.total - count.trainable, sparse * moe.num_experts, "{}", summary.name);
+        }
         assert_eq!(count.named().iter().map(|(_, n)| n).sum::<u64>(), count.total, "{}", summary.name);
     }
 }
@@ -69,7 +78,7 @@ fn published_counts_are_met_exactly() {
         assert!(published == count || published == twice, "{}: {count} or {twice}, published {published}", row.id);
         compared += 1;
     }
-    assert_eq!(compared, 223);
+    assert_eq!(compared, 250);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use vramplan::model::{self, Model, ModelType, Support};
 use vramplan::step::{self, Estimate};
 
 /// Families with layers that mix tokens otherwise than by attention: what holds of attention need not hold of them.
-const MIXING: [ModelType; 9] = [
+const MIXING: [ModelType; 15] = [
     ModelType::Mamba,
     ModelType::FalconMamba,
     ModelType::Mamba2,
@@ -24,10 +24,16 @@ const MIXING: [ModelType; 9] = [
     ModelType::Jamba,
     ModelType::FalconH1,
     ModelType::NemotronH,
+    ModelType::Lfm2Moe,
+    ModelType::Qwen3Next,
+    ModelType::Qwen3_5,
+    ModelType::Qwen3_5Text,
+    ModelType::Qwen3_5Moe,
+    ModelType::Qwen3_5MoeText,
 ];
 
 /// Families with an encoder, whose configurations have fields of their own.
-const ENCODING: [ModelType; 9] = [
+const ENCODING: [ModelType; 19] = [
     ModelType::Bert,
     ModelType::Roberta,
     ModelType::XlmRoberta,
@@ -37,6 +43,16 @@ const ENCODING: [ModelType; 9] = [
     ModelType::Mt5,
     ModelType::Bart,
     ModelType::Mbart,
+    ModelType::ModernBert,
+    ModelType::Albert,
+    ModelType::DebertaV2,
+    ModelType::Mpnet,
+    ModelType::EuroBert,
+    ModelType::NomicBert,
+    ModelType::Pegasus,
+    ModelType::Marian,
+    ModelType::M2m100,
+    ModelType::Whisper,
 ];
 
 /// A config.json of any decoder that attends in every layer: few and narrow layers, every switch that changes what is run.
@@ -67,6 +83,7 @@ fn common(model_type: ModelType, heads: u64, head_dim: u64, layers: u64, inner: 
     let config = json!({
         "model_type": model_type.as_str(), "hidden_size": heads * head_dim, "head_dim": head_dim,
         "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": inner, "vocab_size": vocab,
+        "intermediate_size_mlp": inner,
         "max_position_embeddings": 256, "pad_token_id": 0,
     });
     config.as_object().cloned().unwrap_or_default()

@@ -1,5 +1,7 @@
 //! Self-attention of decoders.
 
+mod llama4;
+
 use super::cache::KvCache;
 use super::names::Names;
 use super::sinks;
@@ -85,6 +87,8 @@ struct Projected {
     key: Tensor,
     value: Tensor,
     fused: Option<Tensor>,
+    /// What the output is multiplied by, before a sigmoid.
+    gate: Option<Tensor>,
 }
 
 /// The attention block of a decoder layer.
@@ -105,6 +109,7 @@ pub struct SelfAttention {
     qkv: Qkv,
     output: Linear,
     output_norm: Option<NormLayer>,
+    gate: Option<Linear>,
     qk_norms: QkNorms,
     /// A logit a head; a module's own parameters come before its children's.
     sinks: Option<FreeParameters>,
@@ -125,7 +130,7 @@ impl SelfAttention {
         let first = (model.model_type == ModelType::Phi3).then(make_output);
         let qkv = match spec.projections {
             Projections::Separate => Qkv::Separate([
-                linear(names.qkv[0], width, q_width, spec.qkv_bias),
+                linear(names.qkv[0], width, q_width * (1 + u64::from(spec.output_gate)), spec.qkv_bias),
                 linear(names.qkv[1], width, kv_width, spec.qkv_bias),
                 linear(names.qkv[2], width, kv_width, spec.qkv_bias),
             ]),
@@ -152,26 +157,31 @@ impl SelfAttention {
             ModelType::Phi3 => RotaryStyle::Joined,
             ModelType::Phi | ModelType::Stablelm => RotaryStyle::Sliced,
             ModelType::Bamba | ModelType::Glm4Moe | ModelType::MinimaxM2 => RotaryStyle::Rejoined,
+            _ if spec.output_gate => RotaryStyle::Rejoined,
             ModelType::GptOss => RotaryStyle::Halves,
-            ModelType::Olmo | ModelType::Olmo2 | ModelType::Olmo3 => RotaryStyle::InFp32,
+            ModelType::Olmo | ModelType::Olmo2 | ModelType::Olmo3 | ModelType::FlexOlmo => RotaryStyle::InFp32,
             ModelType::Helium => RotaryStyle::Interleaved,
             ModelType::Glm | ModelType::Glm4 => RotaryStyle::InterleavedFirst,
             ModelType::Nemotron => RotaryStyle::Renamed,
-            ModelType::Ernie4_5 => RotaryStyle::InterleavedInFp32,
+            ModelType::Ernie4_5 | ModelType::Ernie45Moe => RotaryStyle::InterleavedInFp32,
             ModelType::Cohere | ModelType::Cohere2 => RotaryStyle::CastToFp32,
             _ if builder.kernels == Kernels::Liger => RotaryStyle::Fused,
             _ => RotaryStyle::Whole,
         };
         let layer_type = model.layer_types.get(index).copied().unwrap_or(LayerType::FullAttention);
         let projects_first = matches!(model.model_type, ModelType::Stablelm | ModelType::Olmo);
-        let transposes_last = matches!(model.model_type, ModelType::Cohere | ModelType::Glm4Moe);
-        let norm_before_transpose =
-            matches!(model.model_type, ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::Dots1 | ModelType::Lfm2);
+        let transposes_last = matches!(model.model_type, ModelType::Cohere | ModelType::Glm4Moe | ModelType::Afmoe);
+        let norm_before_transpose = matches!(
+            model.model_type,
+            ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::Dots1 | ModelType::Lfm2 | ModelType::Lfm2Moe
+        );
         let key_multiplier = model.model_type == ModelType::FalconH1;
         let sinks = spec.sinks.then(|| builder.free("sinks", Part::Attention, &[&[spec.num_heads]]));
         let turns = !model.nope_layers.get(index).copied().unwrap_or(false);
         let output_norm = spec.output_norm.then(|| builder.norm("attn_sub_norm", model.norm, q_width));
+        let gate = spec.gate_projection.then(|| linear("gate_proj", width, q_width, false));
         Self {
+            gate,
             scaled_by_sinks: model.model_type == ModelType::GraniteSwa,
             sinks,
             key_multiplier,
@@ -194,7 +204,7 @@ impl SelfAttention {
         let (batch, length) = (x.dim(0), x.dim(1));
         let span = attend.span(self.layer_type);
         // names are bound again rather than shadowed, so that what they stood for goes when it does in Python
-        let Projected { mut query, mut key, mut value, fused: _fused } = self.project(cx, x);
+        let Projected { mut query, mut key, mut value, fused: _fused, gate } = self.project(cx, x);
         let mut _locals = Vec::new();
         if let (Some((cos, sin)), true) = (&span.rotary, self.turns) {
             let turned = apply_rotary(cx, self.rotary_style, &query, &key, cos, sin);
@@ -219,6 +229,9 @@ impl SelfAttention {
         if let Some(norm) = &self.output_norm {
             out = norm.forward(cx, &out);
         }
+        if let Some(gate) = &gate {
+            out = cx.mul(&out, cx.sigmoid(gate));
+        }
         (self.output.forward(cx, out), weights)
     }
 
@@ -228,7 +241,7 @@ impl SelfAttention {
         let Attention { num_heads, num_kv_heads, head_dim, .. } = self.spec;
         let view = |flat: Tensor, heads: u64| cx.reshape(flat, &[batch, length, heads, head_dim]);
         let heads = |flat: Tensor, heads: u64| cx.transpose(view(flat, heads), 1, 2);
-        let mut fused = None;
+        let (mut fused, mut gate) = (None, None);
         let (query, key, value) = match (&self.qkv, &self.qk_norms) {
             (Qkv::Separate([q, k, v]), QkNorms::One([q_norm, k_norm])) if self.spec.qk_norm == QkNorm::FullWidth => {
                 let query = q_norm.forward(cx, q.forward(cx, x));
@@ -236,10 +249,20 @@ impl SelfAttention {
                 let value = v.forward(cx, x);
                 (heads(query, num_heads), heads(key, num_kv_heads), heads(value, num_kv_heads))
             }
+            (Qkv::Separate([q, k, v]), QkNorms::One([q_norm, k_norm])) if self.spec.output_gate => {
+                let both = cx.reshape(q.forward(cx, x), &[batch, length, num_heads, 2 * head_dim]);
+                let [mut query, own_gate] = cx.split_in(both, -1);
+                gate = Some(cx.reshape(&own_gate, &[batch, length, num_heads * head_dim]));
+                drop(own_gate);
+                query = cx.transpose(q_norm.forward(cx, &query), 1, 2);
+                let key = cx.transpose(k_norm.forward(cx, view(k.forward(cx, x), num_kv_heads)), 1, 2);
+                (query, key, heads(v.forward(cx, x), num_kv_heads))
+            }
             (Qkv::Separate([q, k, v]), norms) if self.transposes_last => {
                 let mut query = view(q.forward(cx, x), num_heads);
                 let mut key = view(k.forward(cx, x), num_kv_heads);
                 let value = view(v.forward(cx, x), num_kv_heads);
+                gate = self.gate.as_ref().map(|gate| gate.forward(cx, x));
                 if let QkNorms::One([q_norm, k_norm]) = norms {
                     query = q_norm.forward(cx, &query);
                     key = k_norm.forward(cx, &key);
@@ -291,7 +314,7 @@ impl SelfAttention {
                 (heads(query, num_heads), heads(key, num_kv_heads), heads(value, num_kv_heads))
             }
         };
-        Projected { query, key, value, fused }
+        Projected { query, key, value, fused, gate }
     }
 
     /// `sdpa_attention_forward`
@@ -388,5 +411,6 @@ impl Module for SelfAttention {
             QkNorms::EachHead(norms) => norms.iter_mut().flatten().for_each(|norm| norm.leaves(visit)),
         }
         self.output_norm.leaves(visit);
+        self.gate.leaves(visit);
     }
 }

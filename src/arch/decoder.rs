@@ -16,7 +16,7 @@ use super::virtual_tokens::{self, Prompted};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
 use crate::job::AttnImplementation;
-use crate::model::{DecoderConfig, LayerType, Mla, MlaRotary, ModelType};
+use crate::model::{DecoderConfig, Grids, LayerType, Mla, MlaRotary, ModelType};
 use crate::nn::{
     Builder, Device, Embedding, Kernels, Leaf, Linear, Module, NormLayer, Part, PrefixShape, Rotary, Weight,
 };
@@ -138,14 +138,25 @@ impl Decoder {
             self.front.enter(cx, embeds, &Input { dtype: embeds_dtype, batch, length, past, run });
         let in_fp32 = matches!(
             self.model.model_type,
-            ModelType::Olmo | ModelType::Olmo2 | ModelType::Olmo3 | ModelType::Ernie4_5
+            ModelType::Olmo
+                | ModelType::Olmo2
+                | ModelType::Olmo3
+                | ModelType::FlexOlmo
+                | ModelType::Ernie4_5
+                | ModelType::Ernie45Moe
         );
         let dtype = if in_fp32 { DType::F32 } else { embeds_dtype };
-        let grids = self.model.tower.as_ref().and_then(|tower| tower.grids);
+        let grids = match &self.model.tower {
+            Some(tower) => tower.grids,
+            None => has_sections(self.model.model_type).then_some(Grids::Interleaved),
+        };
         let turn = |rotary: &Option<Rotary>| {
             rotary.as_ref().zip(positions.as_ref()).map(|(rotary, positions)| match self.model.mla {
                 Some(Mla { rotary: MlaRotary::Complex, .. }) => rotary.forward_complex(cx, positions),
                 _ if let Some(grids) = grids => rotary.forward_grids(cx, positions, batch, dtype, grids),
+                _ if matches!(self.model.model_type, ModelType::Llama4 | ModelType::Llama4Text) => {
+                    rotary.forward_complex(cx, positions)
+                }
                 _ if self.model.model_type == ModelType::GptOss => rotary.forward_halves(cx, positions, dtype),
                 _ => rotary.forward(cx, positions, dtype),
             })
@@ -251,6 +262,12 @@ impl Decoder {
 /// Whether the class is one of Mamba's own, whose residual stream may be wider than its weights.
 const fn is_mamba(model_type: ModelType) -> bool {
     matches!(model_type, ModelType::Mamba | ModelType::Mamba2 | ModelType::FalconMamba)
+}
+
+/// Whether rotary positions are those of text, height and width.
+const fn has_sections(model_type: ModelType) -> bool {
+    use ModelType::{Qwen3_5, Qwen3_5Moe, Qwen3_5MoeText, Qwen3_5Text};
+    matches!(model_type, Qwen3_5 | Qwen3_5Text | Qwen3_5Moe | Qwen3_5MoeText)
 }
 
 impl Network for Decoder {

@@ -29,7 +29,7 @@ enum Mixing {
 }
 
 /// A layer's feed-forward part.
-enum Feeding {
+pub(super) enum Feeding {
     Dense(Box<FeedForward>),
     Sparse(Box<SparseMoe>),
 }
@@ -69,7 +69,7 @@ impl Module for Mixing {
 }
 
 impl Feeding {
-    fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
+    pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Self {
         match &model.moe {
             Some(moe) if moe.sparse_layers.get(index) == Some(&true) => {
                 Self::Sparse(Box::new(SparseMoe::new(builder, model, moe)))
@@ -78,7 +78,7 @@ impl Feeding {
         }
     }
 
-    fn forward(&self, cx: &Context, x: &Tensor, batched_experts: bool) -> Tensor {
+    pub(super) fn forward(&self, cx: &Context, x: &Tensor, batched_experts: bool) -> Tensor {
         match self {
             Self::Dense(mlp) => mlp.forward(cx, x),
             Self::Sparse(moe) => moe.forward(cx, x, batched_experts),
@@ -126,6 +126,9 @@ impl DecoderLayer {
             Block::BranchNorm => &["post_attention_layernorm", "post_feedforward_layernorm"],
             Block::Sandwich if model.model_type == ModelType::Glm4 => {
                 &["input_layernorm", "post_attention_layernorm", "post_self_attn_layernorm", "post_mlp_layernorm"]
+            }
+            Block::Sandwich if model.model_type == ModelType::Afmoe => {
+                &["input_layernorm", "post_attention_layernorm", "pre_mlp_layernorm", "post_mlp_layernorm"]
             }
             Block::Sandwich => &[
                 "input_layernorm",
@@ -196,6 +199,15 @@ impl Layer for DecoderLayer {
                 states = mlp(&states);
                 states = norm(1, &states);
                 cx.add(&residual, &states)
+            }
+            Block::PostNorm => {
+                let attended = attention(hidden);
+                states = cx.add(hidden, &attended);
+                states = norm(0, &states);
+                let residual = states.clone();
+                states = mlp(&states);
+                states = cx.add(&residual, &states);
+                norm(1, &states)
             }
             Block::ParallelSharedNorm => {
                 states = norm(0, hidden);

@@ -22,6 +22,8 @@ pub(super) struct MaskRequest<'a> {
     pub(super) bidirectional: bool,
     /// `sliding_window` of the layers it is for.
     pub(super) sliding_window: Option<u64>,
+    /// That window is a chunk of the sequence: tokens attend within theirs (Llama 4).
+    pub(super) chunked: bool,
     /// The type of an additive mask.
     pub(super) dtype: DType,
 }
@@ -66,6 +68,7 @@ impl MaskRequest<'_> {
             if skippable && !eager && !self.bidirectional && packed.is_none() && self.skips(cx, padding.as_ref()) {
                 return None;
             }
+            let _left_padding = self.chunked.then(|| self.left_padding(cx, padding.as_ref()));
             let mask = self.boolean(cx, padding.as_ref(), packed.as_ref());
             if !eager {
                 return Some(cx.expand(mask, &[self.batch, 1, self.queries, self.keys]));
@@ -73,6 +76,15 @@ impl MaskRequest<'_> {
             let (_zero, _lowest) = (made(cx, &[], self.dtype), made(cx, &[], self.dtype));
             Some(cx.launch(Kernel::Where, &[&mask], Layout::contiguous(mask.dims()), self.dtype))
         })
+    }
+
+    /// How much of each sequence's start is padding.
+    fn left_padding(&self, cx: &Context, padding: Option<&Tensor>) -> Tensor {
+        if let Some(padding) = padding {
+            let _counted = (made(cx, padding.dims(), DType::I64), made(cx, padding.dims(), DType::Bool));
+            let _equal = made(cx, padding.dims(), DType::Bool);
+        }
+        made(cx, &[self.batch], DType::I64)
     }
 
     fn slides(&self) -> bool {
@@ -144,9 +156,27 @@ impl MaskRequest<'_> {
         let keys = if self.bidirectional { 1 } else { self.keys };
         let causal = || made(cx, &[1, 1, self.queries, keys], DType::Bool);
         let sliding = || {
+            if self.bidirectional {
+                // the distance between any two tokens
+                let difference = made(cx, &[1, 1, self.queries, self.keys], DType::I64);
+                let distance = made(cx, &[1, 1, self.queries, self.keys], DType::I64);
+                drop(difference);
+                return made(cx, distance.dims(), DType::Bool);
+            }
             let _start = made(cx, &[self.queries], DType::I64);
             causal()
         };
+        // `chunked_overlay`: each sequence's own, for what is left of it is padding
+        let chunk = || {
+            let shifted = |dims: [u64; 4]| {
+                let _from = (made(cx, &[self.batch, 1, 1, 1], DType::I64), made(cx, &dims, DType::I64));
+                made(cx, &dims, DType::I64)
+            };
+            let _keys = shifted([self.batch, 1, 1, self.keys]);
+            let _queries = shifted([self.batch, 1, self.queries, 1]);
+            made(cx, &[self.batch, 1, self.queries, self.keys], DType::Bool)
+        };
+        let sliding = || if self.chunked { chunk() } else { sliding() };
         let spanned = || if self.sliding_window.is_some() { and(cx, &sliding, &causal) } else { causal() };
         let unpacked = || match places.packed {
             Some(packed) => and(cx, &spanned, &|| places.same_sequence(cx, packed)),

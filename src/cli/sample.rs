@@ -87,6 +87,8 @@ pub(super) fn llama_2_7b() -> Model {
         mixer: None,
         mlp: Mlp::gated(11_008, Activation::Silu),
         moe: None,
+        counted: None,
+        tower_left_out: 0,
         norm: Norm::Rms,
         block: Block::PreNorm,
         layer_types: vec![LayerType::FullAttention; 32],

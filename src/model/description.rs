@@ -1,7 +1,7 @@
 //! The normalised description of a decoder that everything else reads.
 
 use super::moe::{Mla, Moe};
-use super::{Mixer, Tower};
+use super::{CountedLayer, Mixer, Tower};
 
 /// What a decoder is, as far as memory is concerned.
 ///
@@ -37,6 +37,10 @@ pub struct DecoderConfig {
     pub mlp: Mlp,
     /// A mixture of experts in place of some layers' feed-forward block.
     pub moe: Option<Moe>,
+    /// The size of every layer, where nothing else is known of them.
+    pub counted: Option<Vec<CountedLayer>>,
+    /// Parameters of a vision tower and what projects from it, which a causal language model is loaded without.
+    pub tower_left_out: u64,
     /// The norm used throughout.
     pub norm: Norm,
     /// How attention, MLP, norms and residuals are arranged.
@@ -147,6 +151,12 @@ pub enum ModelType {
     XlmRoberta,
     Distilbert,
     Electra,
+    ModernBert,
+    Albert,
+    DebertaV2,
+    Mpnet,
+    EuroBert,
+    NomicBert,
     T5,
     Mt5,
     Bart,
@@ -165,7 +175,6 @@ pub enum ModelType {
     Internvl,
     Glm4v,
     Glm4vMoe,
-    KimiK25,
     Mllama,
     Fuyu,
     Vit,
@@ -175,6 +184,10 @@ pub enum ModelType {
     Resnet,
     Clip,
     Siglip,
+    Pegasus,
+    Marian,
+    M2m100,
+    Whisper,
     Mamba,
     FalconMamba,
     Mamba2,
@@ -184,6 +197,26 @@ pub enum ModelType {
     Jamba,
     FalconH1,
     NemotronH,
+    Lfm2Moe,
+    Qwen3Next,
+    Qwen3_5,
+    Qwen3_5Text,
+    Qwen3_5Moe,
+    Qwen3_5MoeText,
+    Dbrx,
+    Jetmoe,
+    Minimax,
+    LongcatFlash,
+    DeepseekV32,
+    GlmMoeDsa,
+    KimiLinear,
+    KimiK25,
+    MimoV2Flash,
+    Laguna,
+    DeepseekV4,
+    Llama4,
+    Llama4Text,
+    Afmoe,
 }
 
 /// How far a model type's forward pass is known; its parameters are counted exactly in any case.
@@ -255,6 +288,12 @@ pub struct Attention {
     pub dropout: f64,
     /// BitNet's norm before the output projection.
     pub output_norm: bool,
+    /// The query projection makes a gate of the output too (Qwen3-Next).
+    pub output_gate: bool,
+    /// A projection of its own makes a gate of the output (AFMoE).
+    pub gate_projection: bool,
+    /// Queries and keys that turn are normalised without weights after (Llama 4's `use_qk_norm`).
+    pub weightless_qk_norm: bool,
     /// Ministral 3's `llama_4_scaling_beta`: queries are multiplied by a factor of their position.
     pub scales_queries: bool,
     /// MPT's `clip_qkv`: queries, keys and values are clamped.
@@ -278,6 +317,9 @@ impl Attention {
             sinks: false,
             dropout: 0.0,
             output_norm: false,
+            output_gate: false,
+            gate_projection: false,
+            weightless_qk_norm: false,
             scales_queries: false,
             clips_qkv: false,
         }
@@ -378,6 +420,8 @@ pub enum Activation {
 pub enum Norm {
     /// Llama's RMSNorm: computed in fp32, weight applied in the input's type.
     Rms,
+    /// Llama 4's RMSNorm: as [`Norm::Rms`], cast back before the weight is applied.
+    RmsCastFirst,
     /// OLMo 2's RMSNorm: weight applied in fp32, then cast.
     RmsInFp32,
     /// Helium's RMSNorm: as [`Norm::RmsInFp32`], with the weight cast to fp32 first.

@@ -1,6 +1,6 @@
 //! The normalised description of an encoder.
 
-use super::{Activation, ModelType, Origin};
+use super::{Activation, EncoderFamily, ModelType, Origin};
 
 /// What an encoder is, as far as memory is concerned; names follow Hugging Face `transformers`.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +11,8 @@ pub struct EncoderConfig {
     pub model_type: ModelType,
     /// How much is known about it.
     pub origin: Origin,
+    /// What its layers are built as.
+    pub family: EncoderFamily,
     /// The class of its checkpoint, with what stands on the encoder.
     pub class: EncoderClass,
     /// Width of the hidden states.
@@ -31,6 +33,8 @@ pub struct EncoderConfig {
     pub type_vocab_size: u64,
     /// `hidden_act`
     pub activation: Activation,
+    /// The activation in its masked-language-model head.
+    pub head_activation: Activation,
     /// `hidden_dropout_prob`
     pub hidden_dropout: f64,
     /// `attention_probs_dropout_prob`

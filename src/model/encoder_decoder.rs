@@ -57,6 +57,24 @@ pub enum Positions {
         /// `relative_attention_num_buckets`
         buckets: u64,
     },
+    /// A sinusoidal table of this many rows in each stack: a parameter that is never trained (Pegasus, Marian).
+    Fixed {
+        /// `max_position_embeddings`
+        rows: u64,
+    },
+    /// The encoder's come from a spectrogram through two convolutions (Whisper); the decoder's are a learned table of
+    /// `max_position_embeddings` rows.
+    Audio {
+        /// Rows of the spectrogram.
+        num_mel_bins: u64,
+        /// Positions the encoder has for every recording; the spectrogram has twice as many columns.
+        max_source_positions: u64,
+    },
+    /// A sinusoidal table of this many rows in each stack: a buffer (M2M-100).
+    Counted {
+        /// `max_position_embeddings`, and the rows before the first position.
+        rows: u64,
+    },
     /// A table of this many rows in each stack that is learned (BART).
     Learned {
         /// `max_position_embeddings`, and the rows before the first position.

@@ -10,6 +10,8 @@ pub enum Mixer {
     Mamba2(Mamba2),
     /// LFM2's gated short convolution.
     ShortConv(ShortConv),
+    /// Qwen3-Next's gated delta net.
+    GatedDelta(GatedDelta),
     /// One whose parameters are known and no more.
     Counted(Counted),
 }
@@ -107,4 +109,38 @@ pub struct ShortConv {
     pub conv_kernel: u64,
     /// `conv_bias`: biases on the convolution and on both projections.
     pub bias: bool,
+}
+
+/// A gated delta net: linear attention whose state forgets and is corrected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatedDelta {
+    /// `linear_num_key_heads`
+    pub num_key_heads: u64,
+    /// `linear_num_value_heads`, a multiple of the key heads.
+    pub num_value_heads: u64,
+    /// `linear_key_head_dim`
+    pub key_head_dim: u64,
+    /// `linear_value_head_dim`
+    pub value_head_dim: u64,
+    /// `linear_conv_kernel_dim`
+    pub conv_kernel: u64,
+    /// Queries, keys, values and gates are one projection, a group of heads after the other (Qwen3-Next; Qwen3.5 has four).
+    pub fused: bool,
+}
+
+impl GatedDelta {
+    /// Width of all queries, and of all keys.
+    pub const fn key_width(&self) -> u64 {
+        self.num_key_heads * self.key_head_dim
+    }
+
+    /// Width of all values.
+    pub const fn value_width(&self) -> u64 {
+        self.num_value_heads * self.value_head_dim
+    }
+
+    /// Channels of the convolution: queries, keys and values.
+    pub const fn conv_channels(&self) -> u64 {
+        2 * self.key_width() + self.value_width()
+    }
 }

@@ -94,11 +94,37 @@ impl ModelType {
         ModelType::Jamba,
         ModelType::FalconH1,
         ModelType::NemotronH,
+        ModelType::Lfm2Moe,
+        ModelType::Qwen3Next,
+        ModelType::Qwen3_5,
+        ModelType::Qwen3_5Text,
+        ModelType::Qwen3_5Moe,
+        ModelType::Qwen3_5MoeText,
+        ModelType::Dbrx,
+        ModelType::Jetmoe,
+        ModelType::Minimax,
+        ModelType::LongcatFlash,
+        ModelType::DeepseekV32,
+        ModelType::GlmMoeDsa,
+        ModelType::KimiLinear,
+        ModelType::KimiK25,
+        ModelType::MimoV2Flash,
+        ModelType::Laguna,
+        ModelType::DeepseekV4,
+        ModelType::Llama4,
+        ModelType::Llama4Text,
+        ModelType::Afmoe,
         ModelType::Bert,
         ModelType::Roberta,
         ModelType::XlmRoberta,
         ModelType::Distilbert,
         ModelType::Electra,
+        ModelType::ModernBert,
+        ModelType::Albert,
+        ModelType::DebertaV2,
+        ModelType::Mpnet,
+        ModelType::EuroBert,
+        ModelType::NomicBert,
         ModelType::T5,
         ModelType::Mt5,
         ModelType::Bart,
@@ -116,7 +142,6 @@ impl ModelType {
         ModelType::Internvl,
         ModelType::Glm4v,
         ModelType::Glm4vMoe,
-        ModelType::KimiK25,
         ModelType::Mllama,
         ModelType::Fuyu,
         ModelType::Vit,
@@ -126,6 +151,10 @@ impl ModelType {
         ModelType::Resnet,
         ModelType::Clip,
         ModelType::Siglip,
+        ModelType::Pegasus,
+        ModelType::Marian,
+        ModelType::M2m100,
+        ModelType::Whisper,
     ];
 
     /// The `model_type` a config.json says.
@@ -222,11 +251,37 @@ impl ModelType {
             Self::Jamba => "jamba",
             Self::FalconH1 => "falcon_h1",
             Self::NemotronH => "nemotron_h",
+            Self::Lfm2Moe => "lfm2_moe",
+            Self::Qwen3Next => "qwen3_next",
+            Self::Qwen3_5 => "qwen3_5",
+            Self::Qwen3_5Text => "qwen3_5_text",
+            Self::Qwen3_5Moe => "qwen3_5_moe",
+            Self::Qwen3_5MoeText => "qwen3_5_moe_text",
+            Self::Dbrx => "dbrx",
+            Self::Jetmoe => "jetmoe",
+            Self::Minimax => "minimax",
+            Self::LongcatFlash => "longcat_flash",
+            Self::DeepseekV32 => "deepseek_v32",
+            Self::GlmMoeDsa => "glm_moe_dsa",
+            Self::KimiLinear => "kimi_linear",
+            Self::KimiK25 => "kimi_k25",
+            Self::MimoV2Flash => "mimo_v2_flash",
+            Self::Laguna => "laguna",
+            Self::DeepseekV4 => "deepseek_v4",
+            Self::Llama4 => "llama4",
+            Self::Llama4Text => "llama4_text",
+            Self::Afmoe => "afmoe",
             Self::Bert => "bert",
             Self::Roberta => "roberta",
             Self::XlmRoberta => "xlm-roberta",
             Self::Distilbert => "distilbert",
             Self::Electra => "electra",
+            Self::ModernBert => "modernbert",
+            Self::Albert => "albert",
+            Self::DebertaV2 => "deberta-v2",
+            Self::Mpnet => "mpnet",
+            Self::EuroBert => "eurobert",
+            Self::NomicBert => "nomic_bert",
             Self::T5 => "t5",
             Self::Mt5 => "mt5",
             Self::Bart => "bart",
@@ -244,7 +299,6 @@ impl ModelType {
             Self::Internvl => "internvl",
             Self::Glm4v => "glm4v",
             Self::Glm4vMoe => "glm4v_moe",
-            Self::KimiK25 => "kimi_k25",
             Self::Mllama => "mllama",
             Self::Fuyu => "fuyu",
             Self::Vit => "vit",
@@ -254,6 +308,10 @@ impl ModelType {
             Self::Resnet => "resnet",
             Self::Clip => "clip",
             Self::Siglip => "siglip",
+            Self::Pegasus => "pegasus",
+            Self::Marian => "marian",
+            Self::M2m100 => "m2m_100",
+            Self::Whisper => "whisper",
         }
     }
 }
@@ -301,11 +359,18 @@ impl ModelType {
             | Self::Minicpm
             | Self::Exaone => Support::OwnCode,
             Self::Phimoe
-            | Self::Ernie45Moe
-            | Self::FlexOlmo
-            | Self::HunyuanV1Moe
             | Self::Minicpm3
-            | Self::HyV3
+            | Self::Dbrx
+            | Self::Jetmoe
+            | Self::Minimax
+            | Self::LongcatFlash
+            | Self::DeepseekV32
+            | Self::GlmMoeDsa
+            | Self::KimiLinear
+            | Self::KimiK25
+            | Self::MimoV2Flash
+            | Self::Laguna
+            | Self::DeepseekV4
             | Self::Deepseek
             | Self::Rwkv
             | Self::OlmoHybrid
@@ -316,7 +381,7 @@ impl ModelType {
             | Self::Clip
             | Self::Siglip
             | Self::Mllama => Support::CountedOnly,
-            Self::Youtu | Self::Axk1 | Self::Glm4vMoe | Self::KimiK25 | Self::Fuyu => Support::Unmeasured,
+            Self::Youtu | Self::Axk1 | Self::Whisper | Self::Glm4vMoe | Self::Fuyu => Support::Unmeasured,
             _ => Support::Measured,
         }
     }

@@ -19,6 +19,8 @@ pub struct Moe {
     pub shared: Option<SharedExperts>,
     /// Which layers have it; as long as `num_hidden_layers`.
     pub sparse_layers: Vec<bool>,
+    /// Experts work on a projection this wide, which is projected back (Nemotron-H's `moe_latent_size`).
+    pub latent_size: Option<u64>,
     /// Where its parameters stand among each other.
     pub order: MoeOrder,
 }
@@ -29,6 +31,8 @@ pub struct Moe {
 pub enum Expert {
     /// A gated feed-forward block, gate and up stacked.
     Gated,
+    /// Two matrices with the activation between them (Nemotron-H).
+    Plain,
     /// Gate and up interleaved and clamped, with biases, matrices stored `[in, out]` (gpt-oss).
     ClampedWithBias,
 }
@@ -81,6 +85,22 @@ pub enum Routing {
     TopKFirstInType,
     /// Sigmoid in fp32 of scores in their own type, chosen with a bias that is a buffer, divided by their sum (MiniMax-M2).
     UngroupedSigmoid,
+    /// Softmax in fp32 outside of autocast, chosen with a bias that is a parameter, divided by their sum (ERNIE 4.5).
+    CorrectedSoftmax,
+    /// Scores of an `nn.Linear`, their sigmoid in fp32, chosen with a bias that is a parameter, divided by their sum, scaled
+    /// (AFMoE).
+    CorrectedSigmoid,
+    /// Scores of an `nn.Linear` in fp32, their softmax, the largest of it, divided by their sum (HunYuan).
+    LinearInFp32,
+    /// Sigmoid of scores in fp32, chosen with a bias that is a buffer, divided by their sum, scaled (Hy3).
+    SigmoidInFp32,
+    /// Sigmoid in the scores' type, chosen with a bias that is a buffer where there is one (LFM2-MoE).
+    SigmoidInType {
+        /// `use_expert_bias`
+        bias: bool,
+        /// `norm_topk_prob`
+        normalised: bool,
+    },
     /// Its parameters are counted, what it computes is not modelled.
     Counted,
 }

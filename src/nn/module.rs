@@ -18,6 +18,8 @@ pub enum Part {
     Attention,
     /// Feed-forward matrices.
     Mlp,
+    /// Tables of numbers that are computed and never trained, yet parameters (sinusoidal positions).
+    Fixed,
     /// Norms.
     Norm,
     /// Language-model head, where it is not tied.

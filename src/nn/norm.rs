@@ -37,6 +37,7 @@ impl NormLayer {
         match (self.kind, &self.weight) {
             (Norm::Rms, Some(weight)) if self.kernels == Kernels::Liger => cx.fused_rms_norm(x, weight),
             (Norm::Rms, Some(weight)) => rms(cx, x, |normed| cx.mul(weight, cx.cast(normed, x.dtype()))),
+            (Norm::RmsCastFirst, Some(weight)) => rms_cast_first(cx, x, weight),
             (Norm::RmsInFp32, Some(weight)) => rms(cx, x, |normed| cx.cast(cx.mul(weight, normed), x.dtype())),
             (Norm::RmsWeightInFp32, Some(weight)) => {
                 rms(cx, x, |normed| weighted_in_fp32(cx, weight, normed, x.dtype()))
@@ -60,6 +61,18 @@ fn rms(cx: &Context, x: &Tensor, finish: impl FnOnce(&Tensor) -> Tensor) -> Tens
     let variance = cx.mean_last(cx.pow(&x, 2));
     let normed = cx.mul(x, cx.rsqrt(cx.add_scalar(&variance, EPSILON)));
     finish(&normed)
+}
+
+/// `Llama4TextRMSNorm`
+fn rms_cast_first(cx: &Context, x: &Tensor, weight: &Tensor) -> Tensor {
+    let normed = {
+        let x32 = cx.cast(x, DType::F32);
+        let inverse = cx.rsqrt(cx.add_scalar(cx.mean_last(cx.pow(&x32, 2)), EPSILON));
+        cx.mul(&x32, inverse)
+    };
+    let output = cx.cast(&normed, x.dtype());
+    drop(normed);
+    cx.mul(&output, weight)
 }
 
 /// `(weight.float() * normed).to(dtype)`

@@ -48,7 +48,10 @@ impl Rotary {
                     cx.launch(Kernel::Scratch("grids"), &[positions], Layout::contiguous(dims), DType::F32)
                 };
                 let positions = make(&[3, batch, 1, length]);
-                let freqs = cx.untracked_matmul(&self.inv_freq[0], &positions, &[3, batch, length, half]);
+                let freqs = {
+                    let _expanded = make(&[3 * batch, half, 1]);
+                    cx.untracked_matmul(&self.inv_freq[0], &positions, &[3, batch, length, half])
+                };
                 let mut cos = cx.mul_scalar(cx.untracked("cos", &freqs), 1.0);
                 let mut sin = cx.mul_scalar(cx.untracked("sin", &freqs), 1.0);
                 let recompose = || {
@@ -126,6 +129,8 @@ pub enum RotaryStyle {
     InterleavedInFp32,
     /// Whole heads cast to fp32 before they are turned, and back (Cohere).
     CastToFp32,
+    /// As [`RotaryStyle::CastToFp32`], cast once for each product (ModernBERT).
+    CastTwiceToFp32,
 }
 
 impl RotaryStyle {
@@ -198,6 +203,19 @@ pub fn apply_rotary(
             let (query32, key32) = (cx.cast(query, DType::F32), cx.cast(key, DType::F32));
             let turned_query = rotate(cx, &query32, &cos, &sin);
             let turned_key = rotate(cx, &key32, &cos, &sin);
+            let query = cx.cast(&turned_query, query.dtype());
+            (query, cx.cast(&turned_key, key.dtype()), Vec::new())
+        }
+        RotaryStyle::CastTwiceToFp32 => {
+            let turn = |x: &Tensor| {
+                let straight = cx.mul(cx.cast(x, DType::F32), &cos);
+                let turned = {
+                    let half = rotate_half(cx, &cx.cast(x, DType::F32));
+                    cx.mul(half, &sin)
+                };
+                cx.add(straight, turned)
+            };
+            let (turned_query, turned_key) = (turn(query), turn(key));
             let query = cx.cast(&turned_query, query.dtype());
             (query, cx.cast(&turned_key, key.dtype()), Vec::new())
         }

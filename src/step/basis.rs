@@ -6,7 +6,7 @@ use crate::job::{
     AttnImplementation, ExpertsImplementation, Head, Job, MixedPrecision, Objective, OffloadOptimizer, Optim, Peft,
     TargetModules, Train, Workload,
 };
-use crate::model::{Mixer, Model, Origin, Support};
+use crate::model::{Mixer, Model, ModelType, Origin, Support};
 use crate::units::Bytes;
 
 /// The versions whose behaviour is modelled and whose measurements the tests hold it against.
@@ -39,6 +39,12 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
              or flash-linear-attention kernels installed they keep less, and cuDNN's convolutions may take a workspace"
                 .to_owned(),
         );
+    }
+    if let Some(tower) = model.decoder().map(|decoder| decoder.tower_left_out).filter(|tower| *tower > 0) {
+        notes.push(format!(
+            "the language model alone, as AutoModelForCausalLM loads it: the {tower} parameters of the vision tower are not \
+             in these figures"
+        ));
     }
     if let Workload::Train(train) = &job.workload {
         let packed = train.gradient_checkpointing
@@ -110,6 +116,13 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
         );
     }
     notes.extend(tower(model, job));
+    if model.model_type() == ModelType::Whisper {
+        notes.push(
+            "every recording is padded to 30 seconds, whatever max_seq_length says of the text; convolutions run as without \
+             cuDNN, whose workspace is not known"
+                .to_owned(),
+        );
+    }
     notes.extend(experts(model, job));
     let unmeasured = unmeasured(model, job);
     notes.extend(
@@ -270,7 +283,7 @@ fn adapts_head(peft: &Peft) -> bool {
 /// What of a job no recorded measurement stands behind.
 fn unmeasured(model: &Model, job: &Job) -> Option<&'static str> {
     if model.decoder().is_none()
-        && let Some(what) = unmeasured_beside_decoders(job)
+        && let Some(what) = unmeasured_beside_decoders(model, job)
     {
         return Some(what);
     }
@@ -307,10 +320,12 @@ fn unmeasured(model: &Model, job: &Job) -> Option<&'static str> {
 }
 
 /// What of a job on an encoder or an encoder-decoder no recorded measurement stands behind.
-fn unmeasured_beside_decoders(job: &Job) -> Option<&'static str> {
+fn unmeasured_beside_decoders(model: &Model, job: &Job) -> Option<&'static str> {
     match &job.workload {
         Workload::Infer(_) => Some("inference of an encoder or an encoder-decoder"),
-        Workload::Train(train) if train.head == Some(Head::MaskedLm) => Some("the masked-lm head"),
+        Workload::Train(train) if train.head == Some(Head::MaskedLm) && !masks_measured(model) => {
+            Some("the masked-lm head")
+        }
         Workload::Train(train) if train.precision.is_quantized() => {
             Some("quantised weights of an encoder or an encoder-decoder")
         }
@@ -319,6 +334,11 @@ fn unmeasured_beside_decoders(job: &Job) -> Option<&'static str> {
         }
         Workload::Train(_) => None,
     }
+}
+
+/// Whether a recorded measurement is of a masked-language-model head on this kind of encoder.
+fn masks_measured(model: &Model) -> bool {
+    matches!(model.model_type(), ModelType::ModernBert | ModelType::Mpnet | ModelType::DebertaV2)
 }
 
 /// What of a method no recorded measurement stands behind.

@@ -9,7 +9,7 @@ use crate::dtype::DType;
 use crate::ghost::Context;
 use crate::job::Peft;
 use crate::model::Model;
-use crate::nn::{Builder, Device, Kernels, Part};
+use crate::nn::{Builder, Device, Kernels, Part, is_never_trained};
 
 /// How many parameters a model has, and where; the parts sum to `total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -42,6 +42,16 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// Those of a model that is loaded without its tower, trained whole or with adapters.
+    pub(super) fn without_tower(self, tower: u64, adapted: bool) -> Self {
+        Self {
+            total: self.total.saturating_sub(tower),
+            trainable: self.trainable.saturating_sub(if adapted { 0 } else { tower }),
+            tower: self.tower.saturating_sub(tower),
+            ..self
+        }
+    }
+
     /// Every part with its name, in the order people are shown them.
     pub fn named(&self) -> [(&'static str, u64); 10] {
         [
@@ -78,14 +88,15 @@ pub fn count_parameters(model: &Model, peft: Option<&Peft>) -> Result<Parameters
     let mut network = network(&builder, model);
     let mut counted = Parameters::default();
     let tied = network.is_tied();
-    let mut base = 0;
+    let (mut base, mut frozen) = (0, 0);
     network.leaves(&mut |mut leaf| {
         let part = leaf.part();
         let skip = usize::from(tied && part == Part::Head);
         let own: u64 = leaf.dense_parameters().into_iter().skip(skip).map(|t| t.layout().numel()).sum();
         base += own;
+        frozen += if part == Part::Fixed || is_never_trained(leaf.name()) { own } else { 0 };
         let place = match part {
-            Part::Embedding => &mut counted.embedding,
+            Part::Embedding | Part::Fixed => &mut counted.embedding,
             Part::Attention => &mut counted.attention,
             Part::Mlp => &mut counted.mlp,
             Part::Norm => &mut counted.norms,
@@ -97,7 +108,10 @@ pub fn count_parameters(model: &Model, peft: Option<&Peft>) -> Result<Parameters
         };
         *place += own;
     });
-    counted.trainable = base;
+    let tower = model.decoder().map_or(0, |decoder| decoder.tower_left_out);
+    counted.tower += tower;
+    base += tower;
+    counted.trainable = base - frozen;
     if let Some(peft) = peft {
         let adapted = adapt::apply(&cx, network.as_mut(), model, Some(peft))?;
         let trainable = adapt::trainable(network.as_mut(), &adapted);

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 
 use super::error::EstimateError;
 use crate::job::{Head, Job, JobError, Peft, Train, Workload};
-use crate::model::Model;
+use crate::model::{Model, ModelType};
 
 /// The heads a model can be trained with; the first is the one it gets where a job names none.
 const fn heads(model: &Model) -> &'static [Head] {
     match model {
         Model::Decoder(_) => &[Head::CausalLm, Head::SeqCls],
+        // its masked-language-model head is a matrix of its own, which is not modelled
+        Model::Encoder(config) if matches!(config.model_type, ModelType::EuroBert) => &[Head::SeqCls],
         Model::Encoder(_) => &[Head::SeqCls, Head::MaskedLm],
         Model::EncoderDecoder(_) => &[Head::Seq2seqLm],
         Model::Vision(_) => &[Head::ImageCls],
@@ -37,8 +39,15 @@ pub(super) fn headed<'a>(model: &'a Model, job: &Job) -> Result<Cow<'a, Model>, 
             return Err(EstimateError::NoHead { head, model_type: model.model_type(), heads: heads.join(" or ") });
         }
     };
-    if matches!(model, Model::Encoder(_) | Model::Vision(_)) {
+    if let Model::Vision(_) = model {
         refuse_methods_but_lora(train)?;
+    }
+    if let Model::Encoder(config) = model {
+        refuse_methods_but_lora(train)?;
+        if train.gradient_checkpointing && !config.family.checkpoints() {
+            let fix = format!("transformers' class for a {} model has none, so leave it out", config.model_type);
+            return Err(JobError::unsupported("train.gradient_checkpointing", "true".to_owned(), fix).into());
+        }
     }
     Ok(match head {
         Head::SeqCls | Head::ImageCls => Cow::Owned(model.clone().classifying(num_labels)),

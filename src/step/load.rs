@@ -42,7 +42,9 @@ pub(super) fn load(
 /// Every `nn.Linear` but the head. `Conv1D` is another class, and so is Falcon's linear layer, which transformers 5.17
 /// leaves as it is (`type(module) is nn.Linear`, `integrations/bitsandbytes.py`).
 fn is_quantized(model_type: ModelType, linear: &Linear) -> bool {
-    linear.part != Part::Head && !linear.conv1d && !linear.convolution && model_type != ModelType::Falcon
+    // a class of its own too
+    let router = matches!(model_type, ModelType::Llama4 | ModelType::Llama4Text) && linear.name == "router";
+    linear.part != Part::Head && !linear.conv1d && !linear.convolution && model_type != ModelType::Falcon && !router
 }
 
 /// What was not quantised comes to the GPU, the head last. A tied head gets a weight of its own, which goes when it is

@@ -69,15 +69,18 @@ fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
 fn refuse_long_scan(model: &Model, job: &Job) -> Result<(), EstimateError> {
     /// 64 layers over 4096 tokens.
     const MOST: u64 = 1 << 18;
-    let Some(DecoderConfig { mixer: Some(Mixer::Mamba(_)), layer_types, .. }) = model.decoder() else {
-        return Ok(());
+    let (each, layer_types) = match model.decoder() {
+        Some(DecoderConfig { mixer: Some(Mixer::Mamba(_)), layer_types, .. }) => (1, layer_types),
+        // the delta rule is a loop over chunks
+        Some(DecoderConfig { mixer: Some(Mixer::GatedDelta(_)), layer_types, .. }) => (64, layer_types),
+        _ => return Ok(()),
     };
     let length = match &job.workload {
         Workload::Train(train) => train.row()[1],
         Workload::Infer(infer) => infer.prompt_length,
     };
     let layers = layer_types.iter().filter(|kind| **kind == LayerType::LinearAttention).count();
-    let steps = length.saturating_mul(u64::try_from(layers).unwrap_or(u64::MAX));
+    let steps = length.div_ceil(each).saturating_mul(u64::try_from(layers).unwrap_or(u64::MAX));
     if steps <= MOST {
         return Ok(());
     }
@@ -120,7 +123,8 @@ fn run(model: &Model, job: &Job, with_timeline: bool) -> Result<Estimate, Estima
         Workload::Train(train) => train.peft.as_ref(),
         Workload::Infer(_) => None,
     };
-    let mut parameters = count_parameters(model, peft)?;
+    let tower = model.decoder().map_or(0, |decoder| decoder.tower_left_out);
+    let mut parameters = count_parameters(model, peft)?.without_tower(tower, peft.is_some());
     if let Workload::Infer(_) = job.workload {
         parameters.trainable = 0;
     }

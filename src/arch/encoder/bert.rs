@@ -77,6 +77,7 @@ impl SelfAttention {
             mask: given.full.mask.as_ref(),
             causal: false,
             dropout: self.dropout,
+            fp32_softmax: false,
         };
         let (mut out, weights) = attend(cx, [&query, &key, &value], to);
         out = joined(cx, &out);
@@ -93,14 +94,14 @@ impl Module for SelfAttention {
 }
 
 /// `BertSelfOutput`, `BertOutput`
-struct Output {
+pub(super) struct Output {
     dense: Linear,
     norm: NormLayer,
     dropout: f64,
 }
 
 impl Output {
-    fn new(builder: &Builder<'_>, model: &EncoderConfig, part: Part, from: u64) -> Self {
+    pub(super) fn new(builder: &Builder<'_>, model: &EncoderConfig, part: Part, from: u64) -> Self {
         Self {
             dense: builder.linear("dense", part, from, model.hidden_size, true),
             norm: builder.norm("LayerNorm", Norm::Layer { bias: true }, model.hidden_size),
@@ -108,7 +109,7 @@ impl Output {
         }
     }
 
-    fn forward(&self, cx: &Context, mut states: Tensor, input: &Tensor) -> Tensor {
+    pub(super) fn forward(&self, cx: &Context, mut states: Tensor, input: &Tensor) -> Tensor {
         states = self.dense.forward(cx, &states);
         states = cx.dropout(&states, self.dropout);
         states = self.norm.forward(cx, cx.add(&states, input));

@@ -52,6 +52,7 @@ impl TransformerBlock {
             mask: given.full.mask.as_ref(),
             causal: false,
             dropout: self.attention_dropout,
+            fp32_softmax: false,
         };
         let (mut out, weights) = attend(cx, [&query, &key, &value], to);
         out = joined(cx, &out);

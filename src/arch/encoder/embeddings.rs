@@ -20,11 +20,11 @@ pub(super) struct Embeddings {
 impl Embeddings {
     pub(super) fn new(builder: &Builder<'_>, model: &EncoderConfig) -> Self {
         let width = model.embedding_size;
-        let counts_tokens = matches!(model.model_type, ModelType::Roberta | ModelType::XlmRoberta);
+        let counts_tokens = matches!(model.model_type, ModelType::Roberta | ModelType::XlmRoberta | ModelType::Mpnet);
         let ids = |name| builder.buffer(name, &[1, model.max_position_embeddings], DType::I64);
         let word = builder.embedding("word_embeddings", model.vocab_size, width);
         let table = |name, rows| builder.embedding(name, rows, width);
-        let has_types = model.model_type != ModelType::Distilbert;
+        let has_types = !matches!(model.model_type, ModelType::Distilbert | ModelType::Mpnet);
         let token_type = has_types.then(|| table("token_type_embeddings", model.type_vocab_size));
         Self {
             word,
@@ -67,7 +67,7 @@ impl Embeddings {
 }
 
 /// `create_position_ids_from_input_ids`
-fn count_tokens(cx: &Context, ids: &Tensor) -> Tensor {
+pub(in crate::arch) fn count_tokens(cx: &Context, ids: &Tensor) -> Tensor {
     let made = |dtype| cx.launch(Kernel::Where, &[], Layout::contiguous(ids.dims()), dtype);
     let mask = {
         let _differs = made(DType::Bool);

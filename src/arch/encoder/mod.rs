@@ -1,73 +1,44 @@
 //! Encoders: BERT and those that follow it.
 
+mod albert;
 mod bert;
+mod body;
+mod deberta;
+mod deberta_attention;
 mod distilbert;
 mod embeddings;
+mod modernbert;
+mod mpnet;
+mod rotary;
 mod top;
 
-use std::rc::Rc;
-
-use self::embeddings::Embeddings;
+use self::body::Body;
+pub(super) use self::embeddings::count_tokens;
 use self::top::Top;
-use super::attention::{Attend, Span};
-use super::bidirectional::bidirectional_mask;
 use super::forward::Forward;
-use super::layer::Layer;
 use super::network::{Batch, BatchShape, Generate, Network, Outputs};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Phase, Tensor};
 use crate::model::{EncoderClass, EncoderConfig, ModelType};
-use crate::nn::{Builder, Leaf, Linear, Module, Part};
+use crate::nn::{Builder, Leaf, Module};
 
 /// An encoder with what stands on it.
 pub struct Encoder {
     model: EncoderConfig,
-    embeddings: Embeddings,
-    /// ELECTRA's projection of narrower embeddings.
-    embeddings_project: Option<Linear>,
-    layers: Vec<Rc<dyn Layer>>,
+    body: Box<dyn Body>,
     top: Top,
 }
 
 impl Encoder {
     /// The model with its parameters, frozen.
     pub fn new(builder: &Builder<'_>, model: &EncoderConfig) -> Self {
-        let embeddings = Embeddings::new(builder, model);
-        let (narrow, width) = (model.embedding_size, model.hidden_size);
-        let project = || builder.linear("embeddings_project", Part::Embedding, narrow, width, true);
-        let embeddings_project = (narrow != width).then(project);
-        let layer = |_| -> Rc<dyn Layer> {
-            match model.model_type {
-                ModelType::Distilbert => Rc::new(distilbert::TransformerBlock::new(builder, model)),
-                _ => Rc::new(bert::BertLayer::new(builder, model)),
-            }
-        };
-        let layers = (0..model.num_hidden_layers).map(layer).collect();
-        let top = Top::new(builder, model, &embeddings.word);
-        Self { model: model.clone(), embeddings, embeddings_project, layers, top }
+        let body = body::body(builder, model);
+        let top = Top::new(builder, model, body.word());
+        Self { model: model.clone(), body, top }
     }
 
-    /// The last hidden states of `ids`, `[batch, length]`.
-    fn hidden(&self, cx: &Context, ids: &Tensor, run: Forward<'_>) -> Tensor {
-        let mut embedding_output = self.embeddings.forward(cx, ids, run.input_require_grads);
-        if let Some(project) = &self.embeddings_project {
-            embedding_output = project.forward(cx, &embedding_output);
-        }
-        let sizes = [ids.dim(0), ids.dim(1), ids.dim(1)];
-        let dtype = embedding_output.dtype();
-        let mask = bidirectional_mask(cx, run.implementation, sizes, run.attention_mask, dtype);
-        let full = Span { rotary: None, mask };
-        let attend = Attend { implementation: run.implementation, full, ..Attend::default() };
-        let mut hidden = embedding_output.clone();
-        for layer in &self.layers {
-            hidden = if run.checkpointing {
-                let (layer, attend) = (Rc::clone(layer), attend.clone());
-                cx.checkpoint(&hidden, move |cx, hidden| layer.forward(cx, hidden, &attend, None).0)
-            } else {
-                layer.forward(cx, &hidden, &attend, None).0
-            };
-        }
-        hidden
+    fn loss_in_fp32(&self) -> bool {
+        self.model.class == EncoderClass::MaskedLm && self.model.model_type == ModelType::ModernBert
     }
 }
 
@@ -85,13 +56,16 @@ impl Network for Encoder {
 
     fn loss(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> (Tensor, Outputs) {
         let run = Forward { attention_mask: batch.attention_mask.as_ref(), ..run };
-        let hidden = self.hidden(cx, &batch.ids, run);
+        let hidden = self.body.forward(cx, &batch.ids, run);
         let logits = self.top.forward(cx, &hidden);
         let loss = cx.within(Category::Logits, || {
             let classes = logits.dim(-1);
             let rows = logits.layout().numel() / classes.max(1);
             let labels = cx.reshape(&batch.labels, &[rows]);
-            cx.cross_entropy(cx.reshape(&logits, &[rows, classes]), &labels)
+            // `ForMaskedLMLoss` (`loss_utils.py`), which some classes call, is in fp32
+            let dtype = if self.loss_in_fp32() { DType::F32 } else { logits.dtype() };
+            let scores = cx.cast(&logits, dtype);
+            cx.cross_entropy(cx.reshape(&scores, &[rows, classes]), &labels)
         });
         (loss, Outputs::of(logits, None))
     }
@@ -104,7 +78,7 @@ impl Network for Encoder {
     fn generate(&self, cx: &Context, prompt: &Tensor, how: Generate) {
         cx.set_phase(Phase::Prefill);
         let run = Forward { implementation: how.implementation, ..Forward::default() };
-        let hidden = self.hidden(cx, prompt, run);
+        let hidden = self.body.forward(cx, prompt, run);
         let _logits = self.top.forward(cx, &hidden);
     }
 
@@ -115,6 +89,10 @@ impl Network for Encoder {
     fn default_targets(&self) -> &'static [&'static str] {
         match self.model.model_type {
             ModelType::Distilbert => &["q_lin", "v_lin"],
+            ModelType::EuroBert | ModelType::NomicBert => &["q_proj", "v_proj"],
+            ModelType::Mpnet => &["q", "v"],
+            ModelType::DebertaV2 => &["query_proj", "value_proj"],
+            ModelType::ModernBert => &["Wqkv"],
             _ => &["query", "value"],
         }
     }
@@ -131,19 +109,13 @@ impl Module for Encoder {
         if top_first {
             self.top.leaves(visit);
         }
-        self.embeddings.leaves(visit);
-        self.embeddings_project.leaves(visit);
-        for layer in &mut self.layers {
-            if let Some(layer) = Rc::get_mut(layer) {
-                layer.leaves(visit);
-            }
-        }
+        self.body.leaves(visit);
         if !top_first {
             self.top.leaves(visit);
         }
     }
 
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
-        self.embeddings.buffers(visit);
+        self.body.buffers(visit);
     }
 }

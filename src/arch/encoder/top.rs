@@ -1,7 +1,7 @@
 //! What stands on an encoder: poolers, classifiers and language-model heads.
 
 use crate::ghost::{Category, Context, Tensor};
-use crate::model::{Activation, EncoderClass, EncoderConfig, ModelType, Norm};
+use crate::model::{Activation, EncoderClass, EncoderConfig, EncoderFamily, ModelType, Norm};
 use crate::nn::{Builder, Embedding, Leaf, Linear, Module, NormLayer, Part, Weight, activate};
 
 /// What stands on the encoder, in registration order.
@@ -20,13 +20,33 @@ struct LanguageModel {
     decoder: Linear,
 }
 
+/// Which layers of a head have a bias.
+struct Biases {
+    dense: bool,
+    norm: bool,
+    decoder: bool,
+}
+
+impl Biases {
+    fn of(model: &EncoderConfig) -> Self {
+        match &model.family {
+            EncoderFamily::ModernBert(spec) => {
+                Self { dense: spec.head_bias, norm: spec.norm_bias, decoder: spec.decoder_bias }
+            }
+            _ => Self { dense: true, norm: true, decoder: true },
+        }
+    }
+}
+
 /// Layers from one token's state to the classes, with what is between them.
 struct Classifier {
     /// The state is the pooler's, the first token's, or every token's.
     of: State,
     /// Dropout on the state.
-    dropout_first: bool,
+    first_dropout: f64,
     dense: Option<(Linear, Act)>,
+    /// ModernBERT's, behind the activation.
+    norm: Option<NormLayer>,
     dropout: f64,
     out: Linear,
 }
@@ -36,6 +56,7 @@ enum State {
     Pooled,
     FirstToken,
     EveryToken,
+    EveryTokenThenMean,
 }
 
 #[derive(Clone, Copy)]
@@ -50,13 +71,14 @@ impl Top {
         use ModelType as T;
         let class = model.class;
         let pools = match model.model_type {
-            T::Bert => class != C::MaskedLm,
-            T::Roberta | T::XlmRoberta => class == C::Base,
+            T::Bert | T::Albert => class != C::MaskedLm,
+            T::NomicBert => class == C::SequenceClassification,
+            T::Roberta | T::XlmRoberta | T::Mpnet => class == C::Base,
             _ => false,
         };
         let width = model.hidden_size;
-        let language_model =
-            matches!(class, C::MaskedLm) || (class == C::PreTraining && model.model_type == ModelType::Bert);
+        let language_model = matches!(class, C::MaskedLm)
+            || (class == C::PreTraining && matches!(model.model_type, T::Bert | T::Albert));
         Self {
             pooler: pools.then(|| builder.linear("dense", Part::Other, width, width, true)),
             language_model: language_model.then(|| LanguageModel::new(builder, model, word)),
@@ -91,16 +113,13 @@ impl LanguageModel {
             ModelType::Distilbert => "vocab_transform",
             _ => "dense",
         };
-        let activation = match model.model_type {
-            ModelType::Roberta | ModelType::XlmRoberta | ModelType::Electra => Activation::Gelu,
-            _ => model.activation,
-        };
-        let mut decoder = builder.linear("decoder", Part::Head, narrow, model.vocab_size, true);
+        let biases = Biases::of(model);
+        let mut decoder = builder.linear("decoder", Part::Head, narrow, model.vocab_size, biases.decoder);
         decoder.weight = Weight::Dense(word.weight.clone());
         Self {
-            dense: builder.linear(dense, Part::Other, width, narrow, true),
-            activation,
-            norm: builder.norm("LayerNorm", Norm::Layer { bias: true }, narrow),
+            dense: builder.linear(dense, Part::Other, width, narrow, biases.dense),
+            activation: model.head_activation,
+            norm: builder.norm("LayerNorm", Norm::Layer { bias: biases.norm }, narrow),
             decoder,
         }
     }
@@ -121,40 +140,83 @@ impl Classifier {
         let linear = |name, to| builder.linear(name, Part::Head, width, to, true);
         let dense = |name, act| Some((linear(name, width), act));
         Some(match (model.class, model.model_type) {
-            (C::SequenceClassification, T::Bert) => Self {
+            (C::SequenceClassification, T::ModernBert) => {
+                let biases = Biases::of(model);
+                Self {
+                    of: State::FirstToken,
+                    first_dropout: 0.0,
+                    dense: Some((
+                        builder.linear("dense", Part::Other, width, width, biases.dense),
+                        Act::As(model.head_activation),
+                    )),
+                    norm: Some(builder.norm("norm", Norm::Layer { bias: biases.norm }, width)),
+                    dropout: model.classifier_dropout,
+                    out: linear("classifier", model.num_labels),
+                }
+            }
+            // scores of every token, then their mean
+            (C::SequenceClassification, T::EuroBert) => Self {
+                of: State::EveryTokenThenMean,
+                first_dropout: 0.0,
+                dense: Some((builder.linear("dense", Part::Other, width, width, true), Act::As(Activation::Gelu))),
+                norm: None,
+                dropout: 0.0,
+                out: linear("classifier", model.num_labels),
+            },
+            // `ContextPooler`, which is no part of what PEFT trains whole
+            (C::SequenceClassification, T::DebertaV2) => {
+                let EncoderFamily::DebertaV2(spec) = &model.family else { return None };
+                Self {
+                    of: State::FirstToken,
+                    first_dropout: spec.pooler_dropout,
+                    dense: Some((
+                        builder.linear("dense", Part::Other, width, width, true),
+                        Act::As(spec.pooler_activation),
+                    )),
+                    norm: None,
+                    dropout: model.classifier_dropout,
+                    out: linear("classifier", model.num_labels),
+                }
+            }
+            (C::SequenceClassification, T::Bert | T::Albert | T::NomicBert) => Self {
                 of: State::Pooled,
-                dropout_first: false,
+                first_dropout: 0.0,
                 dense: None,
+                norm: None,
                 dropout: model.classifier_dropout,
                 out: linear("classifier", model.num_labels),
             },
             (C::SequenceClassification, T::Distilbert) => Self {
                 of: State::FirstToken,
-                dropout_first: false,
+                first_dropout: 0.0,
                 dense: dense("pre_classifier", Act::As(Activation::Relu)),
+                norm: None,
                 dropout: model.classifier_dropout,
                 out: linear("classifier", model.num_labels),
             },
             (C::SequenceClassification, model_type) => Self {
                 of: State::FirstToken,
-                dropout_first: true,
+                first_dropout: model.classifier_dropout,
                 dense: dense("dense", if model_type == T::Electra { Act::As(Activation::Gelu) } else { Act::Tanh }),
+                norm: None,
                 dropout: model.classifier_dropout,
                 out: linear("out_proj", model.num_labels),
             },
             // next-sentence prediction
-            (C::PreTraining, T::Bert) => Self {
+            (C::PreTraining, T::Bert | T::Albert) => Self {
                 of: State::Pooled,
-                dropout_first: false,
+                first_dropout: 0.0,
                 dense: None,
+                norm: None,
                 dropout: 0.0,
                 out: builder.linear("seq_relationship", Part::Other, width, 2, true),
             },
             // which tokens were replaced
             (C::PreTraining, _) => Self {
                 of: State::EveryToken,
-                dropout_first: false,
+                first_dropout: 0.0,
                 dense: dense("dense", Act::As(model.activation)),
+                norm: None,
                 dropout: 0.0,
                 out: linear("dense_prediction", 1),
             },
@@ -165,12 +227,10 @@ impl Classifier {
     fn forward(&self, cx: &Context, hidden: &Tensor, pooled: Option<&Tensor>) -> Tensor {
         let mut x = match (self.of, pooled) {
             (State::Pooled, Some(pooled)) => pooled.clone(),
-            (State::EveryToken, _) => hidden.clone(),
+            (State::EveryToken | State::EveryTokenThenMean, _) => hidden.clone(),
             _ => cx.select(hidden, 1),
         };
-        if self.dropout_first {
-            x = cx.dropout(&x, self.dropout);
-        }
+        x = cx.dropout(&x, self.first_dropout);
         if let Some((dense, act)) = &self.dense {
             x = dense.forward(cx, &x);
             x = match act {
@@ -178,8 +238,12 @@ impl Classifier {
                 Act::As(activation) => activate(cx, *activation, x),
             };
         }
+        if let Some(norm) = &self.norm {
+            x = norm.forward(cx, &x);
+        }
         x = cx.dropout(&x, self.dropout);
-        self.out.forward(cx, &x)
+        let scores = self.out.forward(cx, &x);
+        if self.of == State::EveryTokenThenMean { cx.mul_scalar(cx.sum_dim(&scores, 1, false), 1.0) } else { scores }
     }
 }
 
@@ -195,6 +259,7 @@ impl Module for Top {
             if let Some((dense, _)) = &mut classifier.dense {
                 dense.leaves(visit);
             }
+            classifier.norm.leaves(visit);
             classifier.out.leaves(visit);
         }
     }

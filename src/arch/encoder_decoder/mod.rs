@@ -4,6 +4,7 @@ mod bart;
 mod cache;
 mod model;
 mod t5;
+mod whisper;
 
 use self::model::EncoderDecoder;
 use super::network::Network;
@@ -14,6 +15,7 @@ use crate::nn::Builder;
 pub(super) fn network(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> Box<dyn Network> {
     match model.positions {
         Positions::RelativeBias { .. } => Box::new(EncoderDecoder::<t5::T5>::new(builder, model)),
-        Positions::Learned { .. } => Box::new(EncoderDecoder::<bart::Bart>::new(builder, model)),
+        Positions::Audio { .. } => Box::new(EncoderDecoder::<whisper::Whisper>::new(builder, model)),
+        _ => Box::new(EncoderDecoder::<bart::Bart>::new(builder, model)),
     }
 }

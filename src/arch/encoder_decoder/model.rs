@@ -19,10 +19,21 @@ pub(super) trait Stacks: Module {
     const DEFAULT_TARGETS: &'static [&'static str];
 
     /// Whether the decoder fills a cache in training, labels or not.
-    const CACHES_IN_TRAINING: bool;
+    fn caches_in_training(&self) -> bool;
 
     /// Whether labels are shifted after the encoder has run.
     const SHIFTS_LATE: bool;
+
+    /// Visits the leaves of both stacks, and the token table's where its class registers it.
+    fn leaves_with(&mut self, shared: &mut Embedding, visit: &mut dyn FnMut(Leaf<'_>)) {
+        shared.leaves(visit);
+        self.leaves(visit);
+    }
+
+    /// What a batch or a prompt brings for the encoder: token ids, unless it listens.
+    fn input(&self, cx: &Context, shape: BatchShape, _dtype: DType) -> Tensor {
+        cx.input("input_ids", &[shape.batch, shape.length], DType::I64)
+    }
 
     /// The encoder's last hidden states.
     fn encode(&self, cx: &Context, embed: &Embedding, ids: &Tensor, run: Forward<'_>) -> Tensor;
@@ -85,7 +96,7 @@ fn shifted(cx: &Context, labels: &Tensor) -> Tensor {
 impl<S: Stacks> Network for EncoderDecoder<S> {
     fn batch(&self, cx: &Context, shape: BatchShape) -> Batch {
         let tensor = |name| cx.input(name, &[shape.batch, shape.length], DType::I64);
-        let ids = tensor("input_ids");
+        let ids = self.stacks.input(cx, shape, self.shared.weight.dtype());
         let attention_mask = shape.attention_mask.then(|| tensor("attention_mask"));
         Batch { ids, attention_mask, labels: tensor("labels") }
     }
@@ -95,7 +106,7 @@ impl<S: Stacks> Network for EncoderDecoder<S> {
         let early = (!S::SHIFTS_LATE).then(|| shifted(cx, &batch.labels));
         let encoded = self.stacks.encode(cx, &self.shared, &batch.ids, run);
         let decoder_ids = early.unwrap_or_else(|| shifted(cx, &batch.labels));
-        let caches = S::CACHES_IN_TRAINING && !run.checkpointing;
+        let caches = self.stacks.caches_in_training() && !run.checkpointing;
         let cache = caches.then(|| self.cache(Category::Activations));
         let hidden = self.stacks.decode(cx, &self.shared, &decoder_ids, &encoded, run, cache.as_ref());
         // both have names until the model returns
@@ -111,7 +122,8 @@ impl<S: Stacks> Network for EncoderDecoder<S> {
     }
 
     fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor {
-        cx.input("input_ids", &[batch, length], DType::I64)
+        let shape = BatchShape { batch, length, attention_mask: false };
+        self.stacks.input(cx, shape, self.shared.weight.dtype())
     }
 
     /// The prompt goes to the encoder and the decoder's first token with it; then every token.
@@ -144,8 +156,7 @@ impl<S: Stacks> Network for EncoderDecoder<S> {
 
 impl<S: Stacks> Module for EncoderDecoder<S> {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
-        self.shared.leaves(visit);
-        self.stacks.leaves(visit);
+        self.stacks.leaves_with(&mut self.shared, visit);
         self.lm_head.leaves(visit);
     }
 

@@ -67,17 +67,18 @@ impl Input<'_> {
         self.request(None, self.run.attention_mask, self.dtype).make_always(cx)
     }
 
-    /// `create_sliding_window_causal_mask`
+    /// `create_sliding_window_causal_mask`, or `create_chunked_causal_mask`
     pub(in crate::arch) fn sliding_mask(
         &self,
         cx: &Context,
         positions: Option<&Tensor>,
         window: Option<u64>,
+        chunked: bool,
     ) -> Option<Tensor> {
         let request = self.request(positions, self.run.attention_mask, self.dtype);
         // no layer slides over a window of nothing
         let held = self.run.cache.map_or(0, |cache| cache.held_length(window.filter(|&window| window > 0)));
-        MaskRequest { sliding_window: window, keys: held + self.length, ..request }.make(cx)
+        MaskRequest { sliding_window: window, chunked, keys: held + self.length, ..request }.make(cx)
     }
 
     fn request<'b>(&self, positions: Option<&'b Tensor>, padding: Option<&'b Tensor>, dtype: DType) -> MaskRequest<'b> {
@@ -90,6 +91,7 @@ impl Input<'_> {
             positions: positions.filter(|_| self.run.cache.is_none()),
             bidirectional: false,
             sliding_window: None,
+            chunked: false,
             dtype,
         }
     }

@@ -15,12 +15,15 @@ pub(super) struct Spans {
     /// Some layers mix tokens without attention.
     mixes: bool,
     packing: Packing,
+    /// Layers slide over chunks of the sequence.
+    chunks: bool,
 }
 
 impl Spans {
     pub(super) fn new(model: &DecoderConfig) -> Self {
         use ModelType::{
-            Cohere2, Exaone4, FalconH1, Gemma2, Gemma3Text, GptOss, Granite, GraniteSwa, Granitemoe, Granitemoehybrid,
+            Afmoe, Cohere2, Exaone4, FalconH1, Gemma2, Gemma3Text, GptOss, Granite, GraniteSwa, Granitemoe,
+            Granitemoehybrid,
         };
         use ModelType::{Olmo3, Qwen2, Qwen2Moe, Qwen3, Smollm3};
         let has = |layer_type| model.layer_types.contains(&layer_type);
@@ -28,17 +31,35 @@ impl Spans {
         // these make the full mask whether or not a layer takes it
         let always_full = matches!(
             model.model_type,
-            Cohere2 | Exaone4 | Gemma2 | Gemma3Text | GptOss | GraniteSwa | Olmo3 | Qwen2 | Qwen2Moe | Qwen3 | Smollm3
+            Afmoe
+                | Cohere2
+                | Exaone4
+                | Gemma2
+                | Gemma3Text
+                | GptOss
+                | GraniteSwa
+                | Olmo3
+                | Qwen2
+                | Qwen2Moe
+                | Qwen3
+                | Smollm3
         );
         Self {
-            multiplier: matches!(model.model_type, Granite | GraniteSwa | Granitemoe | Granitemoehybrid | FalconH1),
+            chunks: matches!(model.model_type, ModelType::Llama4 | ModelType::Llama4Text),
+            multiplier: model.model_type == Afmoe && model.embedding.scaled
+                || matches!(model.model_type, Granite | GraniteSwa | Granitemoe | Granitemoehybrid | FalconH1),
             dropout: model.embedding.dropout,
             full: always_full || hybrid || has(LayerType::FullAttention),
             // Qwen2-MoE makes a sliding mask too, of a window of nothing where it has none
-            sliding: matches!(model.model_type, GptOss | GraniteSwa | Qwen2Moe) || has(LayerType::SlidingAttention),
+            sliding: matches!(model.model_type, GptOss | GraniteSwa | Qwen2Moe | Afmoe)
+                || has(LayerType::SlidingAttention),
             sliding_window: model.sliding_window.or((model.model_type == Qwen2Moe).then_some(0)),
             mixes: model.mixer.is_some(),
-            packing: model.tower.as_ref().map_or(Packing::WithoutCache, |tower| tower.packing),
+            packing: match &model.tower {
+                Some(tower) => tower.packing,
+                None if model.model_type == Afmoe => Packing::Never,
+                None => Packing::WithoutCache,
+            },
         }
     }
 }
@@ -54,7 +75,8 @@ impl Front for Spans {
             input.run.cache = None;
         }
         let mask = if self.full { input.mask(cx, searched, input.run.attention_mask) } else { None };
-        let sliding_mask = if self.sliding { input.sliding_mask(cx, searched, self.sliding_window) } else { None };
+        let sliding_mask =
+            if self.sliding { input.sliding_mask(cx, searched, self.sliding_window, self.chunks) } else { None };
         let hidden = cx.dropout(&embeds, self.dropout);
         let padding = if self.mixes { input.run.attention_mask.filter(|_| input.length > 1).cloned() } else { None };
         Entered {

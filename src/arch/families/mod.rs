@@ -13,12 +13,14 @@ mod gpt_neo;
 mod gpt_neox;
 mod gptj;
 mod llama;
+mod llama4;
 mod mamba;
 mod mpt;
 mod nemotron_h;
 mod opt;
 mod persimmon;
 mod scores;
+mod sized;
 mod xglm;
 
 use std::rc::Rc;
@@ -49,6 +51,9 @@ pub(super) fn front(builder: &Builder<'_>, model: &DecoderConfig) -> Box<dyn Fro
 
 /// A layer of `model`.
 pub(super) fn layer(builder: &Builder<'_>, model: &DecoderConfig, index: usize) -> Rc<dyn Layer> {
+    if let Some(layer) = model.counted.as_ref().and_then(|layers| layers.get(index)) {
+        return Rc::new(sized::Layer::new(builder, *layer));
+    }
     if let (Some(LayerType::LinearAttention), Some(Mixer::Counted(counted))) =
         (model.layer_types.get(index), &model.mixer)
     {
@@ -69,6 +74,7 @@ pub(super) fn layer(builder: &Builder<'_>, model: &DecoderConfig, index: usize) 
         ModelType::Mamba | ModelType::Mamba2 | ModelType::FalconMamba => Rc::new(mamba::Block::new(builder, model)),
         ModelType::FalconH1 => Rc::new(falcon_h1::DecoderLayer::new(builder, model, index)),
         ModelType::NemotronH => Rc::new(nemotron_h::Block::new(builder, model, index)),
+        ModelType::Llama4 | ModelType::Llama4Text => Rc::new(llama4::DecoderLayer::new(builder, model, index)),
         _ => Rc::new(DecoderLayer::new(builder, model, index)),
     }
 }

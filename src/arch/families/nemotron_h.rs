@@ -2,9 +2,8 @@
 
 use crate::arch::attention::{Attend, Attended, SelfAttention};
 use crate::arch::cache::KvCache;
-use crate::arch::layer::Layer;
+use crate::arch::layer::{Feeding, Layer};
 use crate::arch::mixers::TokenMixer;
-use crate::arch::mlp::FeedForward;
 use crate::ghost::{Context, Tensor};
 use crate::model::{DecoderConfig, LayerType};
 use crate::nn::{Builder, Leaf, Module, NormLayer};
@@ -18,7 +17,7 @@ pub(super) struct Block {
 enum Branch {
     Mixer(TokenMixer),
     Attention(Box<SelfAttention>),
-    FeedForward(Box<FeedForward>),
+    FeedForward(Feeding),
 }
 
 impl Block {
@@ -26,7 +25,7 @@ impl Block {
         let norm = builder.norm("norm", model.norm, model.hidden_size);
         let branch = match model.layer_types.get(index) {
             Some(LayerType::LinearAttention) => Branch::Mixer(TokenMixer::new(builder, model)),
-            Some(LayerType::FeedForward) => Branch::FeedForward(Box::new(FeedForward::new(builder, model))),
+            Some(LayerType::FeedForward) => Branch::FeedForward(Feeding::new(builder, model, index)),
             _ => Branch::Attention(Box::new(SelfAttention::new(builder, model, index))),
         };
         Self { norm, branch }
@@ -40,7 +39,7 @@ impl Layer for Block {
         let mut _weights = None;
         states = match &self.branch {
             Branch::Mixer(mixer) => mixer.forward(cx, &states, attend.padding.as_ref(), cache),
-            Branch::FeedForward(mlp) => mlp.forward(cx, &states),
+            Branch::FeedForward(mlp) => mlp.forward(cx, &states, attend.batched_experts),
             Branch::Attention(attention) => {
                 let (out, weights) = attention.forward(cx, &states, attend, cache);
                 _weights = weights;
@@ -62,8 +61,10 @@ impl Module for Block {
     }
 
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
-        if let Branch::Mixer(mixer) = &mut self.branch {
-            mixer.buffers(visit);
+        match &mut self.branch {
+            Branch::Mixer(mixer) => mixer.buffers(visit),
+            Branch::FeedForward(mlp) => mlp.buffers(visit),
+            Branch::Attention(_) => {}
         }
     }
 }

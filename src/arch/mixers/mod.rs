@@ -4,12 +4,15 @@
 //! `flash-linear-attention` kernels are not installed; those keep less.
 
 mod convolve;
+mod delta_rule;
+mod gated_delta;
 mod mamba;
 mod mamba2;
 mod scan;
 mod short_conv;
 mod ssd;
 
+use self::gated_delta::GatedDeltaNet;
 use self::mamba::MambaMixer;
 use self::mamba2::Mamba2Mixer;
 use self::short_conv::ShortConvMixer;
@@ -23,6 +26,7 @@ pub(super) enum TokenMixer {
     Mamba(Box<MambaMixer>),
     Mamba2(Box<Mamba2Mixer>),
     ShortConv(Box<ShortConvMixer>),
+    GatedDelta(Box<GatedDeltaNet>),
 }
 
 impl TokenMixer {
@@ -36,6 +40,7 @@ impl TokenMixer {
             Mixer::Mamba2(spec) => Self::Mamba2(Box::new(Mamba2Mixer::new(builder, model, spec))),
             Mixer::Counted(_) => unreachable!("its layers are another kind"),
             Mixer::ShortConv(spec) => Self::ShortConv(Box::new(ShortConvMixer::new(builder, model.hidden_size, spec))),
+            Mixer::GatedDelta(spec) => Self::GatedDelta(Box::new(GatedDeltaNet::new(builder, model.hidden_size, spec))),
         }
     }
 
@@ -51,6 +56,7 @@ impl TokenMixer {
             Self::Mamba(mixer) => mixer.forward(cx, hidden, padding, cache),
             Self::Mamba2(mixer) => mixer.forward(cx, hidden, padding, cache),
             Self::ShortConv(mixer) => mixer.forward(cx, hidden, padding, cache),
+            Self::GatedDelta(mixer) => mixer.forward(cx, hidden, padding, cache),
         }
     }
 
@@ -59,6 +65,7 @@ impl TokenMixer {
             Self::Mamba(mixer) => mixer.as_mut(),
             Self::Mamba2(mixer) => mixer.as_mut(),
             Self::ShortConv(mixer) => mixer.as_mut(),
+            Self::GatedDelta(mixer) => mixer.as_mut(),
         }
     }
 }

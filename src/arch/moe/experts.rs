@@ -19,10 +19,12 @@ pub(super) struct Experts {
 
 impl Experts {
     pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig, moe: &Moe) -> Self {
-        let (experts, inner, width) = (moe.num_experts, moe.intermediate_size, model.hidden_size);
+        let (experts, inner) = (moe.num_experts, moe.intermediate_size);
+        let width = moe.latent_size.unwrap_or(model.hidden_size);
         let (up_bias, down_bias) = ([experts, 2 * inner], [experts, width]);
         let shapes: &[&[u64]] = match moe.expert {
             Expert::Gated => &[&[experts, 2 * inner, width], &[experts, width, inner]],
+            Expert::Plain => &[&[experts, inner, width], &[experts, width, inner]],
             Expert::ClampedWithBias => &[&[experts, width, 2 * inner], &up_bias, &[experts, inner, width], &down_bias],
         };
         let parameters = builder.free("experts", Part::Experts, shapes);
@@ -38,7 +40,7 @@ impl Experts {
         let expert_ids = cx.untracked("clamp", cx.reshape(indices, &[pairs]));
         // `[pairs, out, in]`, transposed `[pairs, in, out]`
         let product = |matrices: &Tensor, x: &Tensor| match self.kind {
-            Expert::Gated => {
+            Expert::Gated | Expert::Plain => {
                 let out = cx.bmm(matrices.clone(), cx.unsqueeze(x, 2));
                 cx.reshape(&out, &[pairs, out.dim(1)])
             }
@@ -72,7 +74,7 @@ impl Experts {
         let [(gate_up, gate_up_bias), (down, down_bias)] = self.matrices();
         // as `[experts, in, out]`
         let turned = |matrices: &Tensor| match self.kind {
-            Expert::Gated => cx.transpose(matrices, -2, -1),
+            Expert::Gated | Expert::Plain => cx.transpose(matrices, -2, -1),
             Expert::ClampedWithBias => matrices.clone(),
         };
         let (gate_up, down) = (turned(gate_up), turned(down));
@@ -117,8 +119,11 @@ impl Experts {
         }
     }
 
-    /// `_apply_gate`
+    /// `_apply_gate`, or the activation alone.
     fn gate(&self, cx: &Context, states: &Tensor) -> Tensor {
+        if self.kind == Expert::Plain {
+            return activate(cx, self.activation, states.clone());
+        }
         if self.kind == Expert::ClampedWithBias {
             let (mut gate, mut up) = (cx.every_second(states), cx.every_second(states));
             gate = cx.clamp(&gate, false);

@@ -2,15 +2,24 @@
 
 use crate::dtype::DType;
 use crate::ghost::{Context, Kernel, Layout, Tensor};
-use crate::model::{DecoderConfig, Groups, Moe, Routing};
-use crate::nn::{Builder, FreeParameters, Leaf, Module, Part};
+use crate::model::{DecoderConfig, Groups, ModelType, Moe, Routing};
+use crate::nn::{Builder, FreeParameters, Leaf, Linear, Module, Part};
 
-/// The router of one layer: a parameter of its own, no `nn.Linear`, which neither adapters nor quantisers see.
+/// What scores are computed with: mostly a parameter of its own, no `nn.Linear`, which neither adapters nor quantisers see.
+enum Weights {
+    Free(FreeParameters),
+    /// Jamba's.
+    Linear(Linear),
+}
+
+/// The router of one layer.
 pub(super) struct Router {
     /// `[experts, hidden]`, and a bias where there is one.
-    parameters: FreeParameters,
+    parameters: Weights,
     /// `e_score_correction_bias`, fp32.
     correction: Option<Tensor>,
+    /// The same as a parameter that is never trained.
+    frozen_correction: Option<FreeParameters>,
     routing: Routing,
     num_experts: u64,
     chosen: u64,
@@ -31,11 +40,38 @@ impl Router {
         let weight = [moe.num_experts, model.hidden_size];
         let bias = [moe.num_experts];
         let shapes: &[&[u64]] = if moe.router_bias { &[&weight, &bias] } else { &[&weight] };
-        let correction = matches!(moe.routing, Routing::Sigmoid { .. } | Routing::UngroupedSigmoid)
-            .then(|| builder.buffer("e_score_correction_bias", &bias, DType::F32));
+        let in_fp32 = Builder { dtype: DType::F32, ..*builder };
+        let frozen_correction = match moe.routing {
+            Routing::CorrectedSoftmax => {
+                Some(in_fp32.free("e_score_correction_bias", Part::Experts, &[&[1, moe.num_experts]]))
+            }
+            Routing::CorrectedSigmoid => Some(builder.free("expert_bias", Part::Experts, &[&bias])),
+            _ => None,
+        };
+        let corrects = matches!(
+            moe.routing,
+            Routing::Sigmoid { .. }
+                | Routing::UngroupedSigmoid
+                | Routing::SigmoidInFp32
+                | Routing::SigmoidInType { bias: true, .. }
+        );
+        let correction = corrects.then(|| builder.buffer("e_score_correction_bias", &bias, DType::F32));
         Self {
-            parameters: builder.free("gate", Part::Experts, shapes),
+            parameters: match (moe.routing, model.model_type) {
+                (Routing::LinearInFp32, _) => {
+                    Weights::Linear(in_fp32.linear("wg", Part::Experts, model.hidden_size, moe.num_experts, false))
+                }
+                (Routing::CorrectedSoftmax, _) => Weights::Free(in_fp32.free("gate", Part::Experts, shapes)),
+                (Routing::CorrectedSigmoid, _) => {
+                    Weights::Linear(builder.linear("gate", Part::Experts, model.hidden_size, moe.num_experts, false))
+                }
+                (_, ModelType::Jamba) => {
+                    Weights::Linear(builder.linear("router", Part::Experts, model.hidden_size, moe.num_experts, false))
+                }
+                _ => Weights::Free(builder.free("gate", Part::Experts, shapes)),
+            },
             correction,
+            frozen_correction,
             routing: moe.routing,
             num_experts: moe.num_experts,
             chosen: moe.num_experts_per_tok,
@@ -48,7 +84,10 @@ impl Router {
 
     /// Routes `hidden`, `[tokens, width]`.
     pub(super) fn forward(&self, cx: &Context, hidden: &Tensor) -> Routed {
-        let weight = self.parameters.tensors.first().expect("a router has a weight");
+        let weight = match &self.parameters {
+            Weights::Linear(linear) => return self.by_linear(cx, hidden, linear),
+            Weights::Free(free) => free.tensors.first().expect("a router has a weight"),
+        };
         match self.routing {
             Routing::Mixtral => {
                 let logits = cx.linear(hidden, weight, None);
@@ -74,7 +113,7 @@ impl Router {
                 Routed { weights, indices, _logits: logits }
             }
             Routing::TopKFirstInType => {
-                let logits = cx.linear(hidden, weight, self.parameters.tensors.get(1));
+                let logits = cx.linear(hidden, weight, self.parameters.bias());
                 let (values, indices) = cx.top_k(&logits, self.chosen);
                 let weights = cx.softmax(&values, values.dtype());
                 Routed { weights, indices, _logits: logits }
@@ -138,8 +177,98 @@ impl Router {
                 let weights = normalised_in_place(cx, cx.gather(&scores, &indices));
                 Routed { weights, indices, _logits: logits }
             }
+            Routing::SigmoidInFp32 => {
+                let logits = in_fp32(cx, hidden, weight);
+                let scores = cx.sigmoid(&logits);
+                let (_locals, indices) = cx.no_grad(|| {
+                    let choice = cx.add(&scores, self.correction.as_ref().expect("this routing has a correction"));
+                    let (values, indices) = cx.top_k(&choice, self.chosen);
+                    ((choice, values), indices)
+                });
+                let mut weights = cx.gather(&scores, &indices);
+                weights = {
+                    let sum = cx.add_scalar(cx.sum_dim(&weights, -1, true), 1e-20);
+                    cx.div(&weights, &sum)
+                };
+                weights = cx.mul_scalar(&weights, 1.0);
+                Routed { weights, indices, _logits: logits }
+            }
+            Routing::SigmoidInType { normalised, .. } => {
+                let logits = cx.linear(hidden, weight, None);
+                let scores = cx.sigmoid(&logits);
+                let (_locals, mut weights, indices) = match &self.correction {
+                    Some(correction) => {
+                        let (locals, indices) = cx.no_grad(|| {
+                            let choice = cx.add(&scores, correction);
+                            let (values, indices) = cx.top_k(&choice, self.chosen);
+                            ((choice, values), indices)
+                        });
+                        let weights = cx.gather(&scores, &indices);
+                        (Some(locals), weights, indices)
+                    }
+                    None => {
+                        let (weights, indices) = cx.top_k(&scores, self.chosen);
+                        (None, weights, indices)
+                    }
+                };
+                drop(scores);
+                if normalised {
+                    let sum = cx.add_scalar(cx.sum_dim(&weights, -1, true), 1e-6);
+                    weights = cx.div(&weights, &sum);
+                }
+                weights = cx.mul_scalar(&weights, 1.0);
+                Routed { weights, indices, _logits: logits }
+            }
+            Routing::CorrectedSoftmax => {
+                let (logits, weights, indices) = cx.with_autocast_off(|| {
+                    let logits = in_fp32(cx, hidden, weight);
+                    let mut weights = cx.softmax(&logits, DType::F32);
+                    let (_values, indices) = self.corrected_choice(cx, &weights);
+                    weights = cx.gather(&weights, &indices);
+                    let divisor = cx.clamp(cx.sum_dim(&weights, -1, true), false);
+                    (logits, cx.div(&weights, &divisor), indices)
+                });
+                Routed { weights: cx.cast(&weights, hidden.dtype()), indices, _logits: logits }
+            }
+            Routing::LinearInFp32 | Routing::CorrectedSigmoid => unreachable!("its scores are those of an nn.Linear"),
             Routing::Counted => unreachable!("what is only counted is not run"),
         }
+    }
+
+    /// `route_tokens_to_experts` of Jamba, `HunYuanMoEV1Gate`.
+    fn by_linear(&self, cx: &Context, hidden: &Tensor, linear: &Linear) -> Routed {
+        if self.routing == Routing::LinearInFp32 {
+            let logits = linear.forward(cx, cx.cast(hidden, DType::F32));
+            let scores = cx.softmax(&logits, DType::F32);
+            let (mut weights, indices) = cx.top_k(&scores, self.chosen);
+            drop(scores);
+            weights = normalised_in_place(cx, weights);
+            return Routed { weights: cx.cast(&weights, logits.dtype()), indices, _logits: logits };
+        }
+        let mut logits = linear.forward(cx, hidden);
+        if self.routing == Routing::CorrectedSigmoid {
+            logits = cx.cast(&logits, DType::F32);
+            let scores = cx.sigmoid(&logits);
+            let (_values, indices) = self.corrected_choice(cx, &scores);
+            let mut weights = cx.gather(&scores, &indices);
+            let denominator = cx.add_scalar(cx.sum_dim(&weights, -1, true), 1e-20);
+            weights = cx.div(&weights, &denominator);
+            weights = cx.mul_scalar(&weights, 1.0);
+            return Routed { weights, indices, _logits: logits };
+        }
+        let scores = cx.softmax(&logits, DType::F32);
+        let (weights, indices) = cx.top_k(&scores, self.chosen);
+        Routed { weights: cx.cast(&weights, hidden.dtype()), indices, _logits: logits }
+    }
+
+    /// The largest of `scores` with a parameter added, and where they are: nothing goes back through the choice.
+    fn corrected_choice(&self, cx: &Context, scores: &Tensor) -> (Tensor, Tensor) {
+        let correction = self.frozen_correction.as_ref().and_then(|free| free.tensors.first());
+        let correction = correction.expect("this routing has a correction");
+        cx.no_grad(|| {
+            let choice = cx.add(scores, cx.reshape(correction, &[self.num_experts]));
+            cx.top_k(&choice, self.chosen)
+        })
     }
 
     /// The experts of the chosen groups as ones, `[tokens, experts]`, and the names the router has beside it.
@@ -185,8 +314,21 @@ fn inverted(cx: &Context, mask: &Tensor) -> Tensor {
     cx.untracked("logical_not", &boolean)
 }
 
+impl Weights {
+    fn bias(&self) -> Option<&Tensor> {
+        match self {
+            Self::Free(free) => free.tensors.get(1),
+            Self::Linear(_) => None,
+        }
+    }
+}
+
 impl Module for Router {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
-        self.parameters.leaves(visit);
+        match &mut self.parameters {
+            Weights::Free(free) => free.leaves(visit),
+            Weights::Linear(linear) => linear.leaves(visit),
+        }
+        self.frozen_correction.iter_mut().for_each(|free| free.leaves(visit));
     }
 }

@@ -1,7 +1,6 @@
 //! `ViTLayer`, `Dinov2Layer`.
 
 use crate::arch::bidirectional::{AttendTo, attend, heads, joined};
-use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 use crate::job::AttnImplementation;
 use crate::model::{Activation, ModelType, Norm, VisionConfig};
@@ -101,26 +100,19 @@ impl VisionLayer {
         } else {
             (project(query), project(key), project(value))
         };
-        let mut out = if implementation == AttnImplementation::Eager && !self.dino {
-            self.eager_in_fp32(cx, [&query, &key, &value])
-        } else {
-            let to = AttendTo { implementation, mask: None, causal: false, dropout: self.attention_dropout };
-            attend(cx, [&query, &key, &value], to).0
+        let to = AttendTo {
+            implementation,
+            mask: None,
+            causal: false,
+            dropout: self.attention_dropout,
+            fp32_softmax: !self.dino,
         };
+        let mut out = attend(cx, [&query, &key, &value], to).0;
         out = joined(cx, &out);
         // DINOv2's output projection is another module's: what was projected is gone by then
         let _names = (!self.dino).then_some((query, key, value));
         out = output.forward(cx, &out);
         if self.dino { cx.dropout(&out, self.hidden_dropout) } else { out }
-    }
-
-    /// ViT's eager attention: its softmax is in fp32.
-    fn eager_in_fp32(&self, cx: &Context, [query, key, value]: [&Tensor; 3]) -> Tensor {
-        let mut weights = cx.mul_scalar(cx.matmul(query, cx.transpose(key, -1, -2)), 1.0);
-        weights = cx.cast(cx.softmax(&weights, DType::F32), query.dtype());
-        weights = cx.dropout(&weights, self.attention_dropout);
-        let out = cx.matmul(&weights, value);
-        cx.contiguous(cx.transpose(&out, 1, 2))
     }
 
     fn feed(&self, cx: &Context, mut states: Tensor) -> Tensor {

@@ -95,6 +95,50 @@ impl Context {
         }
         out
     }
+
+    /// `F.conv1d(x, weight, bias, stride=stride, padding=1)` of `x` `[batch, channels, length]` and `weight` `[out, channels,
+    /// 3]`, padded so that a stride of one keeps the length: saves input and weight. The columns of one sequence that PyTorch's
+    /// own kernel multiplies (`im2col`, `ConvolutionMM2d.cu`) are counted; cuDNN's workspace is not known.
+    pub fn conv1d_over_time(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, stride: u64) -> Tensor {
+        let (cast_x, cast_weight, cast_bias);
+        let (x, weight, bias) = match self.autocast_dtype() {
+            Some(dtype) => {
+                cast_bias = self.autocast_to(bias, dtype);
+                cast_weight = self.autocast_to(weight, dtype);
+                cast_x = self.autocast_to(x, dtype);
+                (&cast_x, &cast_weight, &cast_bias)
+            }
+            None => (x, weight, bias),
+        };
+        let saved = [weight.requires_grad().then_some(x), x.requires_grad().then_some(weight)];
+        let node = self.record(&[x, weight, bias], &saved);
+        let length = x.dim(-1).div_ceil(stride.max(1));
+        let layout = Layout::contiguous(&[x.dim(0), weight.dim(0), length]);
+        let mut out = self.launch(Kernel::Conv("out"), &[x, weight, bias], layout, x.dtype());
+        let columns = x.dim(1).saturating_mul(weight.dim(2)).saturating_mul(length).saturating_mul(x.dtype().bytes());
+        drop(self.scratch("columns", columns));
+        if let Some(node) = node {
+            let (x_layout, weight_layout) = (*x.layout(), *weight.layout());
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let grad = cx.contiguous(incoming.grad);
+                let inputs = [Some(&grad), incoming.saved[0].as_ref(), incoming.saved[1].as_ref()];
+                let inputs: SmallVec<[&Tensor; 3]> = inputs.into_iter().flatten().collect();
+                let of = |name, layout: &Layout| {
+                    let layout = Layout::contiguous(layout.dims());
+                    cx.launch(Kernel::ConvBackward(name), &inputs, layout, incoming.grad.dtype())
+                };
+                let of_x = incoming.needs(0).then(|| of("x", &x_layout));
+                let of_x = of_x.map(|of_x| (of_x, cx.scratch("columns", columns)));
+                let of_bias = bias_gradient(cx, incoming.needs(2), &grad);
+                let of_weight = incoming.needs(1).then(|| of("weight", &weight_layout));
+                if of_x.is_none() {
+                    drop(cx.scratch("columns", columns));
+                }
+                smallvec![of_x.map(|(of_x, _columns)| of_x), of_weight, of_bias]
+            });
+        }
+        out
+    }
 }
 
 /// The gradient summed over sequences and positions.

@@ -397,6 +397,20 @@ impl Context {
         out
     }
 
+    /// `a.to(dtype, memory_format=torch.contiguous_format)`; the same tensor where it has that type already.
+    pub fn cast_contiguous(&self, a: &Tensor, dtype: DType) -> Tensor {
+        if a.dtype() == dtype {
+            return a.clone();
+        }
+        let node = self.record(&[a], &[]);
+        let mut out = self.launch(Kernel::Cast, &[a], Layout::contiguous(a.dims()), dtype);
+        if let Some(node) = node {
+            let back = a.dtype();
+            node.finish(self, &mut [&mut out], move |cx, incoming| smallvec![Some(cx.cast(incoming.grad, back))]);
+        }
+        out
+    }
+
     /// `a.contiguous()`; the same tensor where it is contiguous already.
     pub fn contiguous(&self, a: impl Borrow<Tensor>) -> Tensor {
         let a = a.borrow();

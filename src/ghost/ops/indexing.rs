@@ -78,14 +78,29 @@ impl Context {
         self.top_k(a, 1).0
     }
 
-    /// `a.gather(-1, places)`: saves the places.
+    /// `a.gather(-1, places)`: saves the places, and `a` itself for its size (`gather_backward`, `derivatives.yaml`).
     pub fn gather(&self, a: &Tensor, places: &Tensor) -> Tensor {
-        let node = self.record(&[a], &[Some(places)]);
+        let node = self.record(&[a], &[Some(a), Some(places)]);
         let layout = Layout::contiguous(places.dims());
         let mut out = self.launch(Kernel::Unary("gather"), &[a, places], layout, a.dtype());
         if let Some(node) = node {
             let whole = *a.layout();
             node.finish(self, &mut [&mut out], move |cx, incoming| smallvec![Some(cx.scattered(incoming.grad, whole))]);
+        }
+        out
+    }
+
+    /// `torch.full_like(whole, number).scatter_(-1, places, values)`: saves the places. Backward gathers.
+    pub fn scattered_into(&self, values: &Tensor, places: &Tensor, whole: Layout) -> Tensor {
+        let node = self.record(&[values], &[Some(places)]);
+        let layout = Layout::contiguous(whole.dims());
+        let mut out = self.launch(Kernel::Unary("scatter"), &[values, places], layout, values.dtype());
+        if let Some(node) = node {
+            let layout = Layout::contiguous(places.dims());
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let inputs = [incoming.grad, incoming.saved(0)];
+                smallvec![Some(cx.launch(Kernel::Unary("gather"), &inputs, layout, incoming.grad.dtype()))]
+            });
         }
         out
     }

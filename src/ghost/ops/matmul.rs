@@ -57,7 +57,7 @@ impl Context {
         let view = |weight: &Tensor| if transposed { self.transpose(weight, 0, 1) } else { weight.clone() };
         let before = bias.is_none().then(|| view(weight));
         // rows that no view can merge are copied first
-        let flat = self.reshape(x, &[rows, inner]);
+        let flat = if x.dims().len() == 2 { x.clone() } else { self.reshape(x, &[rows, inner]) };
         let weight = &before.unwrap_or_else(|| view(weight));
         let out_features = weight.dim(1);
         let inputs: &[&Tensor] = match bias {

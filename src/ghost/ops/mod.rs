@@ -22,4 +22,5 @@ pub(crate) mod quantized;
 mod reduce;
 mod select;
 mod softmax;
+mod solve;
 mod views;

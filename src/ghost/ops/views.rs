@@ -73,6 +73,33 @@ impl Context {
         })
     }
 
+    /// As [`Context::select`], of the place `index`.
+    pub fn select_at(&self, a: &Tensor, dim: isize, index: u64) -> Tensor {
+        let whole = *a.layout();
+        self.view_op(a, Kernel::Narrow { dim, start: index }, whole.select(dim), move |cx, grad| {
+            let kernel = Kernel::SliceBackward { dim, start: index };
+            cx.launch(kernel, &[grad], Layout::contiguous(whole.dims()), grad.dtype())
+        })
+    }
+
+    /// `a[..., index, ...] = part`, in place (`CopySlices`).
+    pub fn assigned_at(&self, a: Tensor, part: &Tensor, dim: isize, index: u64) -> Tensor {
+        let node = self.record(&[&a, part], &[]);
+        let mut out = self.written_over(Kernel::Narrow { dim, start: index }, &a, &[part]);
+        if let Some(node) = node {
+            let (whole, dtype) = (*a.layout(), part.dtype());
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let copied = |layout| cx.launch(Kernel::Copy, &[incoming.grad], layout, incoming.grad.dtype());
+                let rest = copied(whole);
+                let of_part = copied(Layout::elementwise(&[&whole.select(dim)]));
+                // what was written over gets no gradient
+                drop(incoming.needs(0).then(|| cx.launch(Kernel::Zeros, &[], *of_part.layout(), of_part.dtype())));
+                smallvec![incoming.needs(0).then_some(rest), incoming.needs(1).then(|| cx.cast(&of_part, dtype))]
+            });
+        }
+        out
+    }
+
     /// `a[..., [i], ...]`: a copy, and an index that is saved; backward adds into a zero tensor of the whole size, for which
     /// indices are wrapped, scaled and sorted (`Indexing.cu`).
     pub fn index_one(&self, a: impl Borrow<Tensor>, dim: isize, index: u64) -> Tensor {

@@ -16,6 +16,8 @@ const MAX_POSITION_EMBEDDINGS: &[&str] = &["max_position_embeddings", "n_positio
 
 /// What differs between the configuration classes in the fields that all have.
 pub(super) struct Class {
+    /// Layers, where the file lists them and need not say how many there are.
+    pub(super) num_hidden_layers: Option<u64>,
     pub(super) max_position_embeddings: u64,
     pub(super) tie_word_embeddings: bool,
     pub(super) pad_token_id: PadToken,
@@ -73,6 +75,7 @@ impl Default for Class {
     /// `LlamaConfig`, which most later classes follow.
     fn default() -> Self {
         Self {
+            num_hidden_layers: None,
             max_position_embeddings: 2048,
             tie_word_embeddings: false,
             pad_token_id: PadToken::Default(None),
@@ -89,7 +92,10 @@ impl Default for Class {
 /// The common fields, in a model that is otherwise Llama without biases or dropout.
 pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<DecoderConfig, ModelError> {
     let hidden_size = fields.required(HIDDEN_SIZE, limits::HIDDEN_SIZE)?;
-    let num_hidden_layers = fields.required(NUM_HIDDEN_LAYERS, limits::NUM_HIDDEN_LAYERS)?;
+    let num_hidden_layers = match (fields.dimension(NUM_HIDDEN_LAYERS, limits::NUM_HIDDEN_LAYERS)?, class) {
+        (None, Class { num_hidden_layers: Some(listed), .. }) => *listed,
+        _ => fields.required(NUM_HIDDEN_LAYERS, limits::NUM_HIDDEN_LAYERS)?,
+    };
     let num_heads = fields.required(class.num_heads, limits::NUM_HEADS)?;
     let vocab_size = fields.required(class.vocab_size, limits::VOCAB_SIZE)?;
     let num_kv_heads = kv_heads(fields, num_heads, class.kv_heads)?;
@@ -122,6 +128,8 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Deco
         mixer: None,
         mlp: Mlp::gated(intermediate_size, fields.activation(class.activation.0, class.activation.1)?),
         moe: None,
+        counted: None,
+        tower_left_out: 0,
         norm: Norm::Rms,
         block: Block::PreNorm,
         layer_types: same_layers(LayerType::FullAttention, num_hidden_layers),

@@ -4,6 +4,7 @@ use super::base::{Class, HeadDim, KvHeads, read};
 use super::fields::{Fields, Nullable};
 use super::limits;
 use super::moe::{expert_width, from_layer, mixture, shared_experts, sigmoid, sigmoid_mixture};
+use super::tower;
 use crate::model::{DecoderConfig, Groups, Mla, MlaRotary, ModelError, Moe, MoeOrder, Routing};
 
 /// The common fields, with heads as wide as their turning part: that is what rotary frequencies are made for.
@@ -111,5 +112,14 @@ pub(super) fn deepseek(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, 
     let mut model = super::llama::llama(name, fields)?;
     let per_tok = fields.required(super::base::EXPERTS_PER_TOK, limits::NUM_EXPERTS)?;
     model.moe = Some(sigmoid_mixture(&model, fields, per_tok, Routing::Counted, 0)?);
+    Ok(model)
+}
+
+/// Kimi K2.5: DeepSeek V3 beside a vision tower.
+pub(super) fn kimi_k25(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let (text, tied) = tower::language_model(fields)?;
+    let mut model = deepseek_v3(name, text)?;
+    model.head.tied = tied;
+    model.tower_left_out = tower::kimi_k25(fields)?;
     Ok(model)
 }

@@ -112,6 +112,55 @@ pub(super) fn mbart(name: &str, fields: Fields<'_>) -> Result<EncoderDecoderConf
     Ok(EncoderDecoderConfig { norm_first: true, final_norm: true, ..bart(name, fields)? })
 }
 
+pub(super) fn pegasus(name: &str, fields: Fields<'_>) -> Result<EncoderDecoderConfig, ModelError> {
+    let model = mbart(name, fields)?;
+    let positions = Positions::Fixed { rows: model.max_position_embeddings };
+    Ok(EncoderDecoderConfig { positions, embedding_norm: false, ..model })
+}
+
+pub(super) fn marian(name: &str, fields: Fields<'_>) -> Result<EncoderDecoderConfig, ModelError> {
+    const SHARE: &str = "share_encoder_decoder_embeddings";
+    const DECODER_VOCAB: &str = "decoder_vocab_size";
+    if !fields.boolean(SHARE, true)? {
+        return Err(fields.unsupported(SHARE, "only a vocabulary that both stacks share is modelled"));
+    }
+    let model = bart(name, fields)?;
+    let decoder_rows = fields.integer(DECODER_VOCAB, limits::VOCAB_SIZE)?;
+    if decoder_rows.is_some_and(|rows| rows != model.vocab_size) {
+        return Err(fields.unsupported(DECODER_VOCAB, "a shared vocabulary has as many rows as `vocab_size`"));
+    }
+    let positions = Positions::Fixed { rows: model.max_position_embeddings };
+    Ok(EncoderDecoderConfig { positions, embedding_norm: false, ..model })
+}
+
+pub(super) fn m2m_100(name: &str, fields: Fields<'_>) -> Result<EncoderDecoderConfig, ModelError> {
+    let model = mbart(name, fields)?;
+    Ok(EncoderDecoderConfig {
+        positions: Positions::Counted { rows: model.max_position_embeddings + POSITION_OFFSET },
+        embedding_norm: false,
+        activation: fields.activation("activation_function", Activation::Relu)?,
+        attention_dropout: fields.dropout("attention_dropout", 0.1)?,
+        ..model
+    })
+}
+
+pub(super) fn whisper(name: &str, fields: Fields<'_>) -> Result<EncoderDecoderConfig, ModelError> {
+    let model = mbart(name, fields)?;
+    let targets = fields.integer("max_target_positions", limits::MAX_POSITION_EMBEDDINGS)?;
+    Ok(EncoderDecoderConfig {
+        positions: Positions::Audio {
+            num_mel_bins: fields.integer("num_mel_bins", limits::HIDDEN_SIZE)?.unwrap_or(80),
+            max_source_positions: fields
+                .integer("max_source_positions", limits::MAX_POSITION_EMBEDDINGS)?
+                .unwrap_or(1500),
+        },
+        max_position_embeddings: targets.unwrap_or(448),
+        embedding_norm: false,
+        dropout: fields.dropout("dropout", 0.0)?,
+        ..model
+    })
+}
+
 fn stack(fields: Fields<'_>, [layers, heads, ffn_dim]: [&'static str; 3]) -> Result<Stack, ModelError> {
     Ok(Stack {
         num_layers: fields.required(&[layers], limits::NUM_HIDDEN_LAYERS)?,

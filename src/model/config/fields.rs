@@ -154,6 +154,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The fields of an object within; `None` where there is none.
+    pub(super) fn within(&self, field: &str) -> Result<Option<Self>, ModelError> {
+        match self.non_null(field) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(Fields::new(map, self.model_type))),
+            Some(value) => Err(wrong_type(field, value, "an object or null")),
+        }
+    }
+
     /// A text.
     pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, ModelError> {
         self.non_null(field).map(|value| value.as_str().ok_or_else(|| wrong_type(field, value, "a text"))).transpose()

@@ -7,11 +7,21 @@ use super::fields::{Fields, wrong_type};
 use super::limits;
 use super::llama::set_biases;
 use super::mamba::time_step_rank;
+use super::moe::{from_layer, mixture_of, sigmoid};
 use crate::model::{
-    Activation, Block, DecoderConfig, LayerType, Mamba, Mamba2, Mixer, MlpLayout, ModelError, QkNorm, ShortConv,
+    Activation, Block, DecoderConfig, Expert, LayerType, Mamba, Mamba2, Mixer, MlpLayout, ModelError, ModelType, Moe,
+    MoeOrder, QkNorm, Routing, SharedExperts, ShortConv,
 };
 
 pub(super) fn lfm2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let mut model = read_lfm2(name, fields)?;
+    let given = fields.integer("block_ff_dim", limits::INTERMEDIATE_SIZE)?.unwrap_or(model.mlp.intermediate_size);
+    model.mlp.intermediate_size = lfm2_width(fields, given)?;
+    Ok(model)
+}
+
+/// What LFM2 has with and without experts.
+fn read_lfm2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let tied = fields.boolean("tie_embedding", fields.boolean("tie_word_embeddings", true)?)?;
     let class = Class {
         max_position_embeddings: 128_000,
@@ -25,8 +35,6 @@ pub(super) fn lfm2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mode
     model.attention.qk_norm = QkNorm::PerHead;
     model.attention.dropout = 0.0;
     model.mlp.activation = Activation::Silu;
-    let given = fields.integer("block_ff_dim", limits::INTERMEDIATE_SIZE)?.unwrap_or(model.mlp.intermediate_size);
-    model.mlp.intermediate_size = lfm2_width(fields, given)?;
     let listed = fields.list("layer_types")?;
     let attends = fields.list("full_attn_idxs")?;
     model.layer_types = match (listed, attends) {
@@ -86,8 +94,12 @@ pub(super) fn bamba(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mod
 }
 
 pub(super) fn granitemoehybrid(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
-    refuse_experts(fields, "num_local_experts", 8, 0)?;
     let mut model = read(name, fields, &Class::default())?;
+    if fields.integer("num_local_experts", limits::EXPERTS)?.unwrap_or(8) > 0 {
+        let moe = mixture_of(&model, fields, 8, 2, Routing::TopKFirst)?;
+        let shared = fields.integer("shared_intermediate_size", limits::INTERMEDIATE_SIZE)?.unwrap_or(1024);
+        model.moe = Some(Moe { shared: Some(SharedExperts { intermediate_size: shared, gate: false }), ..moe });
+    }
     set_biases(&mut model, fields)?;
     model.attention.rotary_dim =
         (fields.text("position_embedding_type")? == Some("rope")).then_some(model.attention.head_dim);
@@ -108,7 +120,6 @@ pub(super) fn granitemoehybrid(name: &str, fields: Fields<'_>) -> Result<Decoder
 }
 
 pub(super) fn jamba(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
-    refuse_experts(fields, "num_experts", 16, 1)?;
     let class = Class {
         max_position_embeddings: 262_144,
         pad_token_id: PadToken::Default(Some(0)),
@@ -132,6 +143,13 @@ pub(super) fn jamba(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mod
         norms: true,
         residual_in_fp32: false,
     }));
+    let period = fields.integer("expert_layer_period", limits::NUM_HIDDEN_LAYERS)?.unwrap_or(2);
+    let offset = fields.integer("expert_layer_offset", limits::MAX_WINDOW_LAYERS)?.unwrap_or(1);
+    if fields.integer("num_experts", limits::EXPERTS)?.unwrap_or(16) > 1 {
+        let sparse_layers = (0..model.num_hidden_layers).map(|i| i % period == offset).collect();
+        let moe = mixture_of(&model, fields, 16, 2, Routing::Softmax { normalised: false })?;
+        model.moe = Some(Moe { sparse_layers, ..moe });
+    }
     Ok(model)
 }
 
@@ -159,7 +177,15 @@ pub(super) fn falcon_h1(name: &str, fields: Fields<'_>) -> Result<DecoderConfig,
 }
 
 pub(super) fn nemotron_h(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let listed = match (fields.list("layers_block_type")?, fields.text("hybrid_override_pattern")?) {
+        (Some(list), _) => Some(list.len()),
+        (None, pattern) => pattern.map(|pattern| pattern.chars().count()),
+    };
+    let most = usize::try_from(limits::NUM_HIDDEN_LAYERS.max).unwrap_or(usize::MAX);
     let class = Class {
+        num_hidden_layers: listed
+            .filter(|count| (1..=most).contains(count))
+            .and_then(|count| u64::try_from(count).ok()),
         max_position_embeddings: 4096,
         pad_token_id: PadToken::Default(Some(0)),
         kv_heads: KvHeads::Default(Some(8)),
@@ -174,7 +200,7 @@ pub(super) fn nemotron_h(name: &str, fields: Fields<'_>) -> Result<DecoderConfig
     model.block = Block::OneBranch;
     model.layer_types = match (fields.list("layers_block_type")?, fields.text("hybrid_override_pattern")?) {
         (Some(list), _) => listed_types(fields, list, model.num_hidden_layers)?,
-        (None, Some(pattern)) => pattern_types(fields, pattern, model.num_hidden_layers)?,
+        (None, Some(pattern)) => pattern_types(pattern, model.num_hidden_layers)?,
         (None, None) => {
             return Err(ModelError::MissingField {
                 field: "hybrid_override_pattern".to_owned(),
@@ -182,6 +208,14 @@ pub(super) fn nemotron_h(name: &str, fields: Fields<'_>) -> Result<DecoderConfig
             });
         }
     };
+    let sparse: Vec<bool> = match (fields.list("layers_block_type")?, fields.text("hybrid_override_pattern")?) {
+        (Some(list), _) => list.iter().map(|entry| entry.as_str() == Some("moe")).collect(),
+        (None, Some(pattern)) => pattern.chars().map(|letter| letter == 'E').collect(),
+        (None, None) => Vec::new(),
+    };
+    if sparse.contains(&true) {
+        model.moe = Some(nemotron_experts(&model, fields, sparse)?);
+    }
     let integer = |names: [&str; 2], limit, default| -> Result<u64, ModelError> {
         Ok(fields.integer(names[0], limit)?.or(fields.integer(names[1], limit)?).unwrap_or(default))
     };
@@ -204,6 +238,42 @@ pub(super) fn nemotron_h(name: &str, fields: Fields<'_>) -> Result<DecoderConfig
         norm_before_gate: false,
         residual_in_fp32: false,
     }));
+    Ok(model)
+}
+
+/// `NemotronHMoE`
+fn nemotron_experts(model: &DecoderConfig, fields: Fields<'_>, sparse_layers: Vec<bool>) -> Result<Moe, ModelError> {
+    let width = |field| fields.integer(field, limits::INTERMEDIATE_SIZE).map(|width| width.unwrap_or(7688));
+    let routing = sigmoid(fields, [1, 1], true)?;
+    let moe = mixture_of(model, fields, 8, 2, routing)?;
+    if let Routing::Sigmoid { groups, .. } = routing {
+        fields.multiple_of("n_routed_experts", moe.num_experts, "n_group", groups.n_group)?;
+    }
+    Ok(Moe {
+        intermediate_size: width("moe_intermediate_size")?,
+        expert: Expert::Plain,
+        shared: Some(SharedExperts { intermediate_size: width("moe_shared_expert_intermediate_size")?, gate: false }),
+        sparse_layers,
+        latent_size: fields.integer("moe_latent_size", limits::INTERMEDIATE_SIZE)?,
+        order: MoeOrder::ExpertsFirst,
+        ..moe
+    })
+}
+
+/// LFM2 with experts in all but the first layers.
+pub(super) fn lfm2_moe(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let mut model = read_lfm2(name, fields)?;
+    let first = fields.integer("num_dense_layers", limits::LAYER_INDEX)?.unwrap_or(2);
+    let routing = Routing::SigmoidInType {
+        bias: fields.boolean("use_expert_bias", true)?,
+        normalised: fields.boolean("norm_topk_prob", true)?,
+    };
+    model.moe = Some(Moe {
+        intermediate_size: fields.integer("moe_intermediate_size", limits::INTERMEDIATE_SIZE)?.unwrap_or(1792),
+        sparse_layers: from_layer(&model, first),
+        order: MoeOrder::ExpertsFirst,
+        ..mixture_of(&model, fields, 32, 4, routing)?
+    });
     Ok(model)
 }
 
@@ -262,21 +332,7 @@ pub(super) fn whole_groups(num_heads: u64, num_groups: u64) -> Result<(), ModelE
     })
 }
 
-/// Refuses experts beside other mixers than attention; `class_default` stands where the field is absent.
-fn refuse_experts(fields: Fields<'_>, field: &str, class_default: u64, none: u64) -> Result<(), ModelError> {
-    let experts = fields.integer(field, limits::EXPERTS)?.unwrap_or(class_default);
-    if experts <= none {
-        return Ok(());
-    }
-    Err(ModelError::Unsupported {
-        field: field.to_owned(),
-        value: experts.to_string(),
-        model_type: fields.model_type,
-        fix: format!("only models of it without experts are known, which say {none}"),
-    })
-}
-
-const fn attends_if(attends: bool) -> LayerType {
+pub(super) const fn attends_if(attends: bool) -> LayerType {
     if attends { LayerType::FullAttention } else { LayerType::LinearAttention }
 }
 
@@ -286,13 +342,13 @@ fn at_indices(attends: &[Value], index: u64) -> LayerType {
 }
 
 /// `layer_types`, by the names of transformers 5 and before.
-fn listed_types(fields: Fields<'_>, list: &[Value], layers: u64) -> Result<Vec<LayerType>, ModelError> {
+pub(super) fn listed_types(fields: Fields<'_>, list: &[Value], layers: u64) -> Result<Vec<LayerType>, ModelError> {
     as_long_as(layers, list.len(), "layer_types")?;
     let named = |(index, entry): (usize, &Value)| match entry.as_str() {
         Some("full_attention" | "attention") => Ok(LayerType::FullAttention),
         Some("linear_attention" | "mamba" | "mamba2" | "conv") => Ok(LayerType::LinearAttention),
         Some("mlp") => Ok(LayerType::FeedForward),
-        Some("moe") => Err(no_experts(fields, "layer_types", "moe")),
+        Some("moe") if fields.model_type == ModelType::NemotronH => Ok(LayerType::FeedForward),
         _ => {
             let expected = "\"full_attention\", \"linear_attention\", \"conv\" or \"mlp\"";
             Err(wrong_type(&format!("layer_types[{index}]"), entry, expected))
@@ -302,24 +358,14 @@ fn listed_types(fields: Fields<'_>, list: &[Value], layers: u64) -> Result<Vec<L
 }
 
 /// `hybrid_override_pattern`: `M` a Mamba-2 layer, `*` attention, `-` a feed-forward block, `E` experts.
-fn pattern_types(fields: Fields<'_>, pattern: &str, layers: u64) -> Result<Vec<LayerType>, ModelError> {
+fn pattern_types(pattern: &str, layers: u64) -> Result<Vec<LayerType>, ModelError> {
     const FIELD: &str = "hybrid_override_pattern";
     as_long_as(layers, pattern.chars().count(), FIELD)?;
     let named = |letter| match letter {
         'M' => Ok(LayerType::LinearAttention),
         '*' => Ok(LayerType::FullAttention),
-        '-' => Ok(LayerType::FeedForward),
-        'E' => Err(no_experts(fields, FIELD, "E")),
+        '-' | 'E' => Ok(LayerType::FeedForward),
         _ => Err(wrong_type(FIELD, &Value::String(pattern.to_owned()), "made of M, *, - and E")),
     };
     pattern.chars().map(named).collect()
-}
-
-fn no_experts(fields: Fields<'_>, field: &str, value: &str) -> ModelError {
-    ModelError::Unsupported {
-        field: field.to_owned(),
-        value: format!("\"{value}\" in places"),
-        model_type: fields.model_type,
-        fix: "only models of it without experts are known".to_owned(),
-    }
 }

@@ -83,6 +83,8 @@ pub(super) fn without_attention(name: &str, fields: Fields<'_>, tied: bool) -> R
         mixer: None,
         mla: None,
         moe: None,
+        counted: None,
+        tower_left_out: 0,
         mlp: Mlp::gated(0, Activation::Silu),
         norm: Norm::Rms,
         block: Block::OneBranch,

@@ -2,9 +2,9 @@
 
 use super::fields::Fields;
 use super::limits;
-use super::tower::{Vision, VisionDefaults};
 use super::vision::counted;
 use super::vision_language::no_fields;
+use super::vision_tower::{Vision, VisionDefaults};
 use crate::model::{Model, ModelError, ParameterGroup, ParameterList, Role};
 
 /// `MllamaForConditionalGeneration`

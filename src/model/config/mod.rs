@@ -5,6 +5,7 @@
 
 mod base;
 mod counted;
+mod deberta;
 mod deepseek;
 mod encoder;
 mod encoder_decoder;
@@ -19,12 +20,18 @@ mod limits;
 mod llama;
 mod mamba;
 mod mllama;
+mod modernbert;
 mod moe;
+mod moe_in_turn;
 mod nope;
 mod own_code;
+mod qwen3_next;
+mod rotary_encoder;
+mod sized;
 mod tower;
 mod vision;
 mod vision_language;
+mod vision_tower;
 mod written_out;
 
 use serde_json::Value;
@@ -142,6 +149,22 @@ fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
         ModelType::Jamba => hybrid::jamba(name, fields),
         ModelType::FalconH1 => hybrid::falcon_h1(name, fields),
         ModelType::NemotronH => hybrid::nemotron_h(name, fields),
+        T::Lfm2Moe => hybrid::lfm2_moe(name, fields),
+        T::Qwen3Next => qwen3_next::qwen3_next(name, fields),
+        T::Qwen3_5 | T::Qwen3_5Text => qwen3_next::qwen3_5(name, fields),
+        T::Qwen3_5Moe | T::Qwen3_5MoeText => qwen3_next::qwen3_5_moe(name, fields),
+        T::Dbrx => sized::dbrx(name, fields),
+        T::Jetmoe => sized::jetmoe(name, fields),
+        T::Minimax => sized::minimax(name, fields),
+        T::LongcatFlash => sized::longcat_flash(name, fields),
+        T::DeepseekV32 | T::GlmMoeDsa => sized::sparse_latent(name, fields),
+        T::KimiLinear => sized::kimi_linear(name, fields),
+        T::KimiK25 => deepseek::kimi_k25(name, fields),
+        T::MimoV2Flash => sized::mimo_v2_flash(name, fields),
+        T::Laguna => sized::laguna(name, fields),
+        T::DeepseekV4 => sized::deepseek_v4(name, fields),
+        T::Llama4 | T::Llama4Text => moe_in_turn::llama4(name, fields),
+        T::Afmoe => moe_in_turn::afmoe(name, fields),
         T::GptBigcode => written_out::gpt_bigcode(name, fields),
         T::GptNeo => written_out::gpt_neo(name, fields),
         T::Gptj => written_out::gptj(name, fields),
@@ -164,10 +187,20 @@ fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
         T::Exaone => own_code::exaone(name, fields),
         T::Bert | T::Roberta | T::XlmRoberta => return encoder(encoder::bert(name, fields)?),
         T::Electra => return encoder(encoder::electra(name, fields)?),
+        T::Albert => return encoder(encoder::albert(name, fields)?),
+        T::Mpnet => return encoder(encoder::mpnet(name, fields)?),
+        T::DebertaV2 => return encoder(deberta::deberta_v2(name, fields)?),
+        T::EuroBert => return encoder(rotary_encoder::eurobert(name, fields)?),
+        T::NomicBert => return encoder(rotary_encoder::nomic_bert(name, fields)?),
+        T::ModernBert => return encoder(modernbert::modernbert(name, fields)?),
         T::Distilbert => return encoder(encoder::distilbert(name, fields)?),
         T::T5 => return encoder_decoder(encoder_decoder::t5(name, fields)?),
         T::Mt5 => return encoder_decoder(encoder_decoder::mt5(name, fields)?),
         T::Bart => return encoder_decoder(encoder_decoder::bart(name, fields)?),
+        T::Pegasus => return encoder_decoder(encoder_decoder::pegasus(name, fields)?),
+        T::Marian => return encoder_decoder(encoder_decoder::marian(name, fields)?),
+        T::M2m100 => return encoder_decoder(encoder_decoder::m2m_100(name, fields)?),
+        T::Whisper => return encoder_decoder(encoder_decoder::whisper(name, fields)?),
         T::Mbart => return encoder_decoder(encoder_decoder::mbart(name, fields)?),
         T::Qwen2Vl
         | T::Qwen25Vl
@@ -182,8 +215,7 @@ fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
         | T::Internvl
         | T::Glm4v
         | T::Glm4vMoe
-        | T::Fuyu
-        | T::KimiK25 => return vision_language::read(name, fields),
+        | T::Fuyu => return vision_language::read(name, fields),
         T::Vit | T::Dinov2 => return vision::transformer(name, fields),
         T::Swin => return vision::swin(name, fields),
         T::Convnext => return vision::convnext(name, fields),
@@ -198,7 +230,10 @@ fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
 fn encoder(model: EncoderConfig) -> Result<Model, ModelError> {
     let wide = u128::from;
     let layer = layer_parameters(model.hidden_size, 4 * wide(model.hidden_size), model.intermediate_size);
-    let rows = wide(model.vocab_size) + wide(model.max_position_embeddings) + wide(model.type_vocab_size);
+    let rows = wide(model.vocab_size)
+        + wide(model.max_position_embeddings)
+        + wide(model.type_vocab_size)
+        + wide(model.family.relative_rows());
     refuse_too_many(
         layer * wide(model.num_hidden_layers) + (2 * rows + wide(model.num_labels)) * wide(model.hidden_size),
     )?;
@@ -212,8 +247,13 @@ fn encoder_decoder(model: EncoderDecoderConfig) -> Result<Model, ModelError> {
         layer_parameters(model.d_model, attention, stack.ffn_dim) * wide(stack.num_layers)
     };
     let positions = match model.positions {
-        Positions::Learned { rows } => wide(rows),
+        Positions::Learned { rows } | Positions::Fixed { rows } | Positions::Counted { rows } => wide(rows),
         Positions::RelativeBias { buckets } => wide(buckets),
+        Positions::Audio { num_mel_bins, max_source_positions } => {
+            wide(model.max_position_embeddings)
+                + wide(max_source_positions)
+                + 3 * (wide(num_mel_bins) + wide(model.d_model))
+        }
     };
     let rows = wide(model.vocab_size) + 2 * positions;
     refuse_too_many(stack(&model.encoder) + stack(&model.decoder) + rows * wide(model.d_model))?;
@@ -240,6 +280,9 @@ fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
             wide(spec.inner_size) * (3 * hidden + 2 * wide(spec.time_step_rank) + 4 * wide(spec.state_size) + 1024)
         }
         Some(Mixer::Mamba2(spec)) => (3 * wide(spec.conv_channels()) + wide(spec.num_heads)) * (hidden + 1024),
+        Some(Mixer::GatedDelta(spec)) => {
+            (2 * wide(spec.conv_channels()) + wide(spec.num_value_heads)) * (hidden + 1024)
+        }
         Some(Mixer::Counted(Counted::Rwkv { attention_hidden_size })) => {
             (4 * wide(*attention_hidden_size) + hidden + 1024) * hidden
         }
@@ -268,9 +311,12 @@ fn refuse_absurd_size(model: &DecoderConfig) -> Result<(), ModelError> {
         + experts
         + latent;
     let layer = mixer + per_width * hidden;
+    let counted: u128 = model.counted.iter().flatten().map(|layer| wide(layer.total())).sum();
+    let layer = if model.counted.is_some() { 0 } else { layer };
     let tables = (2 * wide(model.vocab_size) + wide(model.embedding.learned_positions.unwrap_or(0))) * hidden;
-    let tower = model.tower.as_ref().map_or(0, |tower| tower.parameters.count());
-    let parameters = (layer * wide(model.num_hidden_layers) + tables).saturating_add(tower);
+    let loaded = model.tower.as_ref().map_or(0, |tower| tower.parameters.count());
+    let towers = wide(model.tower_left_out).saturating_add(loaded);
+    let parameters = (layer * wide(model.num_hidden_layers) + counted + tables).saturating_add(towers);
     refuse_too_many(parameters)
 }
 

@@ -10,7 +10,7 @@ use crate::model::{
     DecoderConfig, Expert, Groups, LayerType, ModelError, Moe, MoeOrder, Norm, QkNorm, Routing, SharedExperts,
 };
 
-const NUM_EXPERTS: &[&str] = &["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"];
+pub(super) const NUM_EXPERTS: &[&str] = &["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"];
 
 /// A mixture in every layer, of experts as wide as the feed-forward block.
 pub(super) fn mixture(
@@ -20,6 +20,18 @@ pub(super) fn mixture(
     routing: Routing,
 ) -> Result<Moe, ModelError> {
     let num_experts = fields.required(NUM_EXPERTS, limits::NUM_EXPERTS)?;
+    mixture_of(model, fields, num_experts, per_tok, routing)
+}
+
+/// As [`mixture`], with a class default for the number of experts.
+pub(super) fn mixture_of(
+    model: &DecoderConfig,
+    fields: Fields<'_>,
+    num_experts: u64,
+    per_tok: u64,
+    routing: Routing,
+) -> Result<Moe, ModelError> {
+    let num_experts = fields.dimension(NUM_EXPERTS, limits::NUM_EXPERTS)?.unwrap_or(num_experts);
     let num_experts_per_tok = fields.dimension(EXPERTS_PER_TOK, limits::NUM_EXPERTS)?.unwrap_or(per_tok);
     fields.at_most("num_experts_per_tok", num_experts_per_tok, "num_experts", num_experts)?;
     Ok(Moe {
@@ -31,6 +43,7 @@ pub(super) fn mixture(
         router_bias: false,
         shared: None,
         sparse_layers: model.layer_types.iter().map(|_| true).collect(),
+        latent_size: None,
         order: MoeOrder::RouterFirst,
     })
 }
@@ -82,7 +95,7 @@ pub(super) fn mixtral(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, M
 }
 
 /// The layers `decoder_sparse_step` and `mlp_only_layers` leave to experts.
-fn qwen_sparse_layers(model: &DecoderConfig, fields: Fields<'_>) -> Result<Vec<bool>, ModelError> {
+pub(super) fn qwen_sparse_layers(model: &DecoderConfig, fields: Fields<'_>) -> Result<Vec<bool>, ModelError> {
     let step = fields.integer("decoder_sparse_step", limits::SLIDING_WINDOW_PATTERN)?.unwrap_or(1);
     let dense = fields.indices("mlp_only_layers", limits::LAYER_INDEX)?;
     Ok((0..model.num_hidden_layers).map(|layer| !dense.contains(&layer) && (layer + 1).is_multiple_of(step)).collect())
@@ -286,13 +299,11 @@ pub(super) fn ernie4_5_moe(name: &str, fields: Fields<'_>) -> Result<DecoderConf
     let last = fields.signed("moe_layer_end_index")?.and_then(|last| u64::try_from(last).ok()).unwrap_or(u64::MAX);
     model.moe = Some(Moe {
         intermediate_size: width,
-        // its `e_score_correction_bias` is a parameter, though a frozen one
-        router_bias: true,
         shared: shared_experts(shared, width),
         sparse_layers: (0..model.num_hidden_layers)
             .map(|layer| (layer + 1).is_multiple_of(interval) && layer >= first && layer <= last)
             .collect(),
-        ..mixture(&model, fields, 6, Routing::Counted)?
+        ..mixture(&model, fields, 6, Routing::CorrectedSoftmax)?
     });
     Ok(model)
 }
@@ -314,16 +325,17 @@ pub(super) fn minimax_m2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig
 
 pub(super) fn flex_olmo(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let mut model = super::llama::olmo2(name, fields)?;
-    model.moe = Some(mixture(&model, fields, 5, Routing::Counted)?);
+    let routing = Routing::Softmax { normalised: fields.boolean("norm_topk_prob", false)? };
+    model.moe = Some(mixture(&model, fields, 5, routing)?);
     Ok(model)
 }
 
 pub(super) fn hunyuan_v1_moe(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let mut model = read(name, fields, &Class::default())?;
     set_attention_bias(&mut model, fields)?;
-    model.attention.qk_norm = QkNorm::PerHead;
+    model.attention.qk_norm = QkNorm::PerHeadAfterRotary;
     let width = model.mlp.intermediate_size;
-    model.moe = Some(Moe { shared: shared_experts(1, width), ..mixture(&model, fields, 1, Routing::Counted)? });
+    model.moe = Some(Moe { shared: shared_experts(1, width), ..mixture(&model, fields, 1, Routing::LinearInFp32)? });
     Ok(model)
 }
 
@@ -332,13 +344,16 @@ pub(super) fn hy_v3(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mod
     let mut model = read(name, fields, &class)?;
     set_attention_bias(&mut model, fields)?;
     model.attention.qk_norm = QkNorm::PerHead;
+    if !fields.boolean("enable_moe_fp32_combine", true)? {
+        return Err(fields.unsupported("enable_moe_fp32_combine", "leave it out: only the sum in fp32 is modelled"));
+    }
     let width = expert_width(fields)?;
     let shared = fields.integer("num_shared_experts", limits::SHARED_EXPERTS)?.unwrap_or(1);
     model.moe = Some(Moe {
         intermediate_size: width,
         shared: shared_experts(shared, width),
         sparse_layers: sparse_layers(&model, fields, 1)?,
-        ..mixture(&model, fields, 8, Routing::Counted)?
+        ..mixture(&model, fields, 8, Routing::SigmoidInFp32)?
     });
     Ok(model)
 }

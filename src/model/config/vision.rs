@@ -2,7 +2,7 @@
 
 use super::fields::Fields;
 use super::limits;
-use super::tower::{self, Vision, VisionDefaults};
+use super::vision_tower::{self as tower, Vision, VisionDefaults};
 use crate::dtype::DType;
 use crate::model::{
     Activation, ListedConfig, Model, ModelError, ModelType, Origin, ParameterGroup, ParameterList, Role, VisionConfig,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::fields::Fields;
 use super::limits;
-use super::tower::{self, Vision, VisionDefaults, Visual};
+use super::vision_tower::{self as tower, Vision, VisionDefaults, Visual};
 use crate::model::{
     DecoderConfig, Grids, Model, ModelError, ModelType, Packing, ParameterGroup, ParameterList, Role, Tower,
 };
@@ -126,33 +126,6 @@ pub(super) fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
             let channels = fields.dimension_or(&["num_channels"], limits::CHANNELS, 3)?;
             let patch = side.saturating_mul(side).saturating_mul(channels);
             list.once(|group| group.linear(TOWER, "vision_embed_tokens", [patch, width], true));
-        }
-        T::KimiK25 => {
-            let default = VisionDefaults {
-                hidden_size: 1152,
-                intermediate_size: 4304,
-                num_hidden_layers: 27,
-                image_size: 224,
-                patch_size: 14,
-            };
-            let side = |field: &'static str, old: &'static str, default| {
-                vision.dimension_or(&[field, old], limits::IMAGE_SIZE, default)
-            };
-            let grid = [
-                side("pos_emb_height", "init_pos_emb_height", 64)?,
-                side("pos_emb_width", "init_pos_emb_width", 64)?,
-                side("pos_emb_time", "init_pos_emb_time", 4)?,
-            ];
-            let heads =
-                vision.dimension_or(&["num_attention_heads", "vt_num_attention_heads"], limits::NUM_HEADS, 16)?;
-            let kimi = Vision::read(vision, &default)?;
-            let merged = tower::kimi(&mut list, &kimi, grid, heads);
-            // the projector's parameters come after the text part's in the class: only buffers and sums are affected
-            list.once(|group| {
-                group.layer_norm("mm_projector.pre_norm", kimi.hidden_size);
-                group.linear(TOWER, "mm_projector.in_proj", [merged, merged], true);
-                group.linear(TOWER, "mm_projector.out_proj", [merged, width], true);
-            });
         }
         T::Idefics3 => {
             let default = VisionDefaults {
@@ -304,7 +277,6 @@ fn text_part(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError
         T::Mistral3 => (T::Mistral, "mistral"),
         T::Internvl => (T::Qwen2, "qwen2"),
         T::Fuyu => (T::Persimmon, "persimmon"),
-        T::KimiK25 => (T::DeepseekV3, "kimi_k2"),
         _ => (T::Llama, "llama"),
     };
     let text = match fields.object("text_config")? {
@@ -346,7 +318,7 @@ fn text_defaults(model_type: ModelType) -> impl Iterator<Item = (&'static str, u
 /// Whether the head is tied: the whole model's flag, and the text part's where the class forwards it.
 fn ties(fields: Fields<'_>, text: &DecoderConfig) -> Result<bool, ModelError> {
     use ModelType as T;
-    let default = matches!(fields.model_type, T::Gemma3 | T::Paligemma | T::Mistral3 | T::Internvl | T::KimiK25);
+    let default = matches!(fields.model_type, T::Gemma3 | T::Paligemma | T::Mistral3 | T::Internvl);
     let own = fields.boolean("tie_word_embeddings", default)?;
     let forwarded = matches!(fields.model_type, T::Qwen2Vl | T::Qwen25Vl | T::Glm4v | T::Glm4vMoe | T::Llava);
     Ok(own || (forwarded && text.head.tied))

@@ -11,11 +11,13 @@ use crate::dtype::DType;
 use crate::ghost::{Context, Tensor, trainable_copy};
 use crate::job::Peft;
 use crate::model::Model;
-use crate::nn::{Leaf, Part, VirtualTokens, orthogonal_regularization};
+use crate::nn::{Leaf, Part, VirtualTokens, is_never_trained, orthogonal_regularization};
 
 /// Every parameter trains. A tied head's weight becomes the embedding's.
 fn train_everything(cx: &Context, network: &mut dyn Network) {
-    replace_parameters(cx, network, |_, parameter| Some(trainable_copy(parameter)));
+    replace_parameters(cx, network, |name, part, parameter| {
+        (part != Part::Fixed && !is_never_trained(name)).then(|| trainable_copy(parameter))
+    });
 }
 
 /// Makes of `network` what is trained: all of it, or what `peft` puts into a frozen model.
@@ -37,7 +39,7 @@ pub(super) fn apply(
 
 /// `prepare_model_for_kbit_training`: half-precision parameters that are not quantised become fp32, one after another.
 pub(super) fn prepare_for_kbit_training(cx: &Context, network: &mut dyn Network) {
-    replace_parameters(cx, network, |name, parameter| {
+    replace_parameters(cx, network, |name, _, parameter| {
         let half = matches!(parameter.dtype(), DType::F16 | DType::BF16);
         half.then(|| cx.parameter(name, parameter.dims(), DType::F32, false))
     });
@@ -48,7 +50,7 @@ pub(super) fn prepare_for_kbit_training(cx: &Context, network: &mut dyn Network)
 fn replace_parameters(
     cx: &Context,
     network: &mut dyn Network,
-    replace: impl Fn(&'static str, &Tensor) -> Option<Tensor>,
+    replace: impl Fn(&'static str, Part, &Tensor) -> Option<Tensor>,
 ) {
     let tied = network.is_tied();
     if tied {
@@ -64,18 +66,20 @@ fn replace_parameters(
     let mut embedding: Option<Tensor> = None;
     network.leaves(&mut |mut leaf| {
         let name = leaf.name();
-        let (is_head, is_embedding) = (leaf.part() == Part::Head, leaf.part() == Part::Embedding);
+        let part = leaf.part();
+        let is_head = part == Part::Head;
+        let is_table = matches!(leaf, Leaf::Embedding(_));
         for (i, parameter) in leaf.dense_parameters().into_iter().enumerate() {
             match &embedding {
                 Some(embedding) if is_head && tied && i == 0 => *parameter = embedding.clone(),
                 _ => {
-                    if let Some(new) = replace(name, parameter) {
+                    if let Some(new) = replace(name, part, parameter) {
                         *parameter = new;
                     }
                 }
             }
             // the token table is the first of a model's embeddings
-            if is_embedding {
+            if is_table {
                 embedding.get_or_insert_with(|| parameter.clone());
             }
         }
@@ -92,11 +96,11 @@ pub(super) fn trainable(network: &mut dyn Network, adapted: &Adapted) -> Vec<Ten
     let mut all: Vec<Tensor> = Vec::new();
     let mut first: Option<Tensor> = None;
     network.leaves(&mut |mut leaf| {
-        let is_embedding = leaf.part() == Part::Embedding;
+        let is_table = matches!(leaf, Leaf::Embedding(_));
         for parameter in leaf.dense_parameters() {
             // the head may be the first embedding, the token table
             let tied = first.as_ref().is_some_and(|first| first.same_storage(parameter));
-            if is_embedding {
+            if is_table {
                 first.get_or_insert_with(|| parameter.clone());
             }
             if parameter.requires_grad() && !tied {

@@ -36,7 +36,7 @@ impl Branch {
         let linear = |name, from, to| builder.linear(name, Part::Attention, from, to, false);
         let buckets = match model.positions {
             Positions::RelativeBias { buckets } => buckets,
-            Positions::Learned { .. } => 0,
+            _ => 0,
         };
         Self {
             q: linear("q", model.d_model, inner),
@@ -95,6 +95,7 @@ impl Branch {
             mask: None,
             causal: false,
             dropout: self.attention_dropout,
+            fp32_softmax: false,
         };
         let (mut out, weights) = if given.implementation == AttnImplementation::Eager {
             self.eager(cx, [&query, &key, &value], &position_bias, mask.as_ref())

@@ -28,7 +28,6 @@ pub(super) struct T5 {
 
 impl Stacks for T5 {
     const DEFAULT_TARGETS: &'static [&'static str] = &["q", "v"];
-    const CACHES_IN_TRAINING: bool = true;
     const SHIFTS_LATE: bool = true;
 
     fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> Self {
@@ -37,6 +36,10 @@ impl Stacks for T5 {
             decoder: T5Stack::new(builder, model, &model.decoder, true),
             scales_output: model.scales_output,
         }
+    }
+
+    fn caches_in_training(&self) -> bool {
+        true
     }
 
     fn tie(&mut self) {
@@ -137,6 +140,7 @@ impl T5Stack {
                 positions: None,
                 bidirectional: false,
                 sliding_window: None,
+                chunked: false,
                 dtype,
             }
             .make(cx)
