@@ -44,7 +44,7 @@ fn read_latent(
         v_head_dim: width("v_head_dim")?,
         rotary: if interleaved { MlaRotary::Interleaved } else { MlaRotary::Halves },
     });
-    Ok(model)
+    super::interleaved::in_pairs(model)
 }
 
 pub(super) fn deepseek_v2(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {

@@ -76,14 +76,14 @@ pub(super) fn ernie4_5(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, 
 }
 
 /// Refuses a head of which an odd number of dimensions would turn: a table of cosines for pairs has no place for it.
-fn in_pairs(model: DecoderConfig) -> Result<DecoderConfig, ModelError> {
+pub(super) fn in_pairs(model: DecoderConfig) -> Result<DecoderConfig, ModelError> {
     match model.attention.rotary_dim {
         Some(turned) if !turned.is_multiple_of(2) => Err(ModelError::NotAMultiple {
             field: "the turned dimensions of a head".to_owned(),
             value: turned,
             divisor_field: "a pair".to_owned(),
             divisor: 2,
-            fix: "give an even head_dim".to_owned(),
+            fix: "give an even head_dim, or qk_rope_head_dim where latents have one".to_owned(),
         }),
         _ => Ok(model),
     }
