@@ -6,7 +6,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use vramplan::truth::{Errors, Row};
+use vramplan::truth::{self, Errors, Row};
 
 /// The three figures of a case.
 const FIGURES: [&str; 3] = ["allocated", "reserved", "loaded"];
@@ -65,27 +65,14 @@ fn hold(row: &Row, summaries: [&mut Summary; 2]) -> (String, Value) {
     }
 }
 
-/// What else lies among the recorded cases.
-const OTHER_FILES: [&str; 4] = ["allocator.jsonl", "layouts.jsonl", "optimizer_events.jsonl", "parameters.jsonl"];
-
-/// The recorded cases that come with the source.
-fn recorded() -> std::io::Result<Vec<PathBuf>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/truth");
-    let mut files: Vec<_> =
-        folder.read_dir()?.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<_>>()?;
-    let holds_cases = |file: &PathBuf| {
-        file.extension().is_some_and(|extension| extension == "jsonl")
-            && !OTHER_FILES.iter().any(|other| file.ends_with(other))
-    };
-    files.retain(holds_cases);
-    files.sort();
-    Ok(files)
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let (options, mut files): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument == "--json");
     let as_json = !options.is_empty();
-    let files: Vec<PathBuf> = if files.is_empty() { recorded()? } else { files.drain(..).map(PathBuf::from).collect() };
+    let files: Vec<PathBuf> = if files.is_empty() {
+        truth::case_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/truth"))?
+    } else {
+        files.drain(..).map(PathBuf::from).collect()
+    };
     let mut overall = Summary::default();
     let (mut cases, mut per_file) = (Vec::new(), Vec::new());
     if !as_json {

@@ -3,6 +3,8 @@
 //! A row is one JSON object on a line, `{"id", "case", "measured"}`. The files under `tests/truth` hold them; the accuracy
 //! example and the tests hold estimates against them.
 
+mod files;
+
 use std::fmt;
 
 use serde::Deserialize;
@@ -15,6 +17,8 @@ use crate::job::{
 };
 use crate::model::{self, Model};
 use crate::step::{self, Estimate};
+
+pub use files::case_files;
 
 /// A measured case.
 #[derive(Clone, Debug, Deserialize)]

@@ -12,18 +12,8 @@ use vramplan::Bytes;
 use vramplan::ghost::{CUBLAS_WORKSPACE, Phase, PhaseUse, Playback};
 use vramplan::model::{ModelType, Support};
 use vramplan::step::{Estimate, count_parameters};
-use vramplan::truth::{Errors, NotEstimable, Row, StepBytes};
+use vramplan::truth::{self, Errors, NotEstimable, Row, StepBytes};
 use vramplan::units::MIB;
-
-/// What else lies in the folder.
-const OTHER_FILES: [&str; 6] = [
-    "allocator.jsonl",
-    "layouts.jsonl",
-    "optimizer_events.jsonl",
-    "parameters.jsonl",
-    "published.jsonl",
-    "published.toml",
-];
 
 /// The cases that cannot be estimated yet, with the reason that is given.
 const NOT_ESTIMATED: [(&str, &str); 9] = [
@@ -63,12 +53,12 @@ static OUTCOMES: LazyLock<Vec<Outcome>> = LazyLock::new(|| {
 
 fn rows() -> Vec<Row> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/truth");
-    let files = std::fs::read_dir(folder).expect("the folder of recorded cases").map(|file| file.expect("a file"));
-    let files = files.filter(|file| !OTHER_FILES.contains(&file.file_name().to_string_lossy().as_ref()));
+    let files = truth::case_files(&folder).expect("the folder of recorded cases");
     files
+        .iter()
         .flat_map(|file| {
-            let text = std::fs::read_to_string(file.path()).expect("a readable file");
-            Row::parse_all(&text).unwrap_or_else(|e| panic!("{}: {e}", file.path().display()))
+            let text = std::fs::read_to_string(file).expect("a readable file");
+            Row::parse_all(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
         })
         .collect()
 }

@@ -14,9 +14,3 @@ pub struct FreeParameters {
     /// The parameters, in registration order.
     pub tensors: SmallVec<[Tensor; 2]>,
 }
-
-/// Whether a parameter is one that its class registers with `requires_grad=False` (ERNIE 4.5's and AFMoE's correction of
-/// scores).
-pub fn is_never_trained(name: &str) -> bool {
-    matches!(name, "e_score_correction_bias" | "expert_bias")
-}

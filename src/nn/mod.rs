@@ -30,7 +30,7 @@ pub use bottleneck::Bottleneck;
 pub use builder::{Builder, Device, Kernels};
 pub use conv1d::Conv1d;
 pub use embedding::Embedding;
-pub use free::{FreeParameters, is_never_trained};
+pub use free::FreeParameters;
 pub use ia3::Ia3;
 pub use linear::{Linear, Weight};
 pub use loha::LoHa;

@@ -68,6 +68,12 @@ impl Leaf<'_> {
         }
     }
 
+    /// Whether its class registers its parameters with `requires_grad=False`: computed tables, and the corrections of scores of
+    /// ERNIE 4.5 and AFMoE.
+    pub fn never_trains(&self) -> bool {
+        self.part() == Part::Fixed || matches!(self.name(), "e_score_correction_bias" | "expert_bias")
+    }
+
     /// Its own parameters that are not quantised, adapters excluded, in registration order.
     pub fn dense_parameters(&mut self) -> SmallVec<[&mut Tensor; 2]> {
         match self {

@@ -9,7 +9,7 @@ use crate::dtype::DType;
 use crate::ghost::Context;
 use crate::job::Peft;
 use crate::model::Model;
-use crate::nn::{Builder, Device, Kernels, Part, is_never_trained};
+use crate::nn::{Builder, Device, Kernels, Part};
 
 /// How many parameters a model has, and where; the parts sum to `total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -94,7 +94,7 @@ pub fn count_parameters(model: &Model, peft: Option<&Peft>) -> Result<Parameters
         let skip = usize::from(tied && part == Part::Head);
         let own: u64 = leaf.dense_parameters().into_iter().skip(skip).map(|t| t.layout().numel()).sum();
         base += own;
-        frozen += if part == Part::Fixed || is_never_trained(leaf.name()) { own } else { 0 };
+        frozen += if leaf.never_trains() { own } else { 0 };
         let place = match part {
             Part::Embedding | Part::Fixed => &mut counted.embedding,
             Part::Attention => &mut counted.attention,

@@ -1,6 +1,5 @@
 //! Inference: a prefill of the prompt, then decoding, as `generate()` runs them.
 
-use super::error::EstimateError;
 use super::load;
 use crate::arch::{Generate, Network};
 use crate::ghost::{Context, Tensor};
@@ -18,16 +17,13 @@ pub(super) struct Inference<'a> {
 
 impl<'a> Inference<'a> {
     /// Loads the model and makes the prompt.
-    ///
-    /// # Errors
-    /// No forward pass of the model type is known.
-    pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Infer) -> Result<Self, EstimateError> {
+    pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Infer) -> Self {
         cx.set_training(false);
         let quantization = load::quantization(job.precision, job.double_quant);
         let network = load::load(cx, model, job.float_type().dtype(), quantization, Kernels::default());
         cx.ledger().empty_cache();
         let prompt = network.prompt(cx, job.batch_size, job.prompt_length);
-        Ok(Self { cx, job, network, prompt })
+        Self { cx, job, network, prompt }
     }
 
     /// The prefill, then every token.

@@ -105,15 +105,12 @@ fn charge(entry: &Entry) -> Option<ChargeId> {
 }
 
 /// Records loading, the prefill and decoding.
-///
-/// # Errors
-/// No forward pass of the model type is known.
-pub(super) fn inference(model: &Model, job: &Infer) -> Result<Recorded, EstimateError> {
+pub(super) fn inference(model: &Model, job: &Infer) -> Recorded {
     let cx = Context::new();
-    let inference = Inference::new(&cx, model, job)?;
+    let inference = Inference::new(&cx, model, job);
     let load = cx.ledger().take_entries();
     inference.run();
-    Ok(Recorded {
+    Recorded {
         load,
         first: cx.ledger().take_entries(),
         steady: Vec::new(),
@@ -122,5 +119,5 @@ pub(super) fn inference(model: &Model, job: &Infer) -> Result<Recorded, Estimate
         optimizer: 0,
         paged: 0,
         host: 0,
-    })
+    }
 }

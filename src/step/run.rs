@@ -60,7 +60,7 @@ fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
     refuse_long_scan(model, job)?;
     let recorded = match &job.workload {
         Workload::Train(train) => record::training(model, train)?,
-        Workload::Infer(infer) => record::inference(model, infer)?,
+        Workload::Infer(infer) => record::inference(model, infer),
     };
     if recorded.overflowed { Err(EstimateError::TooLarge) } else { Ok(recorded) }
 }

@@ -208,15 +208,6 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The fields of an object within.
-    pub(super) fn object(&self, field: &str) -> Result<Option<Fields<'a>>, ModelError> {
-        match self.non_null(field) {
-            None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Fields::new(map, self.model_type))),
-            Some(value) => Err(wrong_type(field, value, "an object or null")),
-        }
-    }
-
     pub(super) fn activation(&self, field: &str, default: Activation) -> Result<Activation, ModelError> {
         const EXPECTED: &str = "one of silu, gelu, gelu_pytorch_tanh, gelu_new, gelu_fast, relu, relu2";
         match self.non_null(field) {

@@ -11,7 +11,7 @@ use crate::model::{Model, ModelError, ParameterGroup, ParameterList, Role};
 pub(super) fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
     let none = no_fields(fields.model_type);
     let (text, vision) =
-        (fields.object("text_config")?.unwrap_or(none), fields.object("vision_config")?.unwrap_or(none));
+        (fields.within("text_config")?.unwrap_or(none), fields.within("vision_config")?.unwrap_or(none));
     let width = text.dimension_or(&["hidden_size"], limits::HIDDEN_SIZE, 4096)?;
     let layers = text.dimension_or(&["num_hidden_layers"], limits::NUM_HIDDEN_LAYERS, 40)?;
     let heads = text.dimension_or(&["num_attention_heads"], limits::NUM_HEADS, 32)?;

@@ -274,7 +274,7 @@ pub(super) fn clip(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
     let siglip = fields.model_type == ModelType::Siglip;
     let none = super::vision_language::no_fields(fields.model_type);
     let (text, vision) =
-        (fields.object("text_config")?.unwrap_or(none), fields.object("vision_config")?.unwrap_or(none));
+        (fields.within("text_config")?.unwrap_or(none), fields.within("vision_config")?.unwrap_or(none));
     let defaults = if siglip { VIT } else { VisionDefaults { patch_size: 32, ..VIT } };
     let vision = Vision::read(vision, &defaults)?;
     let width = if siglip { [768, 3072] } else { [512, 2048] };

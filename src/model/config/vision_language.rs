@@ -23,7 +23,7 @@ pub(super) fn no_fields(model_type: ModelType) -> Fields<'static> {
 pub(super) fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
     use ModelType as T;
     let mut text = text_part(name, fields)?;
-    let vision = fields.object("vision_config")?.unwrap_or(no_fields(fields.model_type));
+    let vision = fields.within("vision_config")?.unwrap_or(no_fields(fields.model_type));
     let mut list = ParameterList::default();
     let width = text.hidden_size;
     match fields.model_type {
@@ -85,7 +85,7 @@ pub(super) fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
         }
         T::Paligemma => {
             only_tower(vision, "siglip_vision_model")?;
-            let default = match fields.object("vision_config")? {
+            let default = match fields.within("vision_config")? {
                 Some(_) => SIGLIP,
                 None => VisionDefaults {
                     hidden_size: 1152,
@@ -103,7 +103,7 @@ pub(super) fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
         T::Mistral3 => {
             only_tower(vision, "pixtral")?;
             let heads = vision.dimension_or(&["num_attention_heads"], limits::NUM_HEADS, 16)?;
-            let default = match fields.object("vision_config")? {
+            let default = match fields.within("vision_config")? {
                 Some(_) => PIXTRAL,
                 None => VisionDefaults { patch_size: 14, image_size: 1540, ..PIXTRAL },
             };
@@ -201,7 +201,7 @@ const PIXTRAL: VisionDefaults = VisionDefaults {
 
 /// LLaVA without a `vision_config` has CLIP's large tower, with one CLIP's own defaults.
 fn clip_defaults(fields: Fields<'_>) -> Result<VisionDefaults, ModelError> {
-    Ok(match fields.object("vision_config")? {
+    Ok(match fields.within("vision_config")? {
         Some(_) => VisionDefaults { patch_size: 32, ..SIGLIP },
         None => VisionDefaults {
             hidden_size: 1024,
@@ -279,7 +279,7 @@ fn text_part(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError
         T::Fuyu => (T::Persimmon, "persimmon"),
         _ => (T::Llama, "llama"),
     };
-    let text = match fields.object("text_config")? {
+    let text = match fields.within("text_config")? {
         Some(text) => text,
         None => fields,
     };
@@ -289,7 +289,7 @@ fn text_part(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError
         None => default,
     };
     let mut map = text.map().clone();
-    if fields.object("text_config")?.is_some() {
+    if fields.within("text_config")?.is_some() {
         for (field, default) in text_defaults(model_type) {
             map.entry(field).or_insert_with(|| default.into());
         }

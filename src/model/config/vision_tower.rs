@@ -3,7 +3,7 @@
 use super::fields::Fields;
 use super::limits;
 use crate::dtype::DType;
-use crate::model::{ModelError, ParameterList, Role};
+use crate::model::{ModelError, ParameterGroup, ParameterList, Role};
 
 const TOWER: Role = Role::Tower;
 
@@ -228,74 +228,92 @@ impl Visual {
         self.vision.hidden_size.saturating_mul(self.merge * self.merge)
     }
 
-    fn rotary(&self, tower: &mut crate::model::ParameterGroup) {
+    fn rotary(&self, tower: &mut ParameterGroup) {
         let dim = self.vision.hidden_size / self.num_heads / 2;
         for _ in 0..2 {
             tower.buffer("visual.rotary_pos_emb.inv_freq", &[dim / 2], DType::F32);
         }
     }
+
+    /// The patch convolution and the rotary tables.
+    fn front(&self, tower: &mut ParameterGroup) {
+        tower.conv("visual.patch_embed.proj", &self.patch(), false);
+        self.rotary(tower);
+    }
+
+    /// Every block: two norms, attention whose projections have biases as told, and a feed-forward part.
+    fn blocks(
+        &self,
+        list: &mut ParameterList,
+        norm: AddNorm,
+        [qkv_bias, proj_bias]: [bool; 2],
+        feed_forward: impl FnOnce(&mut ParameterGroup),
+    ) {
+        let d = self.vision.hidden_size;
+        list.repeat(self.vision.num_hidden_layers, |block| {
+            norm(block, "visual.blocks.norm1", d);
+            norm(block, "visual.blocks.norm2", d);
+            block.linear(TOWER, "visual.blocks.attn.qkv", [d, 3 * d], qkv_bias);
+            block.linear(TOWER, "visual.blocks.attn.proj", [d, d], proj_bias);
+            feed_forward(block);
+        });
+    }
+
+    /// Two layers, between which there is an activation.
+    fn plain(&self, block: &mut ParameterGroup, [first, second]: [&'static str; 2]) {
+        let (d, inner) = (self.vision.hidden_size, self.vision.intermediate_size);
+        block.linear(TOWER, first, [d, inner], true);
+        block.linear(TOWER, second, [inner, d], true);
+    }
+
+    /// A gated feed-forward part.
+    fn gated(&self, block: &mut ParameterGroup, inner: u64, bias: bool) {
+        let d = self.vision.hidden_size;
+        block.linear(TOWER, "visual.blocks.mlp.gate_proj", [d, inner], bias);
+        block.linear(TOWER, "visual.blocks.mlp.up_proj", [d, inner], bias);
+        block.linear(TOWER, "visual.blocks.mlp.down_proj", [inner, d], bias);
+    }
+
+    /// What merges patches and projects them.
+    fn merger(&self, tower: &mut ParameterGroup, norm: AddNorm, out: u64) {
+        let merged = self.merged();
+        norm(tower, "visual.merger.ln_q", self.vision.hidden_size);
+        tower.linear(TOWER, "visual.merger.mlp.0", [merged, merged], true);
+        tower.linear(TOWER, "visual.merger.mlp.2", [merged, out], true);
+    }
 }
+
+/// Adds a norm of a path and a width.
+type AddNorm = fn(&mut ParameterGroup, &'static str, u64);
 
 /// `Qwen2VisionTransformerPretrainedModel`
 pub(super) fn qwen2_vl(list: &mut ParameterList, visual: &Visual, out: u64) {
-    let (d, inner, merged) = (visual.vision.hidden_size, visual.vision.intermediate_size, visual.merged());
-    list.once(|tower| {
-        tower.conv("visual.patch_embed.proj", &visual.patch(), false);
-        visual.rotary(tower);
+    list.once(|tower| visual.front(tower));
+    visual.blocks(list, ParameterGroup::layer_norm, [true, true], |block| {
+        visual.plain(block, ["visual.blocks.mlp.fc1", "visual.blocks.mlp.fc2"]);
     });
-    list.repeat(visual.vision.num_hidden_layers, |block| {
-        block.layer_norm("visual.blocks.norm1", d);
-        block.layer_norm("visual.blocks.norm2", d);
-        block.linear(TOWER, "visual.blocks.attn.qkv", [d, 3 * d], true);
-        block.linear(TOWER, "visual.blocks.attn.proj", [d, d], true);
-        block.linear(TOWER, "visual.blocks.mlp.fc1", [d, inner], true);
-        block.linear(TOWER, "visual.blocks.mlp.fc2", [inner, d], true);
-    });
-    list.once(|tower| {
-        tower.layer_norm("visual.merger.ln_q", d);
-        tower.linear(TOWER, "visual.merger.mlp.0", [merged, merged], true);
-        tower.linear(TOWER, "visual.merger.mlp.2", [merged, out], true);
-    });
+    list.once(|tower| visual.merger(tower, ParameterGroup::layer_norm, out));
 }
 
 /// `Qwen2_5_VisionTransformerPretrainedModel`
 pub(super) fn qwen2_5_vl(list: &mut ParameterList, visual: &Visual, out: u64) {
-    let (d, inner, merged) = (visual.vision.hidden_size, visual.vision.intermediate_size, visual.merged());
-    list.once(|tower| {
-        tower.conv("visual.patch_embed.proj", &visual.patch(), false);
-        visual.rotary(tower);
+    list.once(|tower| visual.front(tower));
+    visual.blocks(list, ParameterGroup::rms_norm, [true, true], |block| {
+        visual.gated(block, visual.vision.intermediate_size, true);
     });
-    list.repeat(visual.vision.num_hidden_layers, |block| {
-        block.rms_norm("visual.blocks.norm1", d);
-        block.rms_norm("visual.blocks.norm2", d);
-        block.linear(TOWER, "visual.blocks.attn.qkv", [d, 3 * d], true);
-        block.linear(TOWER, "visual.blocks.attn.proj", [d, d], true);
-        block.linear(TOWER, "visual.blocks.mlp.gate_proj", [d, inner], true);
-        block.linear(TOWER, "visual.blocks.mlp.up_proj", [d, inner], true);
-        block.linear(TOWER, "visual.blocks.mlp.down_proj", [inner, d], true);
-    });
-    list.once(|tower| {
-        tower.rms_norm("visual.merger.ln_q", d);
-        tower.linear(TOWER, "visual.merger.mlp.0", [merged, merged], true);
-        tower.linear(TOWER, "visual.merger.mlp.2", [merged, out], true);
-    });
+    list.once(|tower| visual.merger(tower, ParameterGroup::rms_norm, out));
 }
 
 /// `Qwen3VLVisionModel`
 pub(super) fn qwen3_vl(list: &mut ParameterList, visual: &Visual, positions: u64, deepstack: u64, out: u64) {
-    let (d, inner, merged) = (visual.vision.hidden_size, visual.vision.intermediate_size, visual.merged());
+    let (d, merged) = (visual.vision.hidden_size, visual.merged());
     list.once(|tower| {
         tower.conv("visual.patch_embed.proj", &visual.patch(), true);
         tower.table("visual.pos_embed", positions, d);
         visual.rotary(tower);
     });
-    list.repeat(visual.vision.num_hidden_layers, |block| {
-        block.layer_norm("visual.blocks.norm1", d);
-        block.layer_norm("visual.blocks.norm2", d);
-        block.linear(TOWER, "visual.blocks.attn.qkv", [d, 3 * d], true);
-        block.linear(TOWER, "visual.blocks.attn.proj", [d, d], true);
-        block.linear(TOWER, "visual.blocks.mlp.linear_fc1", [d, inner], true);
-        block.linear(TOWER, "visual.blocks.mlp.linear_fc2", [inner, d], true);
+    visual.blocks(list, ParameterGroup::layer_norm, [true, true], |block| {
+        visual.plain(block, ["visual.blocks.mlp.linear_fc1", "visual.blocks.mlp.linear_fc2"]);
     });
     list.once(|tower| {
         tower.layer_norm("visual.merger.norm", d);
@@ -311,23 +329,15 @@ pub(super) fn qwen3_vl(list: &mut ParameterList, visual: &Visual, positions: u64
 
 /// `Glm4vVisionModel`; `intermediate_size` is its merger's.
 pub(super) fn glm4v(list: &mut ParameterList, visual: &Visual, bias: bool, out: u64) {
-    // the blocks' feed-forward is as wide as the output (`Glm4VisionMlp`)
-    let (d, inner) = (visual.vision.hidden_size, out);
+    let d = visual.vision.hidden_size;
     let (merge, merger_inner) = (visual.merge, visual.vision.intermediate_size);
     list.once(|tower| {
         tower.table("visual.embeddings.position_embedding", visual.vision.patches, d);
         tower.conv("visual.patch_embed.proj", &visual.patch(), true);
         visual.rotary(tower);
     });
-    list.repeat(visual.vision.num_hidden_layers, |block| {
-        block.rms_norm("visual.blocks.norm1", d);
-        block.rms_norm("visual.blocks.norm2", d);
-        block.linear(TOWER, "visual.blocks.attn.qkv", [d, 3 * d], bias);
-        block.linear(TOWER, "visual.blocks.attn.proj", [d, d], false);
-        block.linear(TOWER, "visual.blocks.mlp.gate_proj", [d, inner], false);
-        block.linear(TOWER, "visual.blocks.mlp.up_proj", [d, inner], false);
-        block.linear(TOWER, "visual.blocks.mlp.down_proj", [inner, d], false);
-    });
+    // the blocks' feed-forward is as wide as the output (`Glm4VisionMlp`)
+    visual.blocks(list, ParameterGroup::rms_norm, [bias, false], |block| visual.gated(block, out, false));
     list.once(|tower| {
         tower.linear(TOWER, "visual.merger.proj", [out, out], false);
         tower.layer_norm("visual.merger.post_projection_norm", out);

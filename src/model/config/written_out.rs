@@ -131,7 +131,7 @@ pub(super) fn mpt(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Model
     model.attention.projections = Projections::Fused;
     model.attention.rotary_dim = None;
     model.attention.alibi = true;
-    if let Some(attention) = fields.object("attn_config")? {
+    if let Some(attention) = fields.within("attn_config")? {
         model.attention.dropout = attention.dropout("attn_pdrop", 0.0)?;
         model.attention.clips_qkv = attention.number("clip_qkv")?.is_some_and(|clip| clip != 0.0);
     }

@@ -11,13 +11,11 @@ use crate::dtype::DType;
 use crate::ghost::{Context, Tensor, trainable_copy};
 use crate::job::Peft;
 use crate::model::Model;
-use crate::nn::{Leaf, Part, VirtualTokens, is_never_trained, orthogonal_regularization};
+use crate::nn::{Leaf, Part, VirtualTokens, orthogonal_regularization};
 
 /// Every parameter trains. A tied head's weight becomes the embedding's.
 fn train_everything(cx: &Context, network: &mut dyn Network) {
-    replace_parameters(cx, network, |name, part, parameter| {
-        (part != Part::Fixed && !is_never_trained(name)).then(|| trainable_copy(parameter))
-    });
+    replace_parameters(cx, network, |_, never_trains, parameter| (!never_trains).then(|| trainable_copy(parameter)));
 }
 
 /// Makes of `network` what is trained: all of it, or what `peft` puts into a frozen model.
@@ -46,11 +44,11 @@ pub(super) fn prepare_for_kbit_training(cx: &Context, network: &mut dyn Network)
     cx.ledger().empty_cache();
 }
 
-/// Replaces parameters in order; a tied head follows its embedding.
+/// Replaces parameters in order, each told its leaf's name and whether it never trains; a tied head follows its embedding.
 fn replace_parameters(
     cx: &Context,
     network: &mut dyn Network,
-    replace: impl Fn(&'static str, Part, &Tensor) -> Option<Tensor>,
+    replace: impl Fn(&'static str, bool, &Tensor) -> Option<Tensor>,
 ) {
     let tied = network.is_tied();
     if tied {
@@ -66,14 +64,14 @@ fn replace_parameters(
     let mut embedding: Option<Tensor> = None;
     network.leaves(&mut |mut leaf| {
         let name = leaf.name();
-        let part = leaf.part();
-        let is_head = part == Part::Head;
+        let never_trains = leaf.never_trains();
+        let is_head = leaf.part() == Part::Head;
         let is_table = matches!(leaf, Leaf::Embedding(_));
         for (i, parameter) in leaf.dense_parameters().into_iter().enumerate() {
             match &embedding {
                 Some(embedding) if is_head && tied && i == 0 => *parameter = embedding.clone(),
                 _ => {
-                    if let Some(new) = replace(name, part, parameter) {
+                    if let Some(new) = replace(name, never_trains, parameter) {
                         *parameter = new;
                     }
                 }

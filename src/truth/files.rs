@@ -1,0 +1,32 @@
+//! Where the recorded cases lie.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What lies beside them, of other forms.
+const OTHER_FILES: [&str; 6] = [
+    "allocator.jsonl",
+    "layouts.jsonl",
+    "optimizer_events.jsonl",
+    "parameters.jsonl",
+    "published.jsonl",
+    "published.toml",
+];
+
+/// The files of `folder` whose lines are [`Row`](super::Row)s, by name. Every file is one that is not known to be of another
+/// form, so that a new one is never passed over.
+///
+/// # Errors
+/// The folder cannot be read.
+///
+/// ```
+/// let files = vramplan::truth::case_files("tests/truth".as_ref())?;
+/// assert!(files.iter().any(|file| file.ends_with("public.jsonl")));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn case_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = folder.read_dir()?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    files.retain(|file| !OTHER_FILES.iter().any(|other| file.ends_with(other)));
+    files.sort();
+    Ok(files)
+}
