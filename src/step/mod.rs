@@ -20,5 +20,5 @@ mod train;
 pub use count::{Parameters, count_parameters};
 pub use error::EstimateError;
 pub use estimate::*;
-pub use run::{estimate, estimate_with_timeline, record};
+pub use run::{Played, Recording, estimate, estimate_with_timeline, record};
 pub use stored::{StoredWeights, stored_weights};

@@ -8,6 +8,7 @@ use crate::job::{Infer, Precision, Train};
 use crate::model::Model;
 
 /// A run as the ledger has it.
+#[derive(Clone, Debug)]
 pub(super) struct Recorded {
     /// Loading.
     pub(super) load: Vec<Entry>,
