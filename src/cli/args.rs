@@ -6,11 +6,14 @@ use std::str::FromStr;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::examples::{COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, MODELS_EXAMPLES, PARAMS_EXAMPLES, SHOW_EXAMPLES};
+use super::examples::{
+    COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, FIT_EXAMPLES, MODELS_EXAMPLES, PARAMS_EXAMPLES, SHOW_EXAMPLES,
+};
 use crate::job::{
     AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective,
     OffloadOptimizer, Optim, Peft, Precision,
 };
+use crate::units::Bytes;
 
 /// How much GPU memory a model needs to train or to serve, and what it is made of at its peak.
 #[derive(Debug, Parser)]
@@ -25,6 +28,9 @@ pub(super) enum Command {
     /// Run a job without its data and print what it takes
     #[command(after_help = ESTIMATE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Estimate(Box<EstimateArgs>),
+    /// Tell whether a job fits a GPU, and what to change if not; the exit code says it too
+    #[command(after_help = FIT_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
+    Fit(Box<FitArgs>),
     /// Lay ways of fine-tuning a model side by side
     #[command(after_help = COMPARE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Compare(Box<CompareArgs>),
@@ -36,8 +42,9 @@ pub(super) enum Command {
     Params(ParamsArgs),
 }
 
+/// What a job is: a model and what is done with it, from a file, flags or both.
 #[derive(Debug, Args)]
-pub(super) struct EstimateArgs {
+pub(super) struct JobArgs {
     /// A known model's name or Hub id (org/name), a config.json, .safetensors or .gguf file or its folder, or a size such as 7b
     pub(super) model: Option<String>,
     /// Job file, TOML or JSON; - reads standard input
@@ -53,6 +60,34 @@ pub(super) struct EstimateArgs {
     /// Answer although the configuration has what is not modelled and takes more memory
     #[arg(long, requires = "from")]
     pub(super) partial: bool,
+    #[command(flatten)]
+    pub(super) hub: HubFlags,
+    #[command(flatten)]
+    pub(super) common: CommonFlags,
+    #[command(flatten)]
+    pub(super) train: TrainFlags,
+    #[command(flatten)]
+    pub(super) peft: PeftFlags,
+    #[command(flatten)]
+    pub(super) infer: InferFlags,
+}
+
+impl JobArgs {
+    /// Whether nothing but a model was asked for.
+    pub(super) fn is_default(&self) -> bool {
+        self.job.is_none()
+            && self.from.is_empty()
+            && self.common == Default::default()
+            && self.train == Default::default()
+            && self.peft == Default::default()
+            && self.infer == Default::default()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EstimateArgs {
+    #[command(flatten)]
+    pub(super) job: JobArgs,
     /// List what was made of every field of the configuration
     #[arg(long, requires = "from")]
     pub(super) verbose: bool,
@@ -65,16 +100,35 @@ pub(super) struct EstimateArgs {
     /// How to estimate: run the step, add up the tutorials' formula, or both side by side
     #[arg(long, value_enum, default_value_t = Method::Step)]
     pub(super) method: Method,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FitArgs {
     #[command(flatten)]
-    pub(super) hub: HubFlags,
+    pub(super) job: JobArgs,
     #[command(flatten)]
-    pub(super) common: CommonFlags,
-    #[command(flatten)]
-    pub(super) train: TrainFlags,
-    #[command(flatten)]
-    pub(super) peft: PeftFlags,
-    #[command(flatten)]
-    pub(super) infer: InferFlags,
+    pub(super) gpu: GpuArgs,
+    /// Exit with 0 where it is too close to tell
+    #[arg(long)]
+    pub(super) allow_tight: bool,
+    /// Do not look for what to change where it does not fit
+    #[arg(long)]
+    pub(super) no_suggestions: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The card a job is to run on.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "GPU")]
+pub(super) struct GpuArgs {
+    /// Memory of the card that a process may have, such as 24GiB
+    #[arg(long, value_name = "SIZE")]
+    pub(super) memory: Option<Bytes>,
+    /// What the CUDA context takes of it [default: 481MiB, and the margin covers up to 712MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(super) context: Option<Bytes>,
 }
 
 #[derive(Debug, Args)]

@@ -50,6 +50,18 @@ impl CliError {
         Self::Usage(text.to_owned())
     }
 
+    /// Whether the input makes sense and this version has no answer to it.
+    pub(super) fn is_unknown(&self) -> bool {
+        match self {
+            Self::Job(error) | Self::Estimate(EstimateError::Job(error)) => error.is_unsupported(),
+            Self::Model(error) => matches!(error, ModelError::UnknownModelType { .. }),
+            Self::Estimate(error) => {
+                matches!(error, EstimateError::CountedOnly { .. } | EstimateError::ScanTooLong { .. })
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the reader of our output left, as `head` does: no fault of ours or theirs.
     pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Write(error) if error.kind() == ErrorKind::BrokenPipe)
