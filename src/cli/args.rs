@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::examples::{
     COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, FIT_EXAMPLES, MODELS_EXAMPLES, PARAMS_EXAMPLES, SHOW_EXAMPLES,
+    SOLVE_EXAMPLES,
 };
 use crate::job::{
     AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective,
@@ -31,6 +32,9 @@ pub(super) enum Command {
     /// Tell whether a job fits a GPU, and what to change if not; the exit code says it too
     #[command(after_help = FIT_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Fit(Box<FitArgs>),
+    /// Find the largest batch, sequence, rank or model that fits a GPU, or the smallest GPU
+    #[command(after_help = SOLVE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
+    Solve(Box<SolveArgs>),
     /// Lay ways of fine-tuning a model side by side
     #[command(after_help = COMPARE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Compare(Box<CompareArgs>),
@@ -119,10 +123,49 @@ pub(super) struct FitArgs {
     pub(super) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct SolveArgs {
+    #[command(flatten)]
+    pub(super) job: JobArgs,
+    /// What to solve for
+    #[arg(long = "for", value_name = "WHAT", value_enum)]
+    pub(super) quantity: Solved,
+    /// Look at multiples of this alone
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole)]
+    pub(super) step: u64,
+    /// --for model: of the known models, those whose name or type has this in it
+    #[arg(long, value_name = "WORD", default_value = "")]
+    pub(super) family: String,
+    #[command(flatten)]
+    pub(super) gpu: GpuArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Solved {
+    /// Sequences of a micro-batch, or served together
+    #[value(alias = "concurrency")]
+    Batch,
+    /// Tokens of a training sequence, or of a prompt
+    #[value(alias = "context")]
+    Seq,
+    /// Rank of the adapters
+    Rank,
+    /// The smallest GPU of the catalogue
+    Gpu,
+    /// The largest known model
+    Model,
+}
+
 /// The card a job is to run on.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "GPU")]
 pub(super) struct GpuArgs {
+    /// GPU of the catalogue, such as rtx-4090 or a100-80g
+    #[arg(long, value_name = "NAME", conflicts_with = "memory")]
+    pub(super) gpu: Option<String>,
     /// Memory of the card that a process may have, such as 24GiB
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<Bytes>,

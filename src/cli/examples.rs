@@ -41,7 +41,7 @@ One that turns something on turns it off with `=false`, as in
 
 pub(super) const FIT_EXAMPLES: &str = "\
 Examples:
-  vramplan fit llama-2-7b --qlora --memory 24GiB
+  vramplan fit llama-2-7b --qlora --gpu rtx-4090
   vramplan fit --job job.toml --memory 80GiB --json | jq .verdict
   vramplan fit llama-3-8b --lora --memory 24GiB --context 450MiB && ./train.sh
 
@@ -52,6 +52,18 @@ The job is played against a model of PyTorch's caching allocator on a card of th
   unknown        there is no telling
 
 Exit codes: 0 fits, 1 does not fit or tight (0 with --allow-tight), 2 bad usage or input, 3 unknown.";
+
+pub(super) const SOLVE_EXAMPLES: &str = "\
+Examples:
+  vramplan solve llama-2-7b --qlora --gpu rtx-4090 --for seq --step 64
+  vramplan solve llama-3-8b --lora --gradient-checkpointing --gpu a100-80g --for batch
+  vramplan solve llama-3-8b --infer --prompt-length 4096 --gpu l4 --for concurrency
+  vramplan solve llama-2-13b --qlora --for gpu
+  vramplan solve llama-2-7b --qlora --gpu rtx-4090 --for model --family llama
+
+The answer fits and the next value does not (or is too close to tell): both are run.
+
+Exit codes: 0 an answer, 1 nothing fits, 2 bad usage or input, 3 there is no telling.";
 
 pub(super) const COMPARE_EXAMPLES: &str = "\
 Examples:

@@ -11,12 +11,14 @@ mod estimate;
 mod examples;
 mod fit;
 mod from;
+mod gpu;
 mod hub;
 mod layer;
 mod models;
 mod params;
 #[cfg(test)]
 mod sample;
+mod solve;
 mod source;
 mod text;
 mod timeline;
@@ -85,6 +87,7 @@ fn run(cli: &Cli) -> Result<Answer, CliError> {
     Ok(match &cli.command {
         Command::Estimate(args) => estimate::run(args)?.into(),
         Command::Fit(args) => fit::run(args)?,
+        Command::Solve(args) => solve::run(args)?,
         Command::Compare(args) => compare::run(args)?.into(),
         Command::Models(args) => models::run(args)?.into(),
         Command::Params(args) => params::run(args)?.into(),

@@ -5,7 +5,7 @@ mod catalogue;
 mod prices;
 
 pub use cards::{Card, smallest_card};
-pub use catalogue::{Gpu, GpuError, catalogue, find, recognise};
+pub use catalogue::{Gpu, GpuError, by_memory, catalogue, find, recognise};
 pub use prices::{Price, Prices, PricesError};
 
 use crate::units::Bytes;
