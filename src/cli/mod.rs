@@ -16,6 +16,7 @@ mod hub;
 mod layer;
 mod models;
 mod params;
+mod plan;
 #[cfg(test)]
 mod sample;
 mod solve;
@@ -88,6 +89,7 @@ fn run(cli: &Cli) -> Result<Answer, CliError> {
         Command::Estimate(args) => estimate::run(args)?.into(),
         Command::Fit(args) => fit::run(args)?,
         Command::Solve(args) => solve::run(args)?,
+        Command::Plan(args) => plan::run(args)?,
         Command::Compare(args) => compare::run(args)?.into(),
         Command::Models(args) => models::run(args)?.into(),
         Command::Params(args) => params::run(args)?.into(),
