@@ -4,13 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What lies beside them, of other forms.
-const OTHER_FILES: [&str; 6] = [
+const OTHER_FILES: [&str; 7] = [
     "allocator.jsonl",
     "layouts.jsonl",
     "optimizer_events.jsonl",
     "parameters.jsonl",
     "published.jsonl",
     "published.toml",
+    "verdicts.jsonl",
 ];
 
 /// The files of `folder` whose lines are [`Row`](super::Row)s, by name. Every file is one that is not known to be of another
