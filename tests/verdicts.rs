@@ -1,13 +1,12 @@
 //! Verdicts against real out-of-memory: PyTorch on a simulated GPU of the card's size ran, or raised `OutOfMemoryError`.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 
 use serde::Deserialize;
 use vramplan::Bytes;
-use vramplan::plan::{Kind, KindErrors, Question, Room, Verdict, measured};
-use vramplan::truth::{self, Case, Row};
+use vramplan::plan::{Question, Room, Verdict, errors_of, measured};
+use vramplan::truth::{self, Case};
 
 /// A case on a card.
 #[derive(Deserialize)]
@@ -49,18 +48,7 @@ fn nothing_that_fits_runs_out_and_little_that_runs_does_not_fit() -> Result<(), 
 
 #[test]
 fn the_margins_are_those_of_the_recorded_cases() -> Result<(), Box<dyn Error>> {
-    let mut kinds: BTreeMap<Kind, Vec<_>> = BTreeMap::new();
-    for file in truth::case_files(FOLDER.as_ref())? {
-        for row in Row::parse_all(&std::fs::read_to_string(&file)?)? {
-            let (Ok(estimate), Ok(model), Ok(job)) = (row.estimate(), row.case.model(), row.case.job()) else {
-                continue;
-            };
-            if estimate.basis.validated {
-                kinds.entry(Kind::of(&model, &job)).or_default().push((row.measured, estimate.peak));
-            }
-        }
-    }
-    let errors: Vec<KindErrors> = kinds.into_iter().map(|(kind, cases)| KindErrors::of(kind, &cases)).collect();
+    let errors = errors_of(truth::all_rows(FOLDER.as_ref())?);
     assert_eq!(errors, measured(), "cargo run --release --example margins > data/margins.json");
     Ok(())
 }
