@@ -81,12 +81,12 @@ fn the_users_prices_go_over_the_built_in_ones() -> Result<(), Box<dyn std::error
 fn prices_that_are_none_are_refused() {
     let header = "cloud,gpu_slug,gpu_count,price_per_hour_usd,snapshot_date\n";
     for (row, says) in [
-        ("x,no-such-gpu,1,1.0,2026-01-01", "gpu_slug is no-such-gpu"),
-        ("x,t4,0,1.0,2026-01-01", "gpu_count is 0"),
+        ("x,no-such-gpu,1,1.0,2026-01-01", "column gpu_slug is no-such-gpu"),
+        ("x,t4,0,1.0,2026-01-01", "column gpu_count is 0"),
         ("x,t4,1,-1,2026-01-01", "price_per_hour_usd is -1"),
         ("x,t4,1,NaN,2026-01-01", "price_per_hour_usd is NaN"),
         ("x,t4,1,1.0,", "snapshot_date is empty"),
-        ("x,t4,one,1.0,2026-01-01", "invalid digit"),
+        ("x,t4,one,1.0,2026-01-01", "line 2: column gpu_count is `one`: invalid digit"),
         ("x,t4", "line: 2"),
     ] {
         let error = Prices::from_csv(format!("{header}{row}\n").as_bytes()).map_err(|error| error.to_string());

@@ -18,6 +18,10 @@ pub(super) enum CliError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", name(path))]
     JobFile { path: PathBuf, source: JobError },
+    #[error("{}: {source}", name(path))]
+    Gpus { path: PathBuf, source: crate::hardware::InventoryError },
+    #[error("{}: {source}", name(path))]
+    Prices { path: PathBuf, source: crate::hardware::PricesError },
     #[error(transparent)]
     From(#[from] crate::job::from::FromError),
     #[error(transparent)]

@@ -11,6 +11,7 @@ mod estimate;
 mod examples;
 mod fit;
 mod from;
+mod gpus;
 mod hub;
 mod layer;
 mod models;
@@ -86,6 +87,7 @@ fn run(cli: &Cli) -> Result<Answer, CliError> {
         Command::Estimate(args) => estimate::run(args)?.into(),
         Command::Fit(args) => fit::run(args)?,
         Command::Compare(args) => compare::run(args)?.into(),
+        Command::Gpus(args) => gpus::run(args)?.into(),
         Command::Models(args) => models::run(args)?.into(),
         Command::Params(args) => params::run(args)?.into(),
     })

@@ -93,6 +93,13 @@ impl Gpu {
         self.vendor == "nvidia"
     }
 
+    /// Whether `part` is part of one of its names, however it is spaced, or of its class or architecture.
+    pub fn is_like(&self, part: &str) -> bool {
+        let wanted = key(part);
+        let kinds = [self.class.as_str(), &self.architecture, &self.vendor].map(key);
+        self.names().map(key).chain(kinds).any(|known| known.contains(&wanted))
+    }
+
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a card's size in GB")]
     fn least_advertised(&self) -> Bytes {
         Bytes((self.memory_advertised_gb.max(0.0) * 0.95e9) as u64)
