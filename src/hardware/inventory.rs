@@ -133,12 +133,19 @@ impl Device {
         self.count > 0 && self.mig != Mig::Parent && self.total.is_some_and(|total| total > Bytes::ZERO)
     }
 
-    /// Looks the device up in the catalogue by its name and memory.
+    /// Looks a whole GPU up in the catalogue by its name and memory.
     pub(super) fn recognise(&mut self) {
         self.gpu = recognise(&self.name, self.total.unwrap_or_default());
         if self.compute_capability.is_none() {
             self.compute_capability = self.gpu.and_then(|gpu| gpu.compute_capability.clone());
         }
+    }
+
+    /// Takes from the whole GPU what a slice has of it.
+    pub(super) fn belongs_to(&mut self, whole: &Self) {
+        self.gpu = whole.gpu;
+        self.ecc_enabled = whole.ecc_enabled;
+        self.compute_capability.clone_from(&whole.compute_capability);
     }
 
     /// Notes something that could not be found out, beside what else could not.

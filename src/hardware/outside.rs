@@ -7,8 +7,8 @@ mod nvidia_smi;
 use super::inventory::Inventory;
 use crate::units::{Bytes, MIB};
 
-/// Longer files are refused: a cluster of 1,000 nodes takes about 20 MiB.
-pub const MOST_BYTES: u64 = 64 << 20;
+/// Longer files are refused: a node of a cluster takes some 20 KiB.
+pub const MOST_BYTES: u64 = 32 << 20;
 
 /// More GPUs of one kind, or in one file, are a mistake.
 const MOST_GPUS: u64 = 1_000_000;

@@ -5,13 +5,18 @@
 //! mixed strategy, `nvidia.com/mig-PROFILE`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::{InventoryError, MOST_GPUS, mib};
+use crate::hardware::catalogue::recognise;
 use crate::hardware::inventory::{Device, Inventory, Mig, Origin};
 use crate::units::Bytes;
 
+/// What is NVIDIA's begins with this.
+const OURS: &str = "nvidia.com/";
 /// Whole GPUs, or slices where all are of one size.
 const GPU: &str = "nvidia.com/gpu";
 /// What slices of different sizes are called after.
@@ -22,10 +27,20 @@ const SLICE: &str = "nvidia.com/mig-";
 struct Nodes {
     #[serde(default)]
     kind: String,
-    items: Option<Vec<Node>>,
-    metadata: Option<Metadata>,
+    items: Option<Items>,
+    #[serde(default)]
+    metadata: Metadata,
     #[serde(default)]
     status: Status,
+}
+
+/// The devices of nodes, each looked at as it is read: a cluster's nodes are long, and little of them is asked for.
+#[derive(Default)]
+struct Items {
+    nodes: usize,
+    devices: Vec<Device>,
+    /// Of nodes with GPUs and no labels that say which: the first one's name, and how many there are.
+    unlabelled: Option<(String, usize)>,
 }
 
 #[derive(Deserialize)]
@@ -41,13 +56,80 @@ struct Metadata {
     #[serde(default)]
     name: String,
     #[serde(default)]
-    labels: BTreeMap<String, String>,
+    labels: Ours,
 }
 
 #[derive(Default, Deserialize)]
 struct Status {
     #[serde(default)]
-    allocatable: BTreeMap<String, serde_json::Value>,
+    allocatable: Ours,
+}
+
+/// The entries of a map that are NVIDIA's.
+#[derive(Default)]
+struct Ours(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Ours {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Ours;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of names and texts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ours, A::Error> {
+                let mut entries = BTreeMap::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name.starts_with(OURS) {
+                        entries.insert(name, map.next_value()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(Ours(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+impl<'de> Deserialize<'de> for Items {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Items;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of nodes")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Items, A::Error> {
+                let mut items = Items::default();
+                while let Some(node) = list.next_element::<Node>()? {
+                    items.add(&node).map_err(serde::de::Error::custom)?;
+                }
+                Ok(items)
+            }
+        }
+        deserializer.deserialize_seq(List)
+    }
+}
+
+impl Items {
+    fn add(&mut self, node: &Node) -> Result<(), InventoryError> {
+        self.nodes += 1;
+        let mut labelled = false;
+        for resource in node.resources() {
+            labelled = true;
+            self.devices.extend(node.device(resource)?);
+        }
+        if !labelled && node.allocatable(GPU).is_some_and(|count| count > 0) {
+            self.unlabelled.get_or_insert_with(|| (node.metadata.name.clone(), 0)).1 += 1;
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn read(text: &str) -> Result<Inventory, InventoryError> {
@@ -55,33 +137,27 @@ pub(super) fn read(text: &str) -> Result<Inventory, InventoryError> {
     let nodes: Nodes =
         serde_path_to_error::deserialize(&mut json).map_err(|error| InventoryError::Json(error.to_string()))?;
     json.end().map_err(|error| InventoryError::Json(error.to_string()))?;
-    let items = match (nodes.items, nodes.metadata) {
-        (Some(items), _) => items,
-        (None, Some(metadata)) if nodes.kind == "Node" => vec![Node { metadata, status: nodes.status }],
-        _ => {
-            let what = "JSON: it has no `items`; give the output of `kubectl get nodes -o json`";
-            return Err(InventoryError::Wrong(what.to_owned()));
+    let items = match nodes.items {
+        Some(items) => items,
+        None if nodes.kind == "Node" => {
+            let mut items = Items::default();
+            items.add(&Node { metadata: nodes.metadata, status: nodes.status })?;
+            items
+        }
+        None => {
+            let what = "it has no `items`; give the output of `kubectl get nodes -o json`";
+            return Err(InventoryError::Json(what.to_owned()));
         }
     };
     let mut inventory = Inventory::of(Origin::Kubernetes);
-    let mut unlabelled = Vec::new();
-    for node in &items {
-        let before = inventory.devices.len();
-        for resource in node.resources() {
-            inventory.devices.extend(node.device(resource)?);
-        }
-        if inventory.devices.len() == before && node.allocatable(GPU).is_some_and(|count| count > 0) {
-            unlabelled.push(node.metadata.name.as_str());
-        }
-    }
-    if let Some(first) = unlabelled.first() {
-        inventory.problem = Some(format!(
-            "{} nodes have GPUs and no labels that say which, {first} among them; GPU feature discovery sets them",
-            unlabelled.len()
-        ));
-    } else if inventory.devices.is_empty() {
-        inventory.problem = Some(format!("none of {} nodes has an NVIDIA GPU", items.len()));
-    }
+    inventory.problem = match items.unlabelled {
+        Some((first, count)) => Some(format!(
+            "{count} nodes have GPUs and no labels that say which, {first} among them; GPU feature discovery sets them"
+        )),
+        None if items.devices.is_empty() => Some(format!("none of {} nodes offers an NVIDIA GPU", items.nodes)),
+        None => None,
+    };
+    inventory.devices = items.devices;
     Ok(inventory)
 }
 
@@ -89,13 +165,13 @@ impl Node {
     /// The kinds of GPU and slice that its labels tell of.
     fn resources(&self) -> impl Iterator<Item = &str> {
         // a profile has a dot itself: `nvidia.com/mig-1g.5gb.product`
-        let named = self.metadata.labels.keys().filter_map(|label| label.strip_suffix(".product"));
+        let named = self.metadata.labels.0.keys().filter_map(|label| label.strip_suffix(".product"));
         named.filter(|resource| *resource == GPU || resource.starts_with(SLICE))
     }
 
     /// What its labels say of a kind.
     fn device(&self, resource: &str) -> Result<Option<Device>, InventoryError> {
-        let label = |name: &str| self.metadata.labels.get(&format!("{resource}.{name}")).map(String::as_str);
+        let label = |name: &str| self.metadata.labels.0.get(&format!("{resource}.{name}")).map(String::as_str);
         let number = |name: &str| {
             let Some(text) = label(name) else { return Ok(None) };
             match text.parse::<u64>() {
@@ -142,8 +218,9 @@ impl Node {
         if mps {
             device.shared_by = 1;
         }
-        let reported = Device { name: whole.to_owned(), total, ..Device::named(whole) };
-        device.gpu = recognised(reported, &device.mig);
+        // the memory of a slice tells nothing of the whole one's
+        let total = total.filter(|_| device.mig == Mig::Off);
+        device.gpu = recognise(whole, total.unwrap_or_default());
         device.compute_capability = match (number("compute.major")?, number("compute.minor")?) {
             (Some(major), Some(minor)) => Some(format!("{major}.{minor}")),
             _ => device.gpu.and_then(|gpu| gpu.compute_capability.clone()),
@@ -160,24 +237,11 @@ impl Node {
     }
 
     fn allocatable(&self, resource: &str) -> Option<u64> {
-        match self.status.allocatable.get(resource)? {
-            serde_json::Value::String(text) => text.parse().ok(),
-            value => value.as_u64(),
-        }
-        .filter(|count| *count <= MOST_GPUS)
+        self.status.allocatable.0.get(resource)?.parse().ok().filter(|count| *count <= MOST_GPUS)
     }
 
     fn wrong(&self, label: &str, value: &str, fix: &str) -> InventoryError {
         let value: String = value.chars().take(40).collect();
         InventoryError::Wrong(format!("node {}: label {label} is `{value}`: {fix}", self.metadata.name))
     }
-}
-
-/// The GPU of the catalogue; the memory of a slice tells nothing of the whole one's.
-fn recognised(mut device: Device, mig: &Mig) -> Option<&'static crate::hardware::Gpu> {
-    if *mig != Mig::Off {
-        device.total = None;
-    }
-    device.recognise();
-    device.gpu
 }

@@ -31,7 +31,13 @@ enum Size {
     Text(String),
 }
 
+/// Longer lists are no one's own.
+const MOST_BYTES: usize = 1 << 20;
+
 pub(super) fn read(text: &str) -> Result<Inventory, InventoryError> {
+    if text.len() > MOST_BYTES {
+        return Err(InventoryError::Toml(format!("larger than {} MiB; is it a list of GPUs?", MOST_BYTES >> 20)));
+    }
     let list: List = toml::from_str(text).map_err(|error| InventoryError::Toml(one_line(text, &error)))?;
     let mut inventory = Inventory::of(Origin::List);
     for (place, entry) in list.gpu.into_iter().enumerate() {

@@ -7,7 +7,7 @@ use crate::hardware::inventory::{Device, Inventory, Mig, Origin, Process};
 use crate::units::Bytes;
 
 /// Elements and texts of a file; a machine of 16 GPUs has about 20,000.
-const MOST_NODES: u32 = 4_000_000;
+const MOST_NODES: u32 = 500_000;
 
 pub(super) fn read(text: &str) -> Result<Inventory, InventoryError> {
     // it names its DTD, and needs no entity of its own
@@ -67,9 +67,7 @@ fn sliced(gpu: &Device, element: Node<'_, '_>) -> Device {
     slice.index = gpu.index;
     slice.uuid = said(element, "uuid");
     slice.mig = Mig::Slice { profile: None };
-    slice.ecc_enabled = gpu.ecc_enabled;
-    slice.compute_capability.clone_from(&gpu.compute_capability);
-    slice.gpu = gpu.gpu;
+    slice.belongs_to(gpu);
     memory(&mut slice, element);
     slice
 }
