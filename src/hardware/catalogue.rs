@@ -89,10 +89,10 @@ impl Gpu {
         }
     }
 
-    /// Whether libraries take the larger workspaces of compute capability 9.0 and above.
-    pub fn has_larger_workspaces(&self) -> bool {
-        let major = self.compute_capability.as_ref().and_then(|text| text.split('.').next()?.parse::<u32>().ok());
-        major.is_some_and(|major| major >= 9)
+    /// CUDA's compute capability in numbers; `None`: it has none.
+    pub fn compute_capability(&self) -> Option<(u32, u32)> {
+        let (major, minor) = self.compute_capability.as_deref()?.split_once('.')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
     }
 
     /// Whether PyTorch's CUDA allocator runs on it, which is what is modelled.
@@ -129,6 +129,20 @@ const fn one() -> u32 {
 pub fn catalogue() -> &'static [Gpu] {
     static GPUS: OnceLock<Vec<Gpu>> = OnceLock::new();
     GPUS.get_or_init(|| serde_json::from_str(DATA).expect("a test reads the same text"))
+}
+
+/// The GPUs a job can be put on: with CUDA, memory of their own, and not built into a laptop; those with the least memory
+/// first.
+pub fn by_memory() -> &'static [&'static Gpu] {
+    static GPUS: OnceLock<Vec<&'static Gpu>> = OnceLock::new();
+    GPUS.get_or_init(|| {
+        let apart = |gpu: &&Gpu| {
+            gpu.runs_cuda() && !gpu.unified_memory && !["laptop", "embedded"].contains(&gpu.class.as_str())
+        };
+        let mut gpus: Vec<&Gpu> = catalogue().iter().filter(apart).collect();
+        gpus.sort_by_key(|gpu| gpu.memory());
+        gpus
+    })
 }
 
 /// Why a name is no GPU's.

@@ -125,6 +125,7 @@ impl Question {
         let job = self.job();
         let capacity = room.capacity(job);
         let run = self.run_in(capacity);
+        let margin = if room.kernels_known { self.margin.clone() } else { self.margin.unmeasured(self.reserved) };
         let beside = room.beside(job);
         let shown = match &run {
             Run::Completed { reserved_bytes, .. } => *reserved_bytes,
@@ -138,21 +139,21 @@ impl Question {
             headroom_bytes = headroom_bytes.min(-1);
         }
         Fit {
-            verdict: self.verdict(capacity, &run, room.context_unsure_bytes),
+            verdict: self.verdict(capacity, &run, &margin, room.context_unsure_bytes),
             device_bytes,
             headroom_bytes,
             room: *room,
             capacity_bytes: capacity,
-            margin: self.margin.clone(),
+            margin,
             run,
         }
     }
 
     /// Whether `capacity` decides by more than the margin: the run is played at both of its ends and between, since what
     /// the allocator gives back and takes anew makes more memory no promise.
-    fn verdict(&self, capacity: Bytes, run: &Run, unsure: Bytes) -> Verdict {
+    fn verdict(&self, capacity: Bytes, run: &Run, margin: &Margin, unsure: Bytes) -> Verdict {
         let completes = matches!(run, Run::Completed { .. });
-        let margin = if completes { self.margin.under_bytes + unsure } else { self.margin.over_bytes };
+        let margin = if completes { margin.under_bytes + unsure } else { margin.over_bytes };
         let same = (1..=STEPS).all(|step| {
             let shift = Bytes(margin.0 / STEPS * step);
             let other = if completes { capacity.saturating_sub(shift) } else { capacity + shift };

@@ -114,10 +114,10 @@ impl Margin {
     pub fn of(model: &Model, job: &Job, estimate: &Estimate) -> Self {
         let kind = Kind::of(model, job).to_string();
         let reserved = estimate.peak.reserved_bytes;
-        let part = |ppm: u64| Bytes((reserved.0 / 1_000_000).saturating_mul(ppm)).max(SEGMENT);
+        let part = |ppm| part(reserved, ppm);
         if !estimate.basis.validated {
-            let bytes = part(UNMEASURED_PPM);
-            return Self { kind, cases: 0, under_bytes: bytes, over_bytes: bytes };
+            let unknown = Self { kind, cases: 0, under_bytes: Bytes::ZERO, over_bytes: Bytes::ZERO };
+            return unknown.unmeasured(reserved);
         }
         let known = measured().iter().find(|errors| errors.kind == kind).filter(|errors| errors.cases >= FEW);
         let (kind, cases, under, over) = match known {
@@ -131,6 +131,18 @@ impl Margin {
         };
         Self { kind, cases, under_bytes: part(under), over_bytes: part(over) }
     }
+
+    /// The same where no measurement stands behind the estimate.
+    #[must_use]
+    pub(super) fn unmeasured(&self, reserved: Bytes) -> Self {
+        let bytes = part(reserved, UNMEASURED_PPM);
+        Self { kind: self.kind.clone(), cases: 0, under_bytes: bytes, over_bytes: bytes }
+    }
+}
+
+/// So many millionths of `reserved`, and a segment at least.
+fn part(reserved: Bytes, ppm: u64) -> Bytes {
+    Bytes((reserved.0 / 1_000_000).saturating_mul(ppm)).max(SEGMENT)
 }
 
 /// Worst errors of every kind that has recorded cases.

@@ -34,7 +34,7 @@ impl Quantity {
             (Self::Batch, Workload::Infer(_)) => Ok("infer.batch_size"),
             (Self::Seq, Workload::Train(_)) => Ok("train.max_seq_length"),
             (Self::Seq, Workload::Infer(_)) => Ok("infer.prompt_length"),
-            (Self::Rank, Workload::Train(train)) if train.peft.as_ref().and_then(|peft| peft.rank()).is_some() => {
+            (Self::Rank, Workload::Train(train)) if train.peft.clone().as_mut().and_then(Peft::rank_mut).is_some() => {
                 Ok("train.peft.r")
             }
             (Self::Rank, _) => Err(SolveError::NoRank),
@@ -82,7 +82,7 @@ impl fmt::Display for Quantity {
 }
 
 /// A value that was tried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Tried {
     /// The value.
