@@ -91,7 +91,9 @@ impl Size {
     fn bytes(&self, field: &str) -> Result<Bytes, String> {
         match self {
             Self::Bytes(bytes) => Ok(Bytes(*bytes)),
-            Self::Text(text) => text.parse().map_err(|error: crate::units::ParseBytesError| format!("{field}: {error}")),
+            Self::Text(text) => {
+                text.parse().map_err(|error: crate::units::ParseBytesError| format!("{field}: {error}"))
+            }
         }
     }
 }
@@ -101,5 +103,7 @@ fn one_line(text: &str, error: &toml::de::Error) -> String {
     let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
     let message = error.message().lines().next().unwrap_or_default();
     let place = line.map_or_else(String::new, |line| format!("line {line}: "));
-    format!("{place}{message}; a list of GPUs is written [[gpu]] name = \"rtx-4090\", and may have count, memory, used, node")
+    format!(
+        "{place}{message}; a list of GPUs is written [[gpu]] name = \"rtx-4090\", and may have count, memory, used, node"
+    )
 }
