@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use comfy_table::ColumnConstraint;
 use serde::Serialize;
 
 use super::args::GpusArgs;
@@ -187,6 +188,12 @@ fn what_is_known(gpus: &[&Gpu], prices: &Prices, width: u16) -> String {
     };
     let header = ["gpu", "GiB", "GB/s", "bf16", "cc", "$/h", "as of", "at"];
     let mut rows = table(&header[..columns], width);
+    for index in 1..columns {
+        // a date that is broken is none
+        if let Some(column) = rows.column_mut(index) {
+            column.set_padding((1, 0)).set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
     let on_demand = |gpu: &Gpu| prices.of(gpu).into_iter().next();
     for gpu in gpus {
         let cheapest = on_demand(gpu);
@@ -209,8 +216,7 @@ fn what_is_known(gpus: &[&Gpu], prices: &Prices, width: u16) -> String {
             out.push_str(&offers(gpu, prices, width));
         }
     }
-    let legend = "GiB: all of its memory as its driver reports it; ~: no such report is known, and 95 % of what is advertised \
-                  stands here. bf16: dense TFLOPS. $/h: the least a GPU costs an hour on demand among the prices this \
+    let legend = "GiB: all of its memory as its driver reports it; ~: no such report is known, and what stands here is less than is advertised. bf16: dense TFLOPS. $/h: the least a GPU costs an hour on demand among the prices this \
                   program comes with or was given, as of that date; prices change, ask the cloud.";
     out.push_str(&(wrap(legend, width, "") + "\n"));
     out
