@@ -7,8 +7,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::examples::{
-    COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, FIT_EXAMPLES, MODELS_EXAMPLES, PARAMS_EXAMPLES, PLAN_EXAMPLES,
-    SHOW_EXAMPLES, SOLVE_EXAMPLES,
+    COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, FIT_EXAMPLES, GPUS_EXAMPLES, MODELS_EXAMPLES, PARAMS_EXAMPLES,
+    PLAN_EXAMPLES, SHOW_EXAMPLES, SOLVE_EXAMPLES,
 };
 use crate::job::{
     AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective,
@@ -45,6 +45,9 @@ pub(super) enum Command {
     /// List the models that are known by name, or show one
     #[command(after_help = MODELS_EXAMPLES, args_conflicts_with_subcommands = true)]
     Models(ModelsArgs),
+    /// List the GPUs that are installed and those that are known, with their memory and what they cost
+    #[command(after_help = GPUS_EXAMPLES, next_line_help = true)]
+    Gpus(GpusArgs),
     /// Count a model's parameters
     #[command(after_help = PARAMS_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Params(ParamsArgs),
@@ -489,6 +492,22 @@ pub(super) enum ModelsCommand {
         #[command(flatten)]
         hub: HubFlags,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GpusArgs {
+    /// Only GPUs whose name, class or architecture contains this
+    pub(super) filter: Option<String>,
+    /// What is installed, in place of this machine's driver: the output of `nvidia-smi -q -x` or `kubectl get nodes
+    /// -o json`, or a list in TOML; - reads standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub(super) gpus_from: Option<PathBuf>,
+    /// Prices of your own, a CSV file; they go over the built-in ones of the same cloud and GPU
+    #[arg(long, value_name = "FILE")]
+    pub(super) prices: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -95,6 +95,26 @@ Examples:
   vramplan models llama --json
   vramplan models show llama-2-7b";
 
+pub(super) const GPUS_EXAMPLES: &str = "\
+Examples:
+  vramplan gpus
+  vramplan gpus h100
+  vramplan gpus 4090 --json
+  nvidia-smi -q -x | vramplan gpus --gpus-from -
+  kubectl get nodes -o json | vramplan gpus --gpus-from -
+  vramplan gpus --gpus-from gpus.toml --prices prices.csv
+
+A list in TOML:
+  [[gpu]]
+  name = \"rtx-4090\"       # any name a GPU is known by, or another with its memory
+  count = 2               # 1 without it
+  used = \"3GiB\"           # what other processes hold; nothing without it
+  memory = \"24564MiB\"     # what its driver reports; the known figure without it
+  node = \"gpu-07\"         # the machine, in any words
+
+Prices: cloud,region,instance_type,gpu_slug,gpu_count,price_per_hour_usd,spot_price_per_hour_usd,snapshot_date,source
+is the header; region, instance_type, the spot price and source may be left out.";
+
 pub(super) const SHOW_EXAMPLES: &str = "\
 Examples:
   vramplan models show llama-2-7b

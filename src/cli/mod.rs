@@ -12,6 +12,7 @@ mod examples;
 mod fit;
 mod from;
 mod gpu;
+mod gpus;
 mod hub;
 mod layer;
 mod models;
@@ -91,6 +92,7 @@ fn run(cli: &Cli) -> Result<Answer, CliError> {
         Command::Solve(args) => solve::run(args)?,
         Command::Plan(args) => plan::run(args)?,
         Command::Compare(args) => compare::run(args)?.into(),
+        Command::Gpus(args) => gpus::run(args)?.into(),
         Command::Models(args) => models::run(args)?.into(),
         Command::Params(args) => params::run(args)?.into(),
     })

@@ -1,16 +1,13 @@
 //! `vramplan plan`: ways to train a model, against prices and rates.
 
-use std::fs::File;
-use std::path::Path;
-
 use serde::Serialize;
 
 use super::args::PlanArgs;
 use super::asked::Asked;
 use super::error::CliError;
 use super::text::{self, bold, gib, grouped, lines, plain, table, wrap};
-use super::{Answer, exit, hub};
-use crate::hardware::{self, Gpu, Prices};
+use super::{Answer, exit, gpus, hub};
+use crate::hardware::{self, Gpu};
 use crate::job::{Train, Workload};
 use crate::plan::{self, Claim, Constraints, Judgement, Plan, Quality, ROOFLINE, Searched};
 use crate::units::Bytes;
@@ -52,8 +49,8 @@ pub(super) fn run(args: &PlanArgs) -> Result<Answer, CliError> {
     if args.tutorial_table {
         return tutorial(args, &asked, train);
     }
-    let prices = prices(args.prices.as_deref())?;
-    let gpus = gpus(&args.gpus)?;
+    let prices = gpus::prices(args.prices.as_deref())?;
+    let gpus = named(&args.gpus)?;
     let effective_batch = args.effective_batch.unwrap_or(
         match train.per_device_train_batch_size.saturating_mul(train.gradient_accumulation_steps) {
             1 => EFFECTIVE_BATCH,
@@ -94,16 +91,8 @@ pub(super) fn run(args: &PlanArgs) -> Result<Answer, CliError> {
     Ok(Answer { text: heading + &report(&searched, text::width()), code })
 }
 
-/// The user's prices over those that are built in.
-fn prices(path: Option<&Path>) -> Result<Prices, CliError> {
-    let Some(path) = path else { return Ok(Prices::builtin().clone()) };
-    let file = File::open(path).map_err(|source| CliError::Read { path: path.to_owned(), source })?;
-    let own = Prices::from_csv(file).map_err(|source| CliError::Prices { path: path.to_owned(), source })?;
-    Ok(own.over(Prices::builtin()))
-}
-
 /// The GPUs at hand, or every one a job can be put on.
-fn gpus(names: &[String]) -> Result<Vec<&'static Gpu>, CliError> {
+fn named(names: &[String]) -> Result<Vec<&'static Gpu>, CliError> {
     if names.is_empty() {
         return Ok(hardware::by_memory().to_vec());
     }
