@@ -9,6 +9,7 @@ mod solve;
 mod suggest;
 
 pub use compare::{Choice, Comparison, Fitting, compare};
+pub(crate) use fit::difference;
 pub use fit::{Fit, Judged, Question, Run, Verdict};
 pub use ladder::{Ladder, Rung, largest_model, smallest_gpu};
 pub use margin::{Kind, KindErrors, Margin, measured};
