@@ -28,6 +28,12 @@ pub(super) enum CliError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", name(path))]
     JobFile { path: PathBuf, source: JobError },
+    #[error("{}, {source}", name(path))]
+    Check { path: PathBuf, source: crate::check::CheckError },
+    #[error("{}: {source}", name(path))]
+    Lock { path: PathBuf, source: crate::check::LockError },
+    #[error("{}: {source}", name(path))]
+    WriteFile { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     From(#[from] crate::job::from::FromError),
     #[error(transparent)]
