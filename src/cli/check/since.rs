@@ -5,7 +5,7 @@ use crate::check::{Cause, Difference, Kind};
 use crate::units::Bytes;
 
 /// So many parts of a cause are named.
-const PARTS: usize = 3;
+const PARTS: usize = 4;
 
 /// A difference: its headline, and a line for each reason.
 pub(super) struct Told {
