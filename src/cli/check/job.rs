@@ -1,6 +1,6 @@
 //! One job, judged.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -95,16 +95,21 @@ impl Judgement {
     }
 }
 
+/// A path of the file, from where the process is; `-` is a file of that name.
+fn beside(folder: &Path, path: &Path) -> PathBuf {
+    if folder == Path::new(".") && path != Path::new("-") { path.to_owned() } else { folder.join(path) }
+}
+
 /// Reads the job, finds its model; and the model as it is written.
 fn ask(entry: &Entry, folder: &Path, hub: &HubFlags) -> Result<(Asked, ModelRef), CliError> {
     let (base, report, mut precision_given) = match &entry.base {
         Base::Here => (None, None, false),
         Base::Job(path) => {
-            let (file, written) = asked::read(&folder.join(path))?;
+            let (file, written) = asked::read(&beside(folder, path))?;
             (Some(file), None, written)
         }
         Base::From { paths, partial } => {
-            let paths: Vec<_> = paths.iter().map(|path| folder.join(path)).collect();
+            let paths: Vec<_> = paths.iter().map(|path| beside(folder, path)).collect();
             let files = Files {
                 paths: &paths,
                 formats: &[],
