@@ -105,7 +105,10 @@ fn a_card_is_judged_as_fit_judges_it() {
         }
         seen.push(judged["verdict"].as_str().unwrap().to_owned());
     }
-    assert!(["does_not_fit", "tight", "fits"].iter().all(|verdict| seen.iter().any(|seen| seen == verdict)), "{seen:?}");
+    assert!(
+        ["does_not_fit", "tight", "fits"].iter().all(|verdict| seen.iter().any(|seen| seen == verdict)),
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -218,8 +221,10 @@ fn a_lock_knows_what_changed_and_why() {
     edit(at, "gradient_checkpointing = false", "gradient_checkpointing = true");
     let both = json(at, &["--locked"], 1);
     let causes = both["lock"]["differences"][0]["causes"].as_array().unwrap();
-    let told: Vec<_> =
-        causes.iter().map(|cause| (cause["what"][0].as_str().unwrap(), cause["device_bytes"].as_i64().unwrap())).collect();
+    let told: Vec<_> = causes
+        .iter()
+        .map(|cause| (cause["what"][0].as_str().unwrap(), cause["device_bytes"].as_i64().unwrap()))
+        .collect();
     assert_eq!(
         told,
         [
@@ -294,7 +299,12 @@ fn github_is_told_in_its_own_words() {
     let at = folder.path();
     fs::write(at.join("summary.md"), "before\n").unwrap();
     let on_github = |command: &mut Command| {
-        command.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", at.join("summary.md")).assert().get_output().clone()
+        command
+            .env("GITHUB_ACTIONS", "true")
+            .env("GITHUB_STEP_SUMMARY", at.join("summary.md"))
+            .assert()
+            .get_output()
+            .clone()
     };
     let output = on_github(&mut check(at, &[]));
     let text = String::from_utf8(output.stdout).unwrap();
@@ -311,7 +321,9 @@ fn github_is_told_in_its_own_words() {
     // what is wrong with the file is beside its line
     edit(at, "infer = {}\n\n", "infer = {}\nrank = 3\n");
     let output = on_github(&mut check(at, &[]));
-    assert!(String::from_utf8(output.stderr).unwrap().starts_with("::error file=vramplan.toml,line=5,title=vramplan::"));
+    assert!(
+        String::from_utf8(output.stderr).unwrap().starts_with("::error file=vramplan.toml,line=5,title=vramplan::")
+    );
 }
 
 #[test]

@@ -96,7 +96,8 @@ fn changed(old: &Locked, new: &Locked) -> Option<Kind> {
     if (&old.figures, &before) == (&new.figures, &after) {
         return None;
     }
-    let mut walk = Walk { at: old.figures.clone(), pending: Vec::new(), causes: Vec::new(), without_effect: Vec::new() };
+    let mut walk =
+        Walk { at: old.figures.clone(), pending: Vec::new(), causes: Vec::new(), without_effect: Vec::new() };
     let version = version(old, new);
     let mut inputs = before.clone();
     let recomputed = inputs.figures();
@@ -161,10 +162,9 @@ fn cause(what: Vec<String>, before: &Figures, after: &Figures) -> Cause {
     let mut names: Vec<&String> = before.at_peak.keys().chain(after.at_peak.keys()).collect();
     names.sort();
     names.dedup();
-    let parts = names.into_iter().map(|part| PartChange {
-        part: part.clone(),
-        bytes: difference(of(after, part), of(before, part)),
-    });
+    let parts = names
+        .into_iter()
+        .map(|part| PartChange { part: part.clone(), bytes: difference(of(after, part), of(before, part)) });
     let mut parts: Vec<PartChange> = parts.filter(|change| change.bytes != 0).collect();
     parts.sort_by_key(|change| std::cmp::Reverse(change.bytes.unsigned_abs()));
     Cause {

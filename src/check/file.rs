@@ -25,19 +25,8 @@ const TOP: [&str; 3] = ["jobs", "allow_tight", "context"];
 /// What of a job is a job file's.
 const JOB: [&str; 3] = ["model", "train", "infer"];
 /// All that a job can have.
-const FIELDS: [&str; 11] = [
-    "model",
-    "job",
-    "from",
-    "partial",
-    "gpu",
-    "memory",
-    "budget",
-    "allow_tight",
-    "context",
-    "train",
-    "infer",
-];
+const FIELDS: [&str; 11] =
+    ["model", "job", "from", "partial", "gpu", "memory", "budget", "allow_tight", "context", "train", "infer"];
 /// The longest name of a job.
 const LONGEST_NAME: usize = 100;
 
@@ -228,10 +217,9 @@ impl<'a> Reader<'a> {
         let wrong = |value: &Field<'a>| self.wrong(key, value, "a file's name, or a list of them");
         match value.get_ref() {
             DeValue::String(path) => Ok(vec![PathBuf::from(path.as_ref())]),
-            DeValue::Array(paths) if !paths.is_empty() => paths
-                .iter()
-                .map(|path| path.get_ref().as_str().map(PathBuf::from).ok_or_else(|| wrong(path)))
-                .collect(),
+            DeValue::Array(paths) if !paths.is_empty() => {
+                paths.iter().map(|path| path.get_ref().as_str().map(PathBuf::from).ok_or_else(|| wrong(path))).collect()
+            }
             _ => Err(wrong(value)),
         }
     }

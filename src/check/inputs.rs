@@ -142,7 +142,8 @@ impl Inputs {
 fn decisive(config: &Value) -> Value {
     match config {
         Value::Object(fields) => {
-            let kept = fields.iter().filter(|(name, value)| !value.is_null() && !WITHOUT_EFFECT.contains(&name.as_str()));
+            let kept =
+                fields.iter().filter(|(name, value)| !value.is_null() && !WITHOUT_EFFECT.contains(&name.as_str()));
             Value::Object(kept.map(|(name, value)| (name.clone(), decisive(value))).collect())
         }
         other => other.clone(),

@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn fields_go_over_a_job_and_leave_the_rest() -> Result<(), Box<dyn std::error::Error>> {
-        let base: JobFile = "model = \"a\"\n[train]\nmax_seq_length = 512\n[train.peft]\ntype = \"lora\"\nr = 4".parse()?;
+        let base: JobFile =
+            "model = \"a\"\n[train]\nmax_seq_length = 512\n[train.peft]\ntype = \"lora\"\nr = 4".parse()?;
         let fields = serde_json::json!({"model": "b", "train": {"peft": {"r": 8}}});
         let Some(train) = over(Some(base.clone()), &fields)?.train else { panic!("no training") };
         assert_eq!((train.max_seq_length, train.lora().map(|lora| lora.r)), (512, Some(8)));

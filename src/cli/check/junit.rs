@@ -44,12 +44,7 @@ fn case(job: &Checked) -> TestCase {
     let mut case = TestCase::new(job.name.as_str(), status);
     case.set_classname("vramplan.check");
     if let Some(judgement) = job.judgement() {
-        case.set_system_out(format!(
-            "{}: {} of {}",
-            words::limit(job),
-            judgement.device_bytes,
-            judgement.limit_bytes
-        ));
+        case.set_system_out(format!("{}: {} of {}", words::limit(job), judgement.device_bytes, judgement.limit_bytes));
     }
     case
 }

@@ -41,7 +41,8 @@ pub(super) fn told(difference: &Difference) -> Told {
     } else {
         format!("{device_bytes_before} -> {device_bytes} on the card ({})", signed(change))
     };
-    let mut reasons: Vec<String> = causes.iter().map(|cause| format!("{}: {}", effect(cause), cause.what.join("; "))).collect();
+    let mut reasons: Vec<String> =
+        causes.iter().map(|cause| format!("{}: {}", effect(cause), cause.what.join("; "))).collect();
     if !without_effect.is_empty() {
         reasons.push(format!("no effect on memory: {}", without_effect.join("; ")));
     }

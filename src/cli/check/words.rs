@@ -80,7 +80,9 @@ pub(super) fn reason(job: &Checked) -> Option<String> {
         _ if fit.as_ref().is_some_and(|fit| fit.verdict == Verdict::Tight) => {
             Some(format!("takes {device_bytes} of {on}: too close to tell, which is allowed"))
         }
-        _ if !estimate.basis.validated => Some("NOT VALIDATED: no measurement of its kind of job stands behind it".to_owned()),
+        _ if !estimate.basis.validated => {
+            Some("NOT VALIDATED: no measurement of its kind of job stands behind it".to_owned())
+        }
         _ => None,
     }
 }
