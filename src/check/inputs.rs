@@ -14,7 +14,6 @@ use crate::units::Bytes;
 /// Fields of a config.json that no figure depends on; all others are kept, so that a model can be read from them again.
 const WITHOUT_EFFECT: &[&str] = &[
     "_name_or_path",
-    "architectures",
     "attn_implementation",
     "auto_map",
     "bos_token_id",
@@ -31,8 +30,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "pretraining_tp",
     "problem_type",
     "rms_norm_eps",
-    "rope_parameters",
-    "rope_scaling",
     "rope_theta",
     "task_specific_params",
     "torch_dtype",
@@ -142,8 +139,8 @@ impl Inputs {
 fn decisive(config: &Value) -> Value {
     match config {
         Value::Object(fields) => {
-            let kept =
-                fields.iter().filter(|(name, value)| !value.is_null() && !WITHOUT_EFFECT.contains(&name.as_str()));
+            // what is null is not at its class's default
+            let kept = fields.iter().filter(|(name, _)| !WITHOUT_EFFECT.contains(&name.as_str()));
             Value::Object(kept.map(|(name, value)| (name.clone(), decisive(value))).collect())
         }
         other => other.clone(),

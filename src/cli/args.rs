@@ -8,12 +8,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::examples::{
     CHECK_EXAMPLES, COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, FIT_EXAMPLES, MODELS_EXAMPLES, PARAMS_EXAMPLES,
-    SHOW_EXAMPLES, SOLVE_EXAMPLES,
+    PLAN_EXAMPLES, SHOW_EXAMPLES, SOLVE_EXAMPLES,
 };
 use crate::job::{
     AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective,
     OffloadOptimizer, Optim, Peft, Precision,
 };
+use crate::plan::{Goal, Quality};
 use crate::units::Bytes;
 
 /// How much GPU memory a model needs to train or to serve, and what it is made of at its peak.
@@ -38,6 +39,9 @@ pub(super) enum Command {
     /// Find the largest batch, sequence, rank or model that fits a GPU, or the smallest GPU
     #[command(after_help = SOLVE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Solve(Box<SolveArgs>),
+    /// Search methods, optimizers, micro-batches and GPUs for the best ways to train a model
+    #[command(after_help = PLAN_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
+    Plan(Box<PlanArgs>),
     /// Lay ways of fine-tuning a model side by side
     #[command(after_help = COMPARE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Compare(Box<CompareArgs>),
@@ -194,6 +198,82 @@ pub(super) enum Solved {
     Gpu,
     /// The largest known model
     Model,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    pub(super) job: JobArgs,
+    /// What plans are ranked by
+    #[arg(long, value_enum, default_value_t = GoalName::Cost)]
+    pub(super) goal: GoalName,
+    /// The least a method may learn
+    #[arg(long, value_enum, default_value_t = QualityName::Qlora)]
+    pub(super) quality: QualityName,
+    /// Sequences in an optimizer step [default: the job's micro-batch times its accumulation, or 16]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) effective_batch: Option<u64>,
+    /// GPUs to choose from, by name [default: the catalogue's]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(super) gpus: Vec<String>,
+    /// US dollars an hour at most
+    #[arg(long, value_name = "USD", value_parser = number)]
+    pub(super) max_price: Option<f64>,
+    /// Your own prices, CSV, over those that are built in
+    #[arg(long, value_name = "FILE")]
+    pub(super) prices: Option<PathBuf>,
+    /// Plans shown at most
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    pub(super) limit: usize,
+    /// Judge the table of hardware that tutorials give for models of 7 billion parameters
+    #[arg(long)]
+    pub(super) tutorial_table: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum GoalName {
+    /// US dollars for a million tokens, approximate
+    Cost,
+    /// US dollars an hour
+    Price,
+    /// Tokens a second, approximate
+    Speed,
+    /// Memory that is left
+    Headroom,
+}
+
+impl From<GoalName> for Goal {
+    fn from(name: GoalName) -> Self {
+        match name {
+            GoalName::Cost => Self::Cost,
+            GoalName::Price => Self::Price,
+            GoalName::Speed => Self::Speed,
+            GoalName::Headroom => Self::Headroom,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum QualityName {
+    /// Every parameter is trained
+    Full,
+    /// Adapters on the weights as they are
+    Lora,
+    /// Adapters on 4-bit weights
+    Qlora,
+}
+
+impl From<QualityName> for Quality {
+    fn from(name: QualityName) -> Self {
+        match name {
+            QualityName::Full => Self::Full,
+            QualityName::Lora => Self::Lora,
+            QualityName::Qlora => Self::Qlora,
+        }
+    }
 }
 
 /// The card a job is to run on.

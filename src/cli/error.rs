@@ -3,10 +3,10 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::hardware::GpuError;
+use crate::hardware::{GpuError, PricesError};
 use crate::job::JobError;
 use crate::model::ModelError;
-use crate::plan::SolveError;
+use crate::plan::{SolveError, TutorialError};
 use crate::step::EstimateError;
 
 /// Why a command gives no answer.
@@ -24,6 +24,10 @@ pub(super) enum CliError {
     Gpu(#[from] GpuError),
     #[error(transparent)]
     Solve(#[from] SolveError),
+    #[error(transparent)]
+    Tutorial(#[from] TutorialError),
+    #[error("{}: {source}", name(path))]
+    Prices { path: PathBuf, source: PricesError },
     #[error("{}: {source}{}", name(path), what_to_give(source))]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", name(path))]

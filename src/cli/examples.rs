@@ -79,6 +79,20 @@ The answer fits and the next value does not (or is too close to tell): both are 
 
 Exit codes: 0 an answer, 1 nothing fits, 2 bad usage or input, 3 there is no telling.";
 
+pub(super) const PLAN_EXAMPLES: &str = "\
+Examples:
+  vramplan plan llama-2-7b --goal cost
+  vramplan plan llama-3-8b --quality lora --seq 4096 --effective-batch 64 --goal speed --max-price 3
+  vramplan plan llama-2-13b --gpus rtx-3090,rtx-4090,a100-80g
+  vramplan plan llama-2-7b --prices ours.csv --json
+  vramplan plan llama-2-7b --tutorial-table
+
+Methods, optimizers, checkpointing, Liger's kernels and micro-batches are searched: the job's own of these are not
+kept; its sequence length, head, objective and LoRA settings are. Shown are plans of which none is better than
+another in quality, price, speed and (with --goal headroom) memory left at once.
+
+Exit codes: 0 there are plans, 1 nothing fits, 2 bad usage or input, 3 there is no telling.";
+
 pub(super) const COMPARE_EXAMPLES: &str = "\
 Examples:
   vramplan compare llama-2-7b

@@ -17,6 +17,7 @@ mod hub;
 mod layer;
 mod models;
 mod params;
+mod plan;
 #[cfg(test)]
 mod sample;
 mod solve;
@@ -90,6 +91,7 @@ fn run(cli: &Cli) -> Result<Answer, CliError> {
         Command::Fit(args) => fit::run(args)?,
         Command::Check(args) => check::run(args)?,
         Command::Solve(args) => solve::run(args)?,
+        Command::Plan(args) => plan::run(args)?,
         Command::Compare(args) => compare::run(args)?.into(),
         Command::Models(args) => models::run(args)?.into(),
         Command::Params(args) => params::run(args)?.into(),
