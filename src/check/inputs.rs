@@ -172,4 +172,13 @@ mod tests {
         assert!(seen > 100);
         Ok(())
     }
+
+    #[test]
+    fn what_is_null_is_kept() {
+        // DeepSeek's class has 1536 where q_lora_rank is not there at all
+        let config =
+            serde_json::json!({"q_lora_rank": null, "text_config": {"transformers_version": "5", "vocab_size": 8}});
+        let kept = serde_json::json!({"q_lora_rank": null, "text_config": {"vocab_size": 8}});
+        assert_eq!(decisive(&config), kept);
+    }
 }

@@ -86,10 +86,8 @@ pub(super) fn run(args: &CheckArgs) -> Result<Answer, CliError> {
         files::write(path, &markdown)?;
     }
     let annotations = if on_github { github::annotations(&report) } else { String::new() };
-    if on_github {
-        if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
-            files::append(Path::new(&path), &markdown)?;
-        }
+    if on_github && let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
+        files::append(Path::new(&path), &markdown)?;
     }
     let text = if args.json {
         announce(&annotations);
