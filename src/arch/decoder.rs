@@ -72,7 +72,7 @@ impl Decoder {
             ModelType::Xglm if model.embedding.scaled => EmbedScale::Number,
             _ => EmbedScale::None,
         };
-        let front = families::front(builder, model);
+        let mut front = families::front(builder, model);
         let make_norm = || model.final_norm.then(|| builder.norm(norm_name, model.norm, model.hidden_size));
         let norm_first = model.model_type == ModelType::Opt;
         let mut norm = if norm_first { make_norm() } else { None };
@@ -81,6 +81,7 @@ impl Decoder {
         if !norm_first {
             norm = make_norm();
         }
+        front.make_last(builder);
         let full_rotary = rotary(model);
         // Gemma 3 and OLMo 3 turn their sliding layers by other frequencies
         let two_rotaries = match model.model_type {
