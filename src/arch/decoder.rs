@@ -91,6 +91,12 @@ impl Decoder {
         };
         let sliding_rotary = if two_rotaries { rotary(model) } else { None };
         let idle_rotary = if model.model_type == ModelType::GraniteSwa { rotary(model) } else { None };
+        if on_gpu {
+            [&full_rotary, &sliding_rotary, &idle_rotary]
+                .into_iter()
+                .flatten()
+                .for_each(|rotary| rotary.initialise(builder.cx));
+        }
         let mut head = match model.head.num_labels {
             Some(labels) => builder.linear("score", Part::Head, model.hidden_size, labels, false),
             None => builder.linear("lm_head", Part::Head, width, model.vocab_size, model.head.bias),

@@ -83,8 +83,12 @@ pub(in crate::arch) fn count_tokens(cx: &Context, ids: &Tensor) -> Tensor {
     let indices = {
         let counted = {
             let whole = {
-                // a scan of 32-bit numbers is a scan of 64-bit ones
-                let out = cx.cumsum(&cx.cast(&mask, DType::I64));
+                // a scan of 32-bit numbers goes into 64-bit ones, and is one of them
+                let out = made(DType::I64);
+                drop(cx.cast(&mask, DType::I64));
+                if mask.dim(0) == 1 {
+                    drop(cx.scan_scratch(mask.dim(-1), DType::I64.bytes()));
+                }
                 cx.cast(out, DType::I32)
             };
             cx.untracked("add_scalar", &whole)
