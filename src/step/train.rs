@@ -5,11 +5,11 @@ use super::clip::clip_grad_norm;
 use super::error::EstimateError;
 use super::load;
 use super::objective::Learned;
-use super::optimizer::{Optimizer, least_elements, own_matrices};
+use super::optimizer::{Optimizer, least_elements, own_matrices, shares};
 use crate::arch::{Batch, Forward, Network, Outputs};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor};
-use crate::job::{Objective, OffloadOptimizer, Train};
+use crate::job::{Objective, OffloadOptimizer, Optim, Train};
 use crate::model::{Model, ModelType};
 use crate::nn::Kernels;
 
@@ -68,7 +68,11 @@ impl<'a> Training<'a> {
         if is_own.iter().all(|own| !own) && job.optim.is_low_rank() {
             return Err(EstimateError::NoOptimTarget { optim: job.optim });
         }
-        let optimizer = Optimizer::new(cx, job, head_numel(model), trainable.clone(), &is_own);
+        let shares = match job.optim {
+            Optim::AdamMini => shares(network.as_mut(), head_numel(model), &trainable),
+            _ => Vec::new(),
+        };
+        let optimizer = Optimizer::new(cx, job, shares, trainable.clone(), &is_own);
         if job.offload_gradients || job.offload_optimizer == OffloadOptimizer::Deepspeed {
             cx.offload_gradients(least_elements(job.offload_optimizer));
         }
