@@ -78,6 +78,18 @@ impl Network for Encoder {
         (loss, Outputs::of(logits, None))
     }
 
+    fn last_hidden_state(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> Option<Tensor> {
+        let run = Forward { attention_mask: batch.attention_mask.as_ref(), ..run };
+        let hidden = self.body.forward(cx, &batch.ids, run);
+        // the pooler's output goes with what the model returned, and nothing goes back through it
+        drop(cx.apart(|| self.top.forward(cx, &hidden)));
+        Some(hidden)
+    }
+
+    fn has_last_hidden_state(&self) -> bool {
+        self.model.class == EncoderClass::Base
+    }
+
     fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor {
         cx.input("input_ids", &[batch, length], DType::I64)
     }
