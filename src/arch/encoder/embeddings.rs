@@ -62,9 +62,6 @@ impl Embeddings {
         let mut embeddings = inputs_embeds.clone();
         let mut _types = None;
         if let (Some(table), Some(types)) = (&self.token_type, &types) {
-            // one row for all sequences is written out for the kernel
-            let written = || cx.launch(Kernel::Copy, &[types], Layout::contiguous(types.dims()), DType::I64);
-            let _rows = (!types.layout().is_contiguous()).then(written);
             let of_types = table.forward(cx, types);
             embeddings = cx.add(&embeddings, &of_types);
             _types = Some(of_types);
