@@ -8,7 +8,7 @@ use std::rc::Rc;
 pub(super) use self::layer::{BartLayer, Given};
 use self::positions::PositionTable;
 use super::cache::SeqCache;
-use super::model::Stacks;
+use super::model::{Stacks, shared_table};
 use crate::arch::bidirectional::bidirectional_mask;
 use crate::arch::forward::Forward;
 use crate::arch::masks::MaskRequest;
@@ -32,20 +32,22 @@ impl Stacks for Bart {
     const DEFAULT_TARGETS: &'static [&'static str] = &["q_proj", "v_proj"];
     const SHIFTS_LATE: bool = false;
 
-    fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> Self {
+    fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> (Embedding, Self) {
+        let shared = shared_table(builder, model);
         // each stack has a token table of its own until the model inside ties them
         let encoder_table = token_table(builder, model);
         let encoder = BartStack::new(builder, model, &model.encoder, false);
         let decoder_table = token_table(builder, model);
         let decoder = BartStack::new(builder, model, &model.decoder, true);
         drop((encoder_table, decoder_table));
-        Self {
+        let stacks = Self {
             encoder,
             decoder,
             final_logits_bias: (model.model_type != ModelType::M2m100)
                 .then(|| builder.buffer("final_logits_bias", &[1, model.vocab_size], builder.dtype)),
             caches_in_training: model.model_type == ModelType::M2m100,
-        }
+        };
+        (shared, stacks)
     }
 
     fn caches_in_training(&self) -> bool {
