@@ -156,7 +156,7 @@ impl AudioEncoder {
         };
         let mut embeds = {
             let mut first = conv(features, &self.conv1, 1);
-            // what PEFT's hook on the input embedding does: for Whisper that is the first convolution
+            // the hook on what each of the model's classes calls its input embeddings: of the encoder, the first convolution
             if run.input_require_grads && !first.requires_grad() {
                 first = trainable_copy(&first);
             }
@@ -223,7 +223,10 @@ impl TextDecoder {
     ) -> Tensor {
         let [batch, length] = [ids.dim(0), ids.dim(1)];
         let implementation = run.implementation;
-        let inputs_embeds = embed.forward(cx, ids);
+        let mut inputs_embeds = embed.forward(cx, ids);
+        if run.input_require_grads && !inputs_embeds.requires_grad() {
+            inputs_embeds = trainable_copy(&inputs_embeds);
+        }
         let past = cache.map_or(0, SeqCache::length);
         let position_ids = {
             let made = |dims: &[u64]| cx.launch(Kernel::Arange, &[], Layout::contiguous(dims), DType::I64);

@@ -110,8 +110,7 @@ impl Context {
             }
             None => (x, weight, bias),
         };
-        let saved = [weight.requires_grad().then_some(x), x.requires_grad().then_some(weight)];
-        let node = self.record(&[x, weight, bias], &saved);
+        let node = self.record(&[x, weight, bias], &[Some(x), Some(weight)]);
         let length = x.dim(-1).div_ceil(stride.max(1));
         let layout = Layout::contiguous(&[x.dim(0), weight.dim(0), length]);
         let mut out = self.launch(Kernel::Conv("out"), &[x, weight, bias], layout, x.dtype());
