@@ -307,6 +307,7 @@ fn unmeasured(model: &Model, job: &Job) -> Option<&'static str> {
         }
         Workload::Train(train)
             if !matches!(train.objective, Objective::Sft | Objective::Orpo)
+                && !(train.objective == Objective::Embedding && matches!(model, Model::Encoder(_)))
                 && train.mixed_precision != MixedPrecision::No =>
         {
             Some("this objective under autocast")

@@ -24,8 +24,8 @@ pub(super) struct Training<'a> {
     adapted: adapt::Adapted,
     optimizer: Optimizer,
     trainable: Vec<Tensor>,
-    /// Of them, bytes of those that get no gradient.
-    idle_bytes: u64,
+    /// Bytes of their gradients after the last backward.
+    gradient_bytes: u64,
     learned: Learned,
     batch: Batch,
     /// The position ids of a packed batch.
@@ -52,7 +52,6 @@ impl<'a> Training<'a> {
         }
         let adapted = adapt::apply(cx, network.as_mut(), model, job.peft.as_ref())?;
         let mut trainable = adapt::trainable(network.as_mut(), &adapted);
-        let idle_bytes = adapt::idle_bytes(network.as_mut());
         let dtype = job.float_type().dtype();
         let scoring = model.clone().classifying(Some(1));
         let load = |scores: bool| {
@@ -87,7 +86,7 @@ impl<'a> Training<'a> {
             adapted,
             optimizer,
             trainable,
-            idle_bytes,
+            gradient_bytes: 0,
             learned,
             batch,
             _positions,
@@ -108,6 +107,10 @@ impl<'a> Training<'a> {
             drop(last);
             self.backward();
         }
+        // some get none: a tower's without images, a pooler's that nothing reads
+        let stays = |parameter: &&Tensor| !self.cx.offloads_gradient(parameter);
+        let held = self.trainable.iter().filter(stays).filter_map(Tensor::grad);
+        self.gradient_bytes = held.map(|gradient| gradient.bytes()).sum();
     }
 
     /// Clipping and the optimizer's step.
@@ -127,9 +130,8 @@ impl<'a> Training<'a> {
     }
 
     /// Bytes of the gradients, from backward to the optimizer's step.
-    pub(super) fn gradient_bytes(&self) -> u64 {
-        let stays = |parameter: &&Tensor| !self.cx.offloads_gradient(parameter);
-        self.trainable.iter().filter(stays).map(Tensor::bytes).sum::<u64>().saturating_sub(self.idle_bytes)
+    pub(super) const fn gradient_bytes(&self) -> u64 {
+        self.gradient_bytes
     }
 
     /// Whether a step keeps nothing for the next but weights and states.
