@@ -12,7 +12,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<String, CliError> {
     let model = backend::resolve(&ModelRef::Named(args.model.clone()), &args.hub)?;
     let comparison = plan::compare(&model, &train)?;
     if args.json {
-        return Ok(serde_json::to_string_pretty(&comparison)? + "\n");
+        return super::text::json(&comparison);
     }
     Ok(text(&comparison, width()))
 }

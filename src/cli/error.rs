@@ -3,8 +3,10 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::hardware::{GpuError, PricesError};
 use crate::job::JobError;
 use crate::model::ModelError;
+use crate::plan::{SolveError, TutorialError};
 use crate::step::EstimateError;
 
 /// Why a command gives no answer.
@@ -14,6 +16,18 @@ pub(super) enum CliError {
     NoModel,
     #[error("{0}")]
     Usage(String),
+    #[error("which GPU? give --gpu, such as --gpu rtx-4090, or --memory, such as --memory 24GiB")]
+    NoGpu,
+    #[error("{0}")]
+    Unmodelled(String),
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    #[error(transparent)]
+    Solve(#[from] SolveError),
+    #[error(transparent)]
+    Tutorial(#[from] TutorialError),
+    #[error("{}: {source}", name(path))]
+    Prices { path: PathBuf, source: PricesError },
     #[error("{}: {source}{}", name(path), what_to_give(source))]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", name(path))]
@@ -48,6 +62,19 @@ fn what_to_give(error: &std::io::Error) -> &'static str {
 impl CliError {
     pub(super) fn usage(text: &str) -> Self {
         Self::Usage(text.to_owned())
+    }
+
+    /// Whether the input makes sense and this version has no answer to it.
+    pub(super) fn is_unknown(&self) -> bool {
+        match self {
+            Self::Job(error) | Self::Estimate(EstimateError::Job(error)) => error.is_unsupported(),
+            Self::Model(error) => matches!(error, ModelError::UnknownModelType { .. }),
+            Self::NoGpu | Self::Unmodelled(_) => true,
+            Self::Estimate(error) | Self::Solve(SolveError::Estimate(error)) => {
+                matches!(error, EstimateError::CountedOnly { .. } | EstimateError::ScanTooLong { .. })
+            }
+            _ => false,
+        }
     }
 
     /// Whether the reader of our output left, as `head` does: no fault of ours or theirs.

@@ -6,6 +6,7 @@ Examples:
   vramplan estimate llama-2-7b --qlora --r 16 --target-modules all-linear --gradient-checkpointing
   vramplan estimate 7b --infer --prompt-length 4096 --precision nf4
   vramplan estimate --job job.toml --batch 8 --json
+  vramplan fit llama-2-7b --qlora --memory 24GiB
 
 Models by Hub id (org/name) come from the cache that huggingface_hub keeps, else over the network; HF_TOKEN,
 HF_HOME, HF_HUB_CACHE, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean there. Built-in ones need no network.
@@ -14,7 +15,9 @@ Exit codes:
   0  the answer was printed
   2  bad usage or input, a model that cannot be fetched, or a job this version cannot answer;
      one line on standard error says why
-  1 and 3 are kept for answers of commands that judge whether a job fits";
+Commands that judge whether a job fits also exit with
+  1  it does not fit, or it is too close to tell (--allow-tight makes that 0)
+  3  there is no telling: an architecture whose step is not known, or no GPU to judge by";
 
 pub(super) const ESTIMATE_EXAMPLES: &str = "\
 Examples:
@@ -35,6 +38,46 @@ Examples:
 A flag is the job file's field of the same name and wins over the file.
 One that turns something on turns it off with `=false`, as in
 --gradient-checkpointing=false.";
+
+pub(super) const FIT_EXAMPLES: &str = "\
+Examples:
+  vramplan fit llama-2-7b --qlora --gpu rtx-4090
+  vramplan fit --job job.toml --memory 80GiB --json | jq .verdict
+  vramplan fit llama-3-8b --lora --memory 24GiB --context 450MiB && ./train.sh
+
+The job is played against a model of PyTorch's caching allocator on a card of that size. The verdict is
+  fits           it runs, and did so with less memory too: by how much estimates of this kind of job have been off
+  tight          it hangs on less than that
+  does not fit   PyTorch raises OutOfMemoryError
+  unknown        there is no telling
+
+Exit codes: 0 fits, 1 does not fit or tight (0 with --allow-tight), 2 bad usage or input, 3 unknown.";
+
+pub(super) const SOLVE_EXAMPLES: &str = "\
+Examples:
+  vramplan solve llama-2-7b --qlora --gpu rtx-4090 --for seq --step 64
+  vramplan solve llama-3-8b --lora --gradient-checkpointing --gpu a100-80g --for batch
+  vramplan solve llama-3-8b --infer --prompt-length 4096 --gpu l4 --for concurrency
+  vramplan solve llama-2-13b --qlora --for gpu
+  vramplan solve llama-2-7b --qlora --gpu rtx-4090 --for model --family llama
+
+The answer fits and the next value does not (or is too close to tell): both are run.
+
+Exit codes: 0 an answer, 1 nothing fits, 2 bad usage or input, 3 there is no telling.";
+
+pub(super) const PLAN_EXAMPLES: &str = "\
+Examples:
+  vramplan plan llama-2-7b --goal cost
+  vramplan plan llama-3-8b --quality lora --seq 4096 --effective-batch 64 --goal speed --max-price 3
+  vramplan plan llama-2-13b --gpus rtx-3090,rtx-4090,a100-80g
+  vramplan plan llama-2-7b --prices ours.csv --json
+  vramplan plan llama-2-7b --tutorial-table
+
+Methods, optimizers, checkpointing, Liger's kernels and micro-batches are searched: the job's own of these are not
+kept; its sequence length, head, objective and LoRA settings are. Shown are plans of which none is better than
+another in quality, price, speed and (with --goal headroom) memory left at once.
+
+Exit codes: 0 there are plans, 1 nothing fits, 2 bad usage or input, 3 there is no telling.";
 
 pub(super) const COMPARE_EXAMPLES: &str = "\
 Examples:

@@ -1,12 +1,12 @@
 //! Flags over a job file over defaults.
 
 use super::adapter;
-use super::args::{CommonFlags, EstimateArgs, InferFlags, PeftFlags, TrainFlags};
+use super::args::{CommonFlags, InferFlags, JobArgs, PeftFlags, TrainFlags};
 use super::error::CliError;
 use crate::job::{Infer, Job, JobFile, Lora, ModelRef, Peft, Precision, TargetModules, Train, Workload};
 
 /// The job that the arguments and the file, if there is one, ask for together.
-pub(super) fn job(args: &EstimateArgs, file: Option<JobFile>) -> Result<Job, CliError> {
+pub(super) fn job(args: &JobArgs, file: Option<JobFile>) -> Result<Job, CliError> {
     let file = file.unwrap_or_default();
     let model = args.model.clone().map(ModelRef::Named).or(file.model).ok_or(CliError::NoModel)?;
     let workload = match (file.train, file.infer, args.infer.first()) {
@@ -106,7 +106,7 @@ pub(super) fn train_job(
     Ok(train)
 }
 
-fn infer_job(args: &EstimateArgs, mut infer: Infer) -> Result<Infer, CliError> {
+fn infer_job(args: &JobArgs, mut infer: Infer) -> Result<Infer, CliError> {
     if let Some(flag) = args.train.first().or(args.peft.first()) {
         return Err(CliError::Usage(format!("{flag}: only training has it; remove it, or ask for training")));
     }
@@ -274,7 +274,7 @@ mod tests {
             return Err("another command".to_owned());
         };
         let file = file.parse::<JobFile>().map_err(|error| error.to_string())?;
-        job(&args, Some(file)).map(|job| job.workload).map_err(|error| error.to_string())
+        job(&args.job, Some(file)).map(|job| job.workload).map_err(|error| error.to_string())
     }
 
     #[track_caller]

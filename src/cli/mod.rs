@@ -2,17 +2,24 @@
 
 mod adapter;
 mod args;
+mod asked;
 mod backend;
 mod compare;
+mod describe;
 mod error;
 mod estimate;
 mod examples;
+mod fit;
+mod from;
+mod gpu;
 mod hub;
 mod layer;
 mod models;
 mod params;
+mod plan;
 #[cfg(test)]
 mod sample;
+mod solve;
 mod source;
 mod text;
 mod timeline;
@@ -24,8 +31,27 @@ use args::{Cli, Command};
 use clap::Parser;
 use error::CliError;
 
-/// Exit code of bad usage or input, and of every other error.
-const USAGE: u8 = 2;
+/// Exit codes; those of what is not a judgement are 0 and 2.
+pub(super) mod exit {
+    /// The job does not fit, or it is too close to tell.
+    pub(in super::super) const DOES_NOT_FIT: u8 = 1;
+    /// Bad usage or input, and every other error.
+    pub(in super::super) const USAGE: u8 = 2;
+    /// There is no telling.
+    pub(in super::super) const UNKNOWN: u8 = 3;
+}
+
+/// What a command prints, and the code it exits with.
+struct Answer {
+    text: String,
+    code: u8,
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Self { text, code: 0 }
+    }
+}
 
 /// Runs the command that the process's arguments ask for; exit codes are in the help.
 pub fn main() -> ExitCode {
@@ -33,29 +59,41 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    let printed = run(&cli).and_then(|text| {
-        let mut out = anstream::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        Ok(out.flush()?)
-    });
-    match printed {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+    let answer = match run(&cli) {
+        Ok(answer) => answer,
         Err(error) => {
             complain(&error.to_string());
-            ExitCode::from(USAGE)
+            return ExitCode::from(exit::USAGE);
+        }
+    };
+    match print(&answer.text) {
+        // where the reader left, as `head` does, the judgement stands
+        Ok(()) => ExitCode::from(answer.code),
+        Err(error) if error.is_broken_pipe() => ExitCode::from(answer.code),
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(exit::USAGE)
         }
     }
 }
 
+fn print(text: &str) -> Result<(), CliError> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
 /// The whole of what a command prints, so that an error leaves standard output empty.
-fn run(cli: &Cli) -> Result<String, CliError> {
-    match &cli.command {
-        Command::Estimate(args) => estimate::run(args),
-        Command::Compare(args) => compare::run(args),
-        Command::Models(args) => models::run(args),
-        Command::Params(args) => params::run(args),
-    }
+fn run(cli: &Cli) -> Result<Answer, CliError> {
+    Ok(match &cli.command {
+        Command::Estimate(args) => estimate::run(args)?.into(),
+        Command::Fit(args) => fit::run(args)?,
+        Command::Solve(args) => solve::run(args)?,
+        Command::Plan(args) => plan::run(args)?,
+        Command::Compare(args) => compare::run(args)?.into(),
+        Command::Models(args) => models::run(args)?.into(),
+        Command::Params(args) => params::run(args)?.into(),
+    })
 }
 
 /// Prints help where it was asked for, and one line where arguments were wrong.
@@ -69,11 +107,11 @@ fn refuse(error: &clap::Error) -> ExitCode {
         }
         DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
-            ExitCode::from(USAGE)
+            ExitCode::from(exit::USAGE)
         }
         _ => {
             complain(&one_line(error));
-            ExitCode::from(USAGE)
+            ExitCode::from(exit::USAGE)
         }
     }
 }

@@ -66,7 +66,7 @@ fn list(filter: &str, json: bool) -> Result<String, CliError> {
         )));
     }
     if json {
-        return Ok(serde_json::to_string_pretty(&List { models: found })? + "\n");
+        return super::text::json(&List { models: found });
     }
     let width = width();
     // A table that wraps is no list to read, so a narrow one says less.
@@ -95,7 +95,7 @@ fn show(name: &str, json: bool, hub: &HubFlags) -> Result<String, CliError> {
     let model = backend::resolve(&ModelRef::Named(name.to_owned()), hub)?;
     let known = Known::new(name, &model, backend::count_parameters(&model, None)?.total);
     if json {
-        return Ok(serde_json::to_string_pretty(&known)? + "\n");
+        return super::text::json(&known);
     }
     let width = width();
     let mut fields = table(&["field", "value"], width);

@@ -155,5 +155,5 @@ fn quantized(quantized: &source::Quantized) -> String {
 }
 
 fn json(output: &Output) -> Result<String, CliError> {
-    Ok(serde_json::to_string_pretty(output)? + "\n")
+    super::text::json(output)
 }

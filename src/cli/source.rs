@@ -6,7 +6,7 @@ use super::backend;
 use super::error::CliError;
 use crate::job::{Job, Precision, Workload};
 use crate::model::{Checkpoint, QuantMethod, Quantization, Source, TypeTotal};
-use crate::step::{self, Estimate, StoredWeights};
+use crate::step::{self, Basis, StoredWeights};
 use crate::units::Bytes;
 
 /// What is shown of a checkpoint.
@@ -180,9 +180,9 @@ impl Remarks {
     }
 
     /// Adds the remarks to what an estimate rests on.
-    pub(super) fn add_to(self, estimate: &mut Estimate) {
-        estimate.basis.validated &= !self.doubtful;
-        estimate.basis.notes.extend(self.notes);
+    pub(super) fn add_to(&self, basis: &mut Basis) {
+        basis.validated &= !self.doubtful;
+        basis.notes.extend_from_slice(&self.notes);
     }
 }
 

@@ -4,6 +4,9 @@ use std::fmt::Display;
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 
+use serde::Serialize;
+
+use super::error::CliError;
 use crate::units::Bytes;
 
 /// Width where there is no terminal to ask.
@@ -104,6 +107,11 @@ pub(super) fn table(header: &[&str], width: u16) -> Table {
         }
     }
     table
+}
+
+/// A value as JSON people can read too, and a line's end.
+pub(super) fn json(value: &impl Serialize) -> Result<String, CliError> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
 /// Words of a paragraph in lines of at most `width`, later lines indented; a longer word keeps a line to itself.

@@ -121,12 +121,18 @@ impl CachingAllocator {
         self.blocks[block as usize].address
     }
 
+    /// The least that a request takes.
+    pub const fn rounded(bytes: u64) -> u64 {
+        let bytes = if bytes == 0 { 1 } else { bytes };
+        bytes.saturating_add(MIN_BLOCK - 1) / MIN_BLOCK * MIN_BLOCK
+    }
+
     /// Takes a block for `bytes`.
     ///
     /// # Errors
     /// The device has no room for it, cached segments given back.
     pub fn malloc(&mut self, bytes: u64) -> Result<BlockId, OutOfMemory> {
-        let size = bytes.max(1).next_multiple_of(MIN_BLOCK);
+        let size = Self::rounded(bytes);
         if size > MOST {
             return Err(OutOfMemory { requested: size, reserved: self.reserved });
         }

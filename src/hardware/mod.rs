@@ -1,8 +1,12 @@
-//! Cards, and what one takes for itself.
+//! GPUs by name, what they cost, and what a process takes of one for itself.
 
 mod cards;
+mod catalogue;
+mod prices;
 
 pub use cards::{Card, smallest_card};
+pub use catalogue::{Gpu, GpuError, by_memory, catalogue, find, recognise};
+pub use prices::{Price, Prices, PricesError};
 
 use crate::units::Bytes;
 

@@ -1,10 +1,11 @@
 //! An estimate as text.
 
-use super::super::text::{bold, gib, lines, percent, table, trainable, warning, wrap};
+use super::super::describe::{basis, paragraph};
+use super::super::text::{bold, gib, lines, percent, table, trainable, wrap};
 use super::super::timeline;
 use super::backend::CONTEXT_SOURCE;
 use crate::formula::Formula;
-use crate::step::{Basis, Estimate, Held};
+use crate::step::{Estimate, Held};
 use crate::units::{Bytes, MIB};
 
 pub(super) fn estimate(estimate: &Estimate, formula: Option<&Formula>, width: u16) -> String {
@@ -125,33 +126,8 @@ fn held(held: &Held) -> String {
     text + "."
 }
 
-fn basis(basis: &Basis, width: u16) -> String {
-    let mut out = String::new();
-    let on = format!("{} ({})", basis.runtime, basis.versions);
-    if basis.validated {
-        paragraph(&mut out, &format!("Basis: {on}; held against measurements of this kind of job."), width);
-    } else {
-        let line = wrap(
-            &format!("NOT VALIDATED: no measurement of this kind of job stands behind these figures. Basis: {on}."),
-            width,
-            "  ",
-        );
-        out.push_str(&warning(line));
-        out.push('\n');
-    }
-    for note in &basis.notes {
-        paragraph(&mut out, &format!("- {note}"), width);
-    }
-    out
-}
-
 fn gb(bytes: Bytes) -> String {
     format!("{:.2}", bytes.gb())
-}
-
-fn paragraph(out: &mut String, text: &str, width: u16) {
-    out.push_str(&wrap(text, width, "  "));
-    out.push('\n');
 }
 
 /// A line `name  size  meaning` whose meaning continues under itself; `wrap` alone would close up the columns.

@@ -2,8 +2,8 @@
 
 use anstream::adapter::strip_str;
 
-use super::super::sample;
-use super::{describe, report};
+use super::super::{describe, sample};
+use super::report;
 use crate::formula::Formula;
 use crate::job::{FloatType, Infer, Job, Lora, MixedPrecision, Optim, Peft, Precision, TargetModules, Train, Workload};
 use crate::model::{DecoderConfig, Model, Origin};

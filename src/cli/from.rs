@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::super::args::{EstimateArgs, InferFlags};
-use super::super::error::CliError;
-use super::super::text::{plain, table, wrap};
-use super::text_of;
+use super::args::{InferFlags, JobArgs};
+use super::asked::text_of;
+use super::error::CliError;
+use super::text::{plain, table, wrap};
 use crate::job::from::{self, MAX_BYTES, NotModelled, Place, Report, Source};
 use crate::job::{JobFile, ModelRef};
 
 /// The job of the files given with `--from`, and what was made of their fields.
-pub(super) fn read(args: &EstimateArgs) -> Result<Option<(JobFile, Report)>, CliError> {
+pub(super) fn read(args: &JobArgs) -> Result<Option<(JobFile, Report)>, CliError> {
     if args.from.is_empty() {
         return Ok(None);
     }
@@ -45,7 +45,7 @@ pub(super) fn read(args: &EstimateArgs) -> Result<Option<(JobFile, Report)>, Cli
 }
 
 /// Whether a flag says what no file does.
-fn flagged(args: &EstimateArgs, field: &str) -> bool {
+fn flagged(args: &JobArgs, field: &str) -> bool {
     match field {
         "precision" => args.common.precision.is_some() || args.train.qlora,
         "per_device_train_batch_size" => args.common.batch.is_some(),
@@ -104,7 +104,7 @@ pub(super) fn section(report: &Report, verbose: bool, width: u16) -> String {
             rows.add_row([plain(&format!("{} = {}", field.field, field.value)), "unknown field".to_owned()]);
         }
         out.push('\n');
-        out.push_str(&super::super::text::lines(&rows));
+        out.push_str(&super::text::lines(&rows));
         for note in report.notes() {
             paragraph(&mut out, &format!("- {}", plain(&note)), width);
         }

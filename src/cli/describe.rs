@@ -1,10 +1,12 @@
 //! A job in words.
 
-use super::super::text::{bold, grouped, plain, warning, wrap};
+use super::text::{bold, grouped, plain, warning, wrap};
 use crate::job::{
     Infer, Job, Lora, MixedPrecision, Objective, OffloadOptimizer, Peft, Precision, TargetModules, Train, Workload,
 };
 use crate::model::{Model, Origin};
+use crate::plan::Verdict;
+use crate::step::Basis;
 
 /// The model and the job, and what was taken for granted.
 pub(super) fn heading(model: &Model, job: &Job, defaults: bool, parameters: u64, width: u16) -> String {
@@ -20,6 +22,43 @@ pub(super) fn heading(model: &Model, job: &Job, defaults: bool, parameters: u64,
         out.push('\n');
     }
     out
+}
+
+/// A verdict in a word.
+pub(super) const fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Fits => "fits",
+        Verdict::Tight => "tight",
+        Verdict::DoesNotFit => "does not fit",
+        Verdict::Unknown => "unknown",
+    }
+}
+
+/// What an estimate rests on.
+pub(super) fn basis(basis: &Basis, width: u16) -> String {
+    let mut out = String::new();
+    let on = format!("{} ({})", basis.runtime, basis.versions);
+    if basis.validated {
+        paragraph(&mut out, &format!("Basis: {on}; held against measurements of this kind of job."), width);
+    } else {
+        let line = wrap(
+            &format!("NOT VALIDATED: no measurement of this kind of job stands behind these figures. Basis: {on}."),
+            width,
+            "  ",
+        );
+        out.push_str(&warning(line));
+        out.push('\n');
+    }
+    for note in &basis.notes {
+        paragraph(&mut out, &format!("- {note}"), width);
+    }
+    out
+}
+
+/// A paragraph of its own.
+pub(super) fn paragraph(out: &mut String, text: &str, width: u16) {
+    out.push_str(&wrap(text, width, "  "));
+    out.push('\n');
 }
 
 /// The method of a job that does not train the model itself.

@@ -1,0 +1,86 @@
+//! The job that a command's arguments ask for, and the model it is for.
+
+use std::io::Read;
+use std::path::Path;
+
+use super::args::JobArgs;
+use super::error::CliError;
+use super::source::Remarks;
+use super::{backend, from, layer};
+use crate::job::from::Report;
+use crate::job::{Job, JobFile};
+use crate::model::Model;
+use crate::step::Basis;
+
+/// More than any job file needs, and little enough to hold.
+const MAX_JOB_FILE: u64 = 1 << 20;
+
+/// A job, its model, and what a reader must be told of where they come from.
+pub(super) struct Asked {
+    pub(super) job: Job,
+    pub(super) model: Model,
+    /// What was made of a training configuration's fields.
+    pub(super) report: Option<Report>,
+    remarks: Remarks,
+}
+
+impl Asked {
+    /// Reads the files, finds the model.
+    pub(super) fn of(args: &JobArgs) -> Result<Self, CliError> {
+        let (file, report, file_gives_precision) = match from::read(args)? {
+            Some((file, report)) => {
+                let written = report.writes_precision();
+                (Some(file), Some(report), written)
+            }
+            None => match args.job.as_deref().map(read).transpose()? {
+                Some((file, written)) => (Some(file), None, written),
+                None => (None, None, false),
+            },
+        };
+        let mut job = layer::job(args, file)?;
+        job.validate()?;
+        let source = backend::find(&job.model, &args.hub)?;
+        let precision_given = file_gives_precision || args.common.precision.is_some() || args.train.qlora;
+        let remarks = Remarks::on(&source, &mut job, precision_given)?;
+        Ok(Self { job, model: source.model, report, remarks })
+    }
+
+    /// Adds to what an estimate rests on what the files it is made from leave open.
+    pub(super) fn add_to(&self, basis: &mut Basis) {
+        self.remarks.add_to(basis);
+        if let Some(report) = &self.report {
+            basis.validated &= report.is_complete();
+        }
+    }
+}
+
+/// The job file, and whether it says a precision.
+fn read(path: &Path) -> Result<(JobFile, bool), CliError> {
+    let text = text_of(path, MAX_JOB_FILE, "a job file")?;
+    let file = text.parse().map_err(|source| CliError::JobFile { path: path.to_owned(), source })?;
+    Ok((file, gives_precision(&text)))
+}
+
+/// A file's text, or standard input's for `-`, if it is no longer than `most` bytes.
+pub(super) fn text_of(path: &Path, most: u64, what: &str) -> Result<String, CliError> {
+    let failed = |source| CliError::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(most + 1).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).map_err(failed)?.take(most + 1).read_to_string(&mut text)
+    };
+    if read.map_err(failed)? as u64 > most {
+        return Err(CliError::Usage(format!("{}: larger than {} MiB; is it {what}?", path.display(), most >> 20)));
+    }
+    Ok(text)
+}
+
+/// Whether a job file that has been read has a `precision`, which [`JobFile`] gives its default otherwise.
+fn gives_precision(text: &str) -> bool {
+    let text = text.trim_start_matches('\u{feff}');
+    let value: Option<serde_json::Value> =
+        if text.trim_start().starts_with('{') { serde_json::from_str(text).ok() } else { toml::from_str(text).ok() };
+    let tables = ["train", "infer"].map(|table| value.as_ref()?.get(table)?.get("precision"));
+    tables.iter().any(Option::is_some)
+}

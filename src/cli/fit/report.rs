@@ -1,0 +1,116 @@
+//! A verdict as text.
+
+use super::super::text::{bold, lines, table, warning, wrap};
+use crate::plan::{Fit, Judged, Run, Rung, Suggestion, Verdict};
+use crate::step::Peak;
+use crate::units::Bytes;
+
+pub(super) fn judged(judged: &Judged, gpu: Option<&str>, width: u16) -> String {
+    let Judged { fit, peak, .. } = judged;
+    let mut out = format!("\n{}\n", headline(fit));
+    let mut rows = table(&[gpu.unwrap_or("on the card"), "GiB"], width);
+    for (name, bytes) in [
+        ("memory", fit.room.memory_bytes),
+        ("kept by the driver", fit.room.driver_bytes),
+        ("held by other processes", fit.room.in_use_bytes),
+        ("context and workspaces", context(fit, peak)),
+        ("left to PyTorch", fit.capacity_bytes),
+        ("reserved at the peak", reserved(fit, peak)),
+        ("allocated at the peak", peak.allocated_bytes),
+    ] {
+        if bytes > Bytes::ZERO {
+            rows.add_row([name.to_owned(), super::super::text::gib(bytes)]);
+        }
+    }
+    out.push_str(&lines(&rows));
+    out.push('\n');
+    let mut say = |text: String| out.push_str(&(wrap(&text, width, "  ") + "\n"));
+    match &fit.run {
+        Run::Completed { frees_cache: false, .. } => {}
+        Run::Completed { .. } => say(
+            "The allocator gives cached memory back to the driver on the way, which takes time: a little more memory \
+             would make the step faster."
+                .to_owned(),
+        ),
+        Run::OutOfMemory { phase, requested_bytes, allocated_bytes } => say(format!(
+            "PyTorch runs out of memory in phase `{phase}`: {requested_bytes} more are asked for while live tensors hold \
+             {allocated_bytes}."
+        )),
+    }
+    say(margin(fit));
+    out
+}
+
+/// The verdict, with what is left or missing.
+fn headline(fit: &Fit) -> String {
+    let apart = Bytes(fit.headroom_bytes.unsigned_abs());
+    match fit.verdict {
+        Verdict::Fits => bold(format!("FITS, {apart} to spare")),
+        Verdict::Tight => {
+            warning(format!("TIGHT: {}", if runs(fit) { "it may just run" } else { "it may just not run" }))
+        }
+        Verdict::DoesNotFit => warning(format!("DOES NOT FIT: {apart} short")),
+        Verdict::Unknown => warning("CANNOT TELL"),
+    }
+}
+
+const fn runs(fit: &Fit) -> bool {
+    matches!(fit.run, Run::Completed { .. })
+}
+
+fn context(fit: &Fit, peak: &Peak) -> Bytes {
+    fit.device_bytes.saturating_sub(reserved(fit, peak))
+}
+
+fn reserved(fit: &Fit, peak: &Peak) -> Bytes {
+    match fit.run {
+        Run::Completed { reserved_bytes, .. } => reserved_bytes,
+        Run::OutOfMemory { .. } => peak.reserved_bytes,
+    }
+}
+
+fn margin(fit: &Fit) -> String {
+    let margin = &fit.margin;
+    let unsure = fit.room.context_unsure_bytes;
+    let measured = match margin.cases {
+        0 if fit.room.kernels_known => "no measured case is of this kind of job, so the margin is wide".to_owned(),
+        0 => "below compute capability 8.0 kernels choose otherwise than where was measured, so the margin is wide"
+            .to_owned(),
+        cases => format!("the worst of {cases} measured cases ({})", margin.kind),
+    };
+    let mut text = format!("Margin: {}, {measured}", margin.under_bytes);
+    if unsure > Bytes::ZERO {
+        text.push_str(&format!("; and {unsure} by which CUDA contexts differ between cards (--context sets it)"));
+    }
+    text + "."
+}
+
+pub(super) fn suggestions(found: &[Suggestion], larger: Option<&Rung>, width: u16) -> String {
+    let larger = larger.map(|rung| {
+        let line = format!("The smallest GPU it fits as it is: {} ({}).", rung.value, rung.memory_bytes);
+        format!("\n{}\n", wrap(&line, width, "  "))
+    });
+    let larger = larger.unwrap_or_default();
+    if found.is_empty() {
+        let nothing = "No change that is known makes it fit this card: a larger one, or a smaller model.";
+        return format!("\n{}\n{larger}", wrap(nothing, width, ""));
+    }
+    let mut out = format!("\n{}\n", bold("What makes it fit"));
+    for Suggestion { changes, device_bytes, saved_bytes, host_bytes, validated, .. } in found {
+        let flags: Vec<&str> = changes.iter().map(|change| change.flags.as_str()).collect();
+        out.push_str(&wrap(&format!("  {}", flags.join(" ")), width, "    "));
+        out.push('\n');
+        let costs: Vec<&str> = changes.iter().map(|change| change.costs).collect();
+        let mut line = format!("{device_bytes} on the card, {saved_bytes} less; costs {}", costs.join("; "));
+        if *host_bytes > Bytes::ZERO {
+            line.push_str(&format!("; {host_bytes} of host memory"));
+        }
+        if !validated {
+            line.push_str("; not validated");
+        }
+        for line in wrap(&line, width.saturating_sub(6), "").lines() {
+            out.push_str(&format!("      {line}\n"));
+        }
+    }
+    out + &larger
+}

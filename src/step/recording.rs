@@ -1,0 +1,203 @@
+//! A job's run, recorded once and played as often as there are questions.
+
+use super::basis;
+use super::count::count_parameters;
+use super::error::EstimateError;
+use super::estimate::{Basis, Estimate, ModelSummary};
+use super::head::headed;
+use super::record::{self, Recorded};
+use super::run::played;
+use crate::ghost::{CachingAllocator, Entry, Phase, Playback};
+use crate::job::{Job, Workload};
+use crate::model::{DecoderConfig, LayerType, Mixer, Model, Support};
+use crate::units::Bytes;
+
+/// Steady steps that are played after the first one where memory may still change between them.
+const STEPS_MORE: usize = 2;
+
+/// A job's run as it was recorded: estimated from, and played on a card of any size, as often as there are questions.
+///
+/// ```
+/// use vramplan::{Bytes, job::Job, model, step::{Played, Recording}};
+///
+/// let job: Job = r#"{"model": "llama-2-7b", "train": {"max_seq_length": 512}}"#.parse()?;
+/// let recording = Recording::of(&model::resolve("llama-2-7b")?, &job)?;
+/// assert!(matches!(recording.play(Bytes::from_gib(79)), Played::Completed { .. }));
+/// assert!(matches!(recording.play(Bytes::from_gib(40)), Played::OutOfMemory { .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Recording {
+    pub(super) summary: ModelSummary,
+    pub(super) basis: Basis,
+    pub(super) job: Job,
+    pub(super) recorded: Recorded,
+}
+
+/// How a run ended on a card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Played {
+    /// It came to its end.
+    Completed {
+        /// Most bytes that the caching allocator held.
+        reserved: Bytes,
+    },
+    /// PyTorch raises `OutOfMemoryError`.
+    OutOfMemory {
+        /// The phase it is raised in.
+        phase: &'static str,
+        /// What was asked for.
+        requested: Bytes,
+        /// What live tensors held then.
+        allocated: Bytes,
+        /// What the allocator held then, everything given back that it could.
+        reserved: Bytes,
+    },
+}
+
+impl Recording {
+    /// Records the run of `job` on `model`.
+    ///
+    /// # Errors
+    /// As [`estimate`].
+    pub fn of(model: &Model, job: &Job) -> Result<Self, EstimateError> {
+        let headed = &*headed(model, job)?;
+        let recorded = recorded(headed, job)?;
+        let summary = summary(headed, job)?;
+        let basis = basis::of(model, job, recorded.paged, recorded.host);
+        Ok(Self { summary, basis, job: job.clone(), recorded })
+    }
+
+    /// What is run.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// What the figures rest on; a caller that knows more of the model's files adds it here.
+    pub fn basis_mut(&mut self) -> &mut Basis {
+        &mut self.basis
+    }
+
+    /// What the job takes on a card that is large enough.
+    ///
+    /// # Errors
+    /// No card is.
+    pub fn estimate(&self) -> Result<Estimate, EstimateError> {
+        played(self, false)
+    }
+
+    /// Plays the run, loading included, on a card that can give `capacity` to the allocator.
+    pub fn play(&self, capacity: Bytes) -> Played {
+        let mut playback = Playback::with_capacity(capacity.0);
+        playback.run(&self.recorded.load);
+        playback.run(&self.recorded.first);
+        let before = playback.allocator().clone();
+        playback.run(&self.recorded.steady);
+        if !playback.continues_like(&before) {
+            for _ in 0..STEPS_MORE {
+                playback.repeat(&self.recorded.steady);
+            }
+        }
+        match playback.out_of_memory() {
+            None => Played::Completed { reserved: Bytes(playback.peak_reserved()) },
+            Some(out) => Played::OutOfMemory {
+                phase: playback.phases().last().map_or("load", |stretch| stretch.phase.name()),
+                requested: Bytes(out.requested),
+                allocated: Bytes(playback.live()),
+                reserved: Bytes(out.reserved),
+            },
+        }
+    }
+
+    /// The times at which live tensors hold more than ever before, with what they hold: no allocator runs the job in less
+    /// than the last, and none gets past one that is more than it has.
+    pub fn highs(&self) -> Vec<High> {
+        let Recorded { load, first, steady, .. } = &self.recorded;
+        let mut sizes: Vec<u64> = Vec::new();
+        let mut highs: Vec<High> = Vec::new();
+        let (mut live, mut highest, mut phase) = (0_u64, 0_u64, Phase::Load);
+        for entry in [load, first, steady].into_iter().flatten() {
+            match *entry {
+                Entry::Charge { id, bytes, .. } => {
+                    let size = CachingAllocator::rounded(bytes);
+                    let id = id as usize;
+                    if sizes.len() <= id {
+                        sizes.resize(id + 1, 0);
+                    }
+                    sizes[id] = size;
+                    live += size;
+                    if live > highest {
+                        highest = live;
+                        highs.push(High { live: Bytes(live), requested: Bytes(bytes), phase: phase.name() });
+                    }
+                }
+                Entry::Release { id } => live -= sizes[id as usize],
+                Entry::Begin { phase: begun } => phase = begun,
+                Entry::EmptyCache => {}
+            }
+        }
+        highs
+    }
+}
+
+/// A time at which live tensors hold more than ever before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct High {
+    /// What they hold.
+    pub live: Bytes,
+    /// What the last of them was asked for.
+    pub requested: Bytes,
+    /// The phase.
+    pub phase: &'static str,
+}
+
+/// Records the run of `model`, which has the head the job puts on it.
+fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
+    job.validate()?;
+    if model.model_type().support() == Support::CountedOnly {
+        return Err(EstimateError::CountedOnly { model_type: model.model_type() });
+    }
+    refuse_long_scan(model, job)?;
+    let recorded = match &job.workload {
+        Workload::Train(train) => record::training(model, train)?,
+        Workload::Infer(infer) => record::inference(model, infer),
+    };
+    if recorded.overflowed { Err(EstimateError::TooLarge) } else { Ok(recorded) }
+}
+
+/// Refuses a scan whose steps would not fit the memory of the machine that estimates.
+fn refuse_long_scan(model: &Model, job: &Job) -> Result<(), EstimateError> {
+    /// 64 layers over 4096 tokens.
+    const MOST: u64 = 1 << 18;
+    let (each, layer_types) = match model.decoder() {
+        Some(DecoderConfig { mixer: Some(Mixer::Mamba(_)), layer_types, .. }) => (1, layer_types),
+        // the delta rule is a loop over chunks
+        Some(DecoderConfig { mixer: Some(Mixer::GatedDelta(_)), layer_types, .. }) => (64, layer_types),
+        _ => return Ok(()),
+    };
+    let length = match &job.workload {
+        Workload::Train(train) => train.row()[1],
+        Workload::Infer(infer) => infer.prompt_length,
+    };
+    let layers = layer_types.iter().filter(|kind| **kind == LayerType::LinearAttention).count();
+    let steps = length.div_ceil(each).saturating_mul(u64::try_from(layers).unwrap_or(u64::MAX));
+    if steps <= MOST {
+        return Ok(());
+    }
+    Err(EstimateError::ScanTooLong { length, model_type: model.model_type(), steps, most: MOST })
+}
+
+/// The model with what is counted of it under `job`.
+fn summary(model: &Model, job: &Job) -> Result<ModelSummary, EstimateError> {
+    let peft = match &job.workload {
+        Workload::Train(train) => train.peft.as_ref(),
+        Workload::Infer(_) => None,
+    };
+    let tower = model.decoder().map_or(0, |decoder| decoder.tower_left_out);
+    let mut parameters = count_parameters(model, peft)?.without_tower(tower, peft.is_some());
+    if let Workload::Infer(_) = job.workload {
+        parameters.trainable = 0;
+    }
+    Ok(ModelSummary::new(model, parameters))
+}
