@@ -118,8 +118,8 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
     notes.extend(tower(model, job));
     if model.model_type() == ModelType::Whisper {
         notes.push(
-            "every recording is padded to 30 seconds, whatever max_seq_length says of the text; convolutions run as without \
-             cuDNN, whose workspace is not known"
+            "every recording is padded to 30 seconds, whatever max_seq_length says of the text; convolutions are \
+             measured without cuDNN, whose workspace is not known"
                 .to_owned(),
         );
     }
@@ -162,7 +162,8 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
             && measured
             && unmeasured.is_none()
             && !refused
-            && !takes_images(model),
+            && !takes_images(model)
+            && model.model_type() != ModelType::Whisper,
         notes,
     }
 }
@@ -306,6 +307,7 @@ fn unmeasured(model: &Model, job: &Job) -> Option<&'static str> {
         }
         Workload::Train(train)
             if !matches!(train.objective, Objective::Sft | Objective::Orpo)
+                && !(train.objective == Objective::Embedding && matches!(model, Model::Encoder(_)))
                 && train.mixed_precision != MixedPrecision::No =>
         {
             Some("this objective under autocast")
