@@ -283,9 +283,12 @@ impl From<QualityName> for Quality {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "GPU")]
 pub(super) struct GpuArgs {
-    /// GPU of the catalogue, such as rtx-4090 or a100-80g
-    #[arg(long, value_name = "NAME", conflicts_with = "memory")]
+    /// GPU of the catalogue, such as rtx-4090 or a100-80g; auto: those this machine's driver tells of, as far as they are free
+    #[arg(long, value_name = "NAME|auto", conflicts_with = "memory")]
     pub(super) gpu: Option<String>,
+    /// GPUs that `nvidia-smi -q -x`, `kubectl get nodes -o json` or a TOML list tells of; - reads standard input
+    #[arg(long, value_name = "FILE|-", conflicts_with = "memory")]
+    pub(super) gpus_from: Option<PathBuf>,
     /// Memory of the card that a process may have, such as 24GiB
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<Bytes>,

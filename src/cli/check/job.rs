@@ -141,7 +141,9 @@ fn judge(entry: &Entry, asked: &Asked, written: ModelRef) -> Result<Judgement, C
         Limit::Memory(bytes) => Some((None, Some(*bytes))),
         _ => None,
     };
-    let card = card.map(|(gpu, memory)| GpuArgs { gpu, memory, context: entry.context }.card()).transpose()?;
+    let card = card
+        .map(|(gpu, memory)| GpuArgs { gpu, memory, gpus_from: None, context: entry.context }.roomiest())
+        .transpose()?;
     let mut recording = Recording::of(&asked.model, &asked.job)?;
     asked.add_to(recording.basis_mut());
     let question = Question::about(&asked.model, recording)?;
