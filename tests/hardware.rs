@@ -33,9 +33,67 @@ fn names_are_found_however_they_are_written() {
         ("h100", "h100-sxm5-80gb"),
         ("Tesla T4", "t4"),
         ("mi300x", "mi300x"),
+        // the card of that number, not its SUPER or its laptop
+        ("4080", "rtx-4080"),
+        ("7900 XTX", "rx-7900-xtx"),
     ] {
         assert_eq!(hardware::find(name).map(|gpu| gpu.slug.as_str()), Ok(slug), "{name}");
     }
+}
+
+#[test]
+fn a_name_of_several_gpus_lists_them_with_their_memory() {
+    let error = hardware::find("a100").map(|gpu| &gpu.slug).map_err(|error| error.to_string());
+    assert_eq!(
+        error,
+        Err("`a100` is several GPUs: a100-pcie-40gb (40.00 GiB), a100-sxm4-40gb (40.00 GiB), a100-pcie-80gb (80.00 GiB), \
+             a100-sxm4-80gb (80.00 GiB); name one"
+            .to_owned())
+    );
+    for name in ["V100", "rtx 3080", "RTX-6000", "gh200", "4060 ti", "mi300"] {
+        assert!(matches!(hardware::find(name), Err(GpuError::Ambiguous { .. } | GpuError::Unknown { .. })), "{name}");
+    }
+}
+
+/// What stands in for a driver's figure is under every driver's figure that is known.
+#[test]
+fn memory_that_no_driver_was_seen_to_report_is_less_than_drivers_report() {
+    for gpu in hardware::catalogue() {
+        let advertised = gpu.memory_advertised_gb * 0.95;
+        if gpu.memory_is_reported() {
+            assert!(advertised <= gpu.memory().gb(), "{}: {}", gpu.slug, gpu.memory());
+        } else {
+            assert!(gpu.memory().gb() <= advertised, "{}: {}", gpu.slug, gpu.memory());
+        }
+    }
+    // ROCm shows the two halves of an MI250 as GPUs of 64 GB
+    assert!(hardware::find("mi250").is_ok_and(|gpu| gpu.memory().gb() < 64.0));
+    // of an M4 Max with 36 to 128 GB the least is taken, and of that what Metal lets a GPU have
+    assert!(hardware::find("apple-m4-max").is_ok_and(|gpu| gpu.memory().gb() < 24.0));
+}
+
+#[test]
+fn drivers_names_are_recognised_with_their_memory() {
+    for gpu in hardware::catalogue().iter().filter(|gpu| gpu.memory_is_reported()) {
+        let Some(name) = &gpu.nvml_name else { continue };
+        let found = hardware::recognise(name, gpu.memory()).map(|found| found.slug.as_str());
+        assert_eq!(found, Some(gpu.slug.as_str()), "{name}");
+    }
+}
+
+#[test]
+fn the_cheapest_machine_of_a_cloud_has_as_many_gpus() -> Result<(), Box<dyn std::error::Error>> {
+    let rows = "cloud,gpu_slug,gpu_count,price_per_hour_usd,spot_price_per_hour_usd,snapshot_date\n\
+                a,t4,1,1.0,0.5,2026-01-01\na,t4,4,3.0,,2026-01-01\na,t4,8,5.0,9.0,2026-01-02\nb,t4,2,4.0,,2026-01-03\n";
+    let prices = Prices::from_csv(rows.as_bytes())?;
+    let offers = |count| -> Vec<(&str, u64, bool)> {
+        let offers = prices.cheapest(hardware::find("t4").unwrap_or(&hardware::catalogue()[0]), count);
+        offers.iter().map(|offer| (offer.price.cloud.as_str(), offer.price.gpu_count, offer.spot)).collect()
+    };
+    assert_eq!(offers(1), [("a", 1, true), ("a", 1, false), ("b", 2, false)]);
+    assert_eq!(offers(2), [("a", 4, false), ("b", 2, false), ("a", 8, true)]);
+    assert_eq!(offers(9), []);
+    Ok(())
 }
 
 #[test]
@@ -81,12 +139,12 @@ fn the_users_prices_go_over_the_built_in_ones() -> Result<(), Box<dyn std::error
 fn prices_that_are_none_are_refused() {
     let header = "cloud,gpu_slug,gpu_count,price_per_hour_usd,snapshot_date\n";
     for (row, says) in [
-        ("x,no-such-gpu,1,1.0,2026-01-01", "gpu_slug is no-such-gpu"),
-        ("x,t4,0,1.0,2026-01-01", "gpu_count is 0"),
+        ("x,no-such-gpu,1,1.0,2026-01-01", "column gpu_slug is no-such-gpu"),
+        ("x,t4,0,1.0,2026-01-01", "column gpu_count is 0"),
         ("x,t4,1,-1,2026-01-01", "price_per_hour_usd is -1"),
         ("x,t4,1,NaN,2026-01-01", "price_per_hour_usd is NaN"),
         ("x,t4,1,1.0,", "snapshot_date is empty"),
-        ("x,t4,one,1.0,2026-01-01", "invalid digit"),
+        ("x,t4,one,1.0,2026-01-01", "line 2: column gpu_count is `one`: invalid digit"),
         ("x,t4", "line: 2"),
     ] {
         let error = Prices::from_csv(format!("{header}{row}\n").as_bytes()).map_err(|error| error.to_string());

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::hardware::{GpuError, PricesError};
+use crate::hardware::{GpuError, InventoryError, PricesError};
 use crate::job::JobError;
 use crate::model::ModelError;
 use crate::plan::{SolveError, TutorialError};
@@ -32,6 +32,14 @@ pub(super) enum CliError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", name(path))]
     JobFile { path: PathBuf, source: JobError },
+    #[error("{}: {source}", name(path))]
+    Gpus { path: PathBuf, source: InventoryError },
+    #[error("{}, {source}", name(path))]
+    Check { path: PathBuf, source: crate::check::CheckError },
+    #[error("{}: {source}", name(path))]
+    Lock { path: PathBuf, source: crate::check::LockError },
+    #[error("{}: {source}", name(path))]
+    WriteFile { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     From(#[from] crate::job::from::FromError),
     #[error(transparent)]

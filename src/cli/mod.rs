@@ -4,6 +4,7 @@ mod adapter;
 mod args;
 mod asked;
 mod backend;
+mod check;
 mod compare;
 mod describe;
 mod error;
@@ -12,6 +13,7 @@ mod examples;
 mod fit;
 mod from;
 mod gpu;
+mod gpus;
 mod hub;
 mod layer;
 mod models;
@@ -88,9 +90,11 @@ fn run(cli: &Cli) -> Result<Answer, CliError> {
     Ok(match &cli.command {
         Command::Estimate(args) => estimate::run(args)?.into(),
         Command::Fit(args) => fit::run(args)?,
+        Command::Check(args) => check::run(args)?,
         Command::Solve(args) => solve::run(args)?,
         Command::Plan(args) => plan::run(args)?,
         Command::Compare(args) => compare::run(args)?.into(),
+        Command::Gpus(args) => gpus::run(args)?.into(),
         Command::Models(args) => models::run(args)?.into(),
         Command::Params(args) => params::run(args)?.into(),
     })

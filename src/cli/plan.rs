@@ -1,16 +1,13 @@
 //! `vramplan plan`: ways to train a model, against prices and rates.
 
-use std::fs::File;
-use std::path::Path;
-
 use serde::Serialize;
 
 use super::args::PlanArgs;
 use super::asked::Asked;
 use super::error::CliError;
 use super::text::{self, bold, gib, grouped, lines, plain, table, wrap};
-use super::{Answer, exit, hub};
-use crate::hardware::{self, Gpu, Prices};
+use super::{Answer, exit, gpus, hub};
+use crate::hardware::{self, Gpu};
 use crate::job::{Train, Workload};
 use crate::plan::{self, Claim, Constraints, Judgement, Plan, Quality, ROOFLINE, Searched};
 use crate::units::Bytes;
@@ -52,8 +49,8 @@ pub(super) fn run(args: &PlanArgs) -> Result<Answer, CliError> {
     if args.tutorial_table {
         return tutorial(args, &asked, train);
     }
-    let prices = prices(args.prices.as_deref())?;
-    let gpus = gpus(&args.gpus)?;
+    let prices = gpus::prices(args.prices.as_deref())?;
+    let gpus = named(&args.gpus)?;
     let effective_batch = args.effective_batch.unwrap_or(
         match train.per_device_train_batch_size.saturating_mul(train.gradient_accumulation_steps) {
             1 => EFFECTIVE_BATCH,
@@ -70,12 +67,12 @@ pub(super) fn run(args: &PlanArgs) -> Result<Answer, CliError> {
         gpus,
         prices: &prices,
         most_per_hour: args.max_price,
+        most_plans: args.limit,
     };
     let notice =
         Some(format!("searching methods, optimizers and micro-batches on {} GPUs ...", constraints.gpus.len()));
-    let mut searched = hub::announced(notice, || plan::search(&asked.model, train, &constraints))?;
+    let searched = hub::announced(notice, || plan::search(&asked.model, train, &constraints))?;
     let code = if searched.plans.is_empty() { exit::DOES_NOT_FIT } else { 0 };
-    searched.plans.truncate(args.limit);
     if args.json {
         let output = Output {
             schema: SCHEMA,
@@ -94,16 +91,8 @@ pub(super) fn run(args: &PlanArgs) -> Result<Answer, CliError> {
     Ok(Answer { text: heading + &report(&searched, text::width()), code })
 }
 
-/// The user's prices over those that are built in.
-fn prices(path: Option<&Path>) -> Result<Prices, CliError> {
-    let Some(path) = path else { return Ok(Prices::builtin().clone()) };
-    let file = File::open(path).map_err(|source| CliError::Read { path: path.to_owned(), source })?;
-    let own = Prices::from_csv(file).map_err(|source| CliError::Prices { path: path.to_owned(), source })?;
-    Ok(own.over(Prices::builtin()))
-}
-
 /// The GPUs at hand, or every one a job can be put on.
-fn gpus(names: &[String]) -> Result<Vec<&'static Gpu>, CliError> {
+fn named(names: &[String]) -> Result<Vec<&'static Gpu>, CliError> {
     if names.is_empty() {
         return Ok(hardware::by_memory().to_vec());
     }
@@ -114,13 +103,12 @@ fn gpus(names: &[String]) -> Result<Vec<&'static Gpu>, CliError> {
 const NARROW: u16 = 72;
 
 fn report(searched: &Searched, width: u16) -> String {
-    let Searched { candidates, fitting, jobs_run, plans, not_estimated, reason, .. } = searched;
+    let Searched { candidates, plausible, plans, not_estimated, reason, .. } = searched;
     let mut out = wrap(
         &format!(
-            "{} candidates (jobs on GPUs), {} of them fit; {} jobs were run without data.",
+            "{} candidates (jobs on GPUs); on {} of them live tensors leave room, and the best of these were played.",
             grouped(count(*candidates)),
-            grouped(count(*fitting)),
-            grouped(count(*jobs_run))
+            grouped(count(*plausible)),
         ),
         width,
         "",
@@ -132,7 +120,7 @@ fn report(searched: &Searched, width: u16) -> String {
         let header: &[&str] = if width < NARROW {
             &["GPU", "method", "tokens/s", "$/h"]
         } else {
-            &["GPU", "method", "GiB left", "tokens/s", "$/h", "$/M tokens", "priced"]
+            &["GPU", "method", "GiB left", "tokens/s", "$/h", "$/M tokens"]
         };
         let mut rows = table(header, width);
         for plan in plans {
@@ -146,7 +134,10 @@ fn report(searched: &Searched, width: u16) -> String {
         out.push('\n');
         for plan in plans {
             let own = if plan.validated { "" } else { " (not validated)" };
-            out.push_str(&wrap(&format!("{} {}: {}{own}", plan.gpu, plan.quality.name(), plan.flags), width, "  "));
+            let priced = plan.price.as_ref().map(|offer| format!("; {}, {}", offer.cloud, offer.snapshot_date));
+            let priced = priced.unwrap_or_default();
+            let line = format!("{} {}: {}{priced}{own}", plan.gpu, plan.quality.name(), plan.flags);
+            out.push_str(&wrap(&line, width, "  "));
             out.push('\n');
         }
     }
@@ -160,7 +151,7 @@ fn report(searched: &Searched, width: u16) -> String {
     out
 }
 
-fn cells(plan: &Plan) -> [String; 7] {
+fn cells(plan: &Plan) -> [String; 6] {
     let figure = |value: Option<f64>, decimals: usize| {
         value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
     };
@@ -173,7 +164,6 @@ fn cells(plan: &Plan) -> [String; 7] {
         figure(plan.tokens_per_second, 0),
         figure(offer.map(|offer| offer.usd_per_gpu_hour), 2),
         figure(plan.usd_per_million_tokens, 3),
-        offer.map_or_else(|| "-".to_owned(), |offer| format!("{} {}", offer.cloud, offer.snapshot_date)),
     ]
 }
 

@@ -32,6 +32,11 @@ pub struct Gpu {
     pub architecture: String,
     /// Memory as advertised, in GB that may be GiB.
     pub memory_advertised_gb: f64,
+    /// Sizes it is sold with.
+    pub memory_options_gb: Vec<f64>,
+    /// GPUs that its driver shows of a board, which share what is advertised.
+    #[serde(default = "one")]
+    pub gpus_per_board: u32,
     /// What the driver reports in all, in MiB, with ECC as it usually is; `None`: no transcript was found.
     pub memory_total_mib: Option<u64>,
     /// What `torch.cuda.get_device_properties` reports, in MiB: what the driver does not keep for itself.
@@ -63,7 +68,9 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// What its driver reports in all; where no transcript was found, 95 % of what is advertised, taken as 10^9 bytes.
+    /// What its driver reports in all. Where no transcript was found, 95 % of what is advertised for the least of its sizes,
+    /// taken as 10^9 bytes; of memory that is shared with the host two thirds of that, as Metal lets a GPU have at least
+    /// (`recommendedMaxWorkingSetSize`).
     pub fn memory(&self) -> Bytes {
         self.memory_total_mib.map_or_else(|| self.least_advertised(), Bytes::from_mib)
     }
@@ -78,14 +85,13 @@ impl Gpu {
     pub fn kept_by_driver(&self) -> Bytes {
         match (self.memory_total_mib, self.torch_total_mib) {
             (Some(total), Some(torch)) => Bytes::from_mib(total.saturating_sub(torch)),
-            _ => DRIVER_KEEPS.min(Bytes(self.memory().0 / 20)),
+            _ => most_kept_by_driver(self.memory()),
         }
     }
 
     /// CUDA's compute capability in numbers; `None`: it has none.
     pub fn compute_capability(&self) -> Option<(u32, u32)> {
-        let (major, minor) = self.compute_capability.as_deref()?.split_once('.')?;
-        Some((major.parse().ok()?, minor.parse().ok()?))
+        compute_capability(self.compute_capability.as_deref()?)
     }
 
     /// Whether PyTorch's CUDA allocator runs on it, which is what is modelled.
@@ -93,9 +99,18 @@ impl Gpu {
         self.vendor == "nvidia"
     }
 
+    /// Whether `part` is part of one of its names, however it is spaced, or of its class or architecture.
+    pub fn is_like(&self, part: &str) -> bool {
+        let wanted = key(part);
+        let kinds = [self.class.as_str(), &self.architecture, &self.vendor].map(key);
+        self.names().map(key).chain(kinds).any(|known| known.contains(&wanted))
+    }
+
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a card's size in GB")]
     fn least_advertised(&self) -> Bytes {
-        Bytes((self.memory_advertised_gb.max(0.0) * 0.95e9) as u64)
+        let least = self.memory_options_gb.iter().copied().fold(self.memory_advertised_gb, f64::min);
+        let share = if self.unified_memory { 2.0 / 3.0 } else { 1.0 / f64::from(self.gpus_per_board.max(1)) };
+        Bytes((least.max(0.0) * share * 0.95e9) as u64)
     }
 
     /// Every name it is found by.
@@ -103,6 +118,21 @@ impl Gpu {
         let own = [Some(self.slug.as_str()), Some(self.name.as_str()), self.nvml_name.as_deref()];
         own.into_iter().flatten().chain(self.aliases.iter().map(String::as_str))
     }
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// A compute capability such as `8.9` in numbers.
+pub fn compute_capability(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// The most that a driver is taken to keep of a card with so much memory, where it is not known.
+pub fn most_kept_by_driver(memory: Bytes) -> Bytes {
+    DRIVER_KEEPS.min(Bytes(memory.0 / 20))
 }
 
 /// Every GPU that is known, as the data has them.
@@ -138,13 +168,20 @@ pub enum GpuError {
         nearest: Vec<String>,
     },
     /// Several have it.
-    #[error("`{name}` is several GPUs: {}; name one", choices.join(", "))]
+    #[error("`{name}` is several GPUs: {}; name one", sized(choices))]
     Ambiguous {
         /// The name.
         name: String,
         /// Their slugs.
         choices: Vec<String>,
     },
+}
+
+/// Slugs with the memory of each.
+fn sized(slugs: &[String]) -> String {
+    let memory = |slug: &String| catalogue().iter().find(|gpu| gpu.slug == *slug).map(Gpu::memory);
+    let sized = |slug: &String| memory(slug).map_or_else(|| slug.clone(), |memory| format!("{slug} ({memory})"));
+    slugs.iter().map(sized).collect::<Vec<_>>().join(", ")
 }
 
 fn near(nearest: &[String]) -> String {
@@ -165,7 +202,12 @@ fn near(nearest: &[String]) -> String {
 /// # Ok::<(), hardware::GpuError>(())
 /// ```
 pub fn find(name: &str) -> Result<&'static Gpu, GpuError> {
-    let wanted = key(name);
+    let mut wanted = key(name);
+    // `4080` is the card of that number, not its SUPER
+    let series = format!("rtx{wanted}");
+    if wanted.starts_with(|first: char| first.is_ascii_digit()) && named(&series).next().is_some() {
+        wanted = series;
+    }
     // a slug or an alias is written for one card, makers give several the same name
     let is_called = |gpu: &&Gpu| key(&gpu.slug) == wanted || gpu.aliases.iter().any(|alias| key(alias) == wanted);
     if let Some(gpu) = catalogue().iter().find(is_called) {

@@ -2,11 +2,16 @@
 
 mod cards;
 mod catalogue;
+mod inventory;
+pub mod nvml;
+mod outside;
 mod prices;
 
 pub use cards::{Card, smallest_card};
-pub use catalogue::{Gpu, GpuError, by_memory, catalogue, find, recognise};
-pub use prices::{Price, Prices, PricesError};
+pub use catalogue::{Gpu, GpuError, by_memory, catalogue, compute_capability, find, most_kept_by_driver, recognise};
+pub use inventory::{Device, Inventory, Mig, Origin, Process};
+pub use outside::{InventoryError, MOST_BYTES};
+pub use prices::{Offer, Price, Prices, PricesError};
 
 use crate::units::Bytes;
 

@@ -1,5 +1,6 @@
 //! What GPUs cost to rent: dated figures, of which none is the truth.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::OnceLock;
 
@@ -38,6 +39,18 @@ pub struct Price {
     pub source: String,
 }
 
+/// A machine at a price.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Offer<'a> {
+    /// The machine, with the date of the price.
+    pub price: &'a Price,
+    /// Whether it may be taken away at any time.
+    pub spot: bool,
+    /// What the machine costs an hour, in US dollars.
+    pub usd_per_hour: f64,
+}
+
 /// Known prices.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prices(Vec<Price>);
@@ -52,12 +65,12 @@ pub enum PricesError {
     )]
     Csv(#[from] csv::Error),
     /// A field has no sense.
-    #[error("line {line}: {field} is {value}: {fix}")]
+    #[error("line {line}: column {field} is {value}: {fix}")]
     Field {
         /// The line.
         line: u64,
         /// The column.
-        field: &'static str,
+        field: String,
         /// What is there.
         value: String,
         /// What should be.
@@ -83,9 +96,18 @@ impl Prices {
         for record in reader.records() {
             let record = record?;
             let line = record.position().map_or(0, csv::Position::line);
-            let mut price: Price = record.deserialize(Some(&headers))?;
-            let wrong = |field, value: &dyn ToString, fix: String| {
-                Err(PricesError::Field { line, field, value: value.to_string(), fix })
+            let wrong = |field: &str, value: &dyn ToString, fix: String| {
+                Err(PricesError::Field { line, field: field.to_owned(), value: value.to_string(), fix })
+            };
+            let mut price: Price = match record.deserialize(Some(&headers)) {
+                Ok(price) => price,
+                Err(error) => match column(&error) {
+                    Some((column, why)) => {
+                        let value = record.get(column).unwrap_or_default();
+                        return wrong(headers.get(column).unwrap_or_default(), &format!("`{value}`"), why);
+                    }
+                    None => return Err(error.into()),
+                },
             };
             for (field, value) in [
                 ("price_per_hour_usd", price.price_per_hour_usd),
@@ -125,6 +147,29 @@ impl Prices {
         &self.0
     }
 
+    /// The cheapest machine of each cloud with `count` of this GPU or more, on demand and as spot, cheapest first.
+    ///
+    /// ```
+    /// use vramplan::hardware::{self, Prices};
+    ///
+    /// let offers = Prices::builtin().cheapest(hardware::find("h100")?, 8);
+    /// assert!(offers.iter().all(|offer| offer.price.gpu_count >= 8 && !offer.price.snapshot_date.is_empty()));
+    /// # Ok::<(), hardware::GpuError>(())
+    /// ```
+    pub fn cheapest(&self, gpu: &Gpu, count: u64) -> Vec<Offer<'_>> {
+        let machines = self.0.iter().filter(|price| price.gpu_slug == gpu.slug && price.gpu_count >= count);
+        let mut offers: Vec<Offer<'_>> = machines
+            .flat_map(|price| {
+                let ways = [(false, price.price_per_hour_usd), (true, price.spot_price_per_hour_usd)];
+                ways.into_iter().filter_map(move |(spot, cost)| Some(Offer { price, spot, usd_per_hour: cost? }))
+            })
+            .collect();
+        offers.sort_by(|a, b| a.usd_per_hour.total_cmp(&b.usd_per_hour));
+        let mut seen = BTreeSet::new();
+        offers.retain(|offer| seen.insert((offer.price.cloud.as_str(), offer.spot)));
+        offers
+    }
+
     /// What machines with this GPU cost on demand, a GPU and hour, cheapest first; one for each cloud.
     pub fn of(&self, gpu: &Gpu) -> Vec<(&Price, f64)> {
         let mut found: Vec<(&Price, f64)> = self
@@ -144,6 +189,12 @@ impl Prices {
         });
         found
     }
+}
+
+/// The column whose value could not be read, and why.
+fn column(error: &csv::Error) -> Option<(usize, String)> {
+    let csv::ErrorKind::Deserialize { err, .. } = error.kind() else { return None };
+    Some((usize::try_from(err.field()?).ok()?, err.kind().to_string()))
 }
 
 impl Price {
