@@ -306,9 +306,7 @@ fn unmeasured(model: &Model, job: &Job) -> Option<&'static str> {
             Some("an optimizer on the host with adapters")
         }
         Workload::Train(train)
-            if !matches!(train.objective, Objective::Sft | Objective::Orpo)
-                && !(train.objective == Objective::Embedding && matches!(model, Model::Encoder(_)))
-                && train.mixed_precision != MixedPrecision::No =>
+            if !measured_under_autocast(model, train.objective) && train.mixed_precision != MixedPrecision::No =>
         {
             Some("this objective under autocast")
         }
@@ -335,6 +333,15 @@ fn unmeasured_beside_decoders(model: &Model, job: &Job) -> Option<&'static str> 
             Some("this method on an encoder-decoder")
         }
         Workload::Train(_) => None,
+    }
+}
+
+/// Whether a recorded measurement is of this objective under autocast.
+fn measured_under_autocast(model: &Model, objective: Objective) -> bool {
+    match objective {
+        Objective::Sft | Objective::Orpo => true,
+        Objective::Embedding => matches!(model, Model::Encoder(_)),
+        _ => false,
     }
 }
 

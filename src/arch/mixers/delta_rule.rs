@@ -119,7 +119,7 @@ impl DeltaRule<'_> {
                 _ => update(),
             };
         }
-        let state = keeps_state.then_some(LastState { state, graph: graph });
+        let state = keeps_state.then_some(LastState { state, graph });
         out = cx.reshape(&out, &[batch, heads, padded, value_dim]);
         out = cx.narrow(&out, 2, 0, length);
         out = cx.cast_contiguous(&cx.transpose(&out, 1, 2), dtype);
