@@ -102,7 +102,7 @@ pub(super) fn attention(draft: &mut Draft, got: &Got<String>) -> Result<(), From
     let implementation = exact.unwrap_or_default();
     let source = got.to(format!("attn_implementation = {implementation}"));
     draft.attention.set(Rank::Written, implementation, source, &mut draft.report.ignored);
-    let masks = exact.is_some_and(|exact| exact != AttnImplementation::FlashAttention2);
+    let masks = exact.is_some();
     let source = got.to(format!("attention_mask = {masks}"));
     draft.mask.set(Rank::Written, masks, source, &mut draft.report.ignored);
     Ok(())
@@ -128,12 +128,14 @@ pub(super) fn float(got: &Got<String>) -> Result<FloatType, FromError> {
     }
 }
 
-/// The modules that get adapters; PEFT takes a lone word for a pattern, which only a plain name is here.
+/// The modules that get adapters; PEFT takes a lone word for a pattern, as which a plain name would match nothing.
 pub(super) fn targets(got: &Got<Vec<String>>, all: &str) -> Result<TargetModules, FromError> {
     match got.value.as_slice() {
         [word] if word == all || word == "all-linear" => Ok(TargetModules::AllLinear),
+        // LLaMA-Factory's are always a list
+        [word] if all == "all-linear" && !is_name(word) => Ok(TargetModules::Pattern(word.clone())),
         words => match words.iter().find(|word| !is_name(word)) {
-            Some(word) => Err(got.error(format!("{word}: patterns are not supported; list the modules' names"))),
+            Some(word) => Err(got.error(format!("{word}: not a name; list the modules' names, or give one pattern"))),
             None => Ok(TargetModules::Names(words.to_vec())),
         },
     }
