@@ -338,7 +338,7 @@ impl Network for Decoder {
 
     fn paths(&mut self) -> Option<Vec<String>> {
         let model = self.model.clone();
-        let names = Paths::of(&model);
+        let names = Paths::of(&model)?;
         let mut paths = Vec::new();
         self.walk(&mut |place, leaf| paths.push(names.path(place, &leaf)));
         Some(paths)

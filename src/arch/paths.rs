@@ -1,7 +1,7 @@
 //! Full dotted names of modules, as `named_modules()` of a loaded causal language model gives them (transformers 5.17; of
 //! models with code of their own, that code).
 
-use crate::model::{DecoderConfig, ModelType};
+use crate::model::{DecoderConfig, ModelType, Support};
 use crate::nn::{Leaf, Part};
 
 /// Where a leaf is.
@@ -32,8 +32,12 @@ pub(super) struct Paths<'a> {
 }
 
 impl<'a> Paths<'a> {
-    pub(super) const fn of(model: &'a DecoderConfig) -> Self {
+    /// `None`: what is only counted has no modules to name.
+    pub(super) fn of(model: &'a DecoderConfig) -> Option<Self> {
         use ModelType as T;
+        if model.counted.is_some() || model.model_type.support() == Support::CountedOnly {
+            return None;
+        }
         let (base, layers, attention, mlp) = match model.model_type {
             T::Gpt2 | T::GptBigcode | T::Gptj | T::Codegen | T::Qwen => ("transformer", "h", "attn", "mlp"),
             T::GptNeo | T::Exaone => ("transformer", "h", "attn.attention", "mlp"),
@@ -53,6 +57,7 @@ impl<'a> Paths<'a> {
                 "self_attn",
                 "feed_forward",
             ),
+            _ if is_idefics3(model) => ("model.text_model", "layers", "self_attn", "mlp"),
             _ if model.tower.is_some() => ("model.language_model", "layers", "self_attn", "mlp"),
             _ => ("model", "layers", "self_attn", "mlp"),
         };
@@ -75,7 +80,7 @@ impl<'a> Paths<'a> {
             T::HunyuanV1Moe => "gate",
             _ => "",
         };
-        Self { model, base, layers, attention, mlp, mixer, shared, router }
+        Some(Self { model, base, layers, attention, mlp, mixer, shared, router })
     }
 
     /// That of a leaf.
@@ -102,6 +107,11 @@ impl<'a> Paths<'a> {
         };
         joined(&[self.base, self.layers, &layer, within[0], within[1], name])
     }
+}
+
+/// Whether the tower beside a decoder is Idefics 3's, whose class has a name of its own for its text part.
+const fn is_idefics3(model: &DecoderConfig) -> bool {
+    matches!(&model.tower, Some(tower) if matches!(tower.model_type, ModelType::Idefics3))
 }
 
 /// The parts that are not empty, with dots between.
