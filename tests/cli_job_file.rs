@@ -308,11 +308,6 @@ fn what_is_not_supported_yet_is_said_so() {
             "objective = \"ppo\"\nprecision = \"nf4\"\npeft = { type = \"lora\" }",
             "train.objective = \"ppo\": not supported yet; its value model is trained whole; use precision = \"bf16\"",
         ),
-        (
-            "attn_implementation = \"flash_attention_2\"\nprecision = \"fp32\"",
-            "train.attn_implementation = \"flash_attention_2\": the flash-attn package has no fp32 kernels; set mixed_precision = \
-             \"bf16\", another precision, or \"sdpa\"",
-        ),
         ("tensor_parallel_size = 2", "train.tensor_parallel_size = 2: not supported yet; use 1"),
         ("fsdp = { world_size = 8 }", "train.fsdp.world_size = 8: not supported yet; remove [train.fsdp]"),
         ("peft = { type = \"oft\", coft = true }", "train.peft.coft = true: not supported yet; use false"),

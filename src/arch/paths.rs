@@ -86,11 +86,16 @@ impl<'a> Paths<'a> {
     /// That of a leaf.
     pub(super) fn path(&self, place: Place, leaf: &Leaf<'_>) -> String {
         let name = leaf.name();
+        // a shared list of SigLIP's modules has another class's name for the tower
+        let renamed = match name.strip_prefix("vision_tower.") {
+            Some(rest) if is_idefics3(self.model) => format!("vision_model.{rest}"),
+            _ => name.to_owned(),
+        };
         let index = match place {
             Place::Top => return name.to_owned(),
             Place::Base => return joined(&[self.base, name]),
-            Place::Tower(None) => return joined(&["model", name]),
-            Place::Tower(Some(index)) => return joined(&["model", &numbered(name, index)]),
+            Place::Tower(None) => return joined(&["model", &renamed]),
+            Place::Tower(Some(index)) => return joined(&["model", &numbered(&renamed, index)]),
             Place::Layer(index) => index,
         };
         let layer = index.to_string();

@@ -82,13 +82,13 @@ pub(super) fn default_optim(draft: &mut Draft, field: &str, of: &'static str) {
     draft.optim.set(Rank::Default, optim, source, &mut draft.report.ignored);
 }
 
-/// An attention implementation by transformers' name; flash kernels are computed as sdpa's where they are not modelled.
+/// An attention implementation by transformers' name; the flash-attn package is computed as sdpa's kernels, which are
+/// modelled for every model.
 pub(super) fn attention(draft: &mut Draft, got: &Got<String>) -> Result<(), FromError> {
     let name = got.value.to_ascii_lowercase();
     let exact = match name.as_str() {
         "sdpa" => Some(AttnImplementation::Sdpa),
         "eager" => Some(AttnImplementation::Eager),
-        "flash_attention_2" => Some(AttnImplementation::FlashAttention2).filter(|&flash| is_modelled(flash)),
         _ => None,
     };
     if exact.is_none() {
@@ -106,10 +106,6 @@ pub(super) fn attention(draft: &mut Draft, got: &Got<String>) -> Result<(), From
     let source = got.to(format!("attention_mask = {masks}"));
     draft.mask.set(Rank::Written, masks, source, &mut draft.report.ignored);
     Ok(())
-}
-
-fn is_modelled(attn_implementation: AttnImplementation) -> bool {
-    Train { attn_implementation, ..Train::default() }.validate().is_ok()
 }
 
 /// A padding mask, where the attention implementation does not say otherwise.

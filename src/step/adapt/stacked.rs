@@ -15,7 +15,7 @@ pub(super) fn mapped(model: &Model, peft: &Peft) -> &'static [&'static str] {
         return &[];
     }
     match model.model_type() {
-        T::MinimaxM2 => OF_MIXTRAL,
+        T::Mixtral | T::MinimaxM2 => OF_MIXTRAL,
         T::Afmoe
         | T::DeepseekV2
         | T::DeepseekV3
@@ -27,6 +27,7 @@ pub(super) fn mapped(model: &Model, peft: &Peft) -> &'static [&'static str] {
         | T::Glm4vMoe
         | T::HunyuanV1Moe
         | T::Olmoe
+        | T::Qwen2Moe
         | T::Qwen3Moe
         | T::Qwen3Next
         | T::SolarOpen => OF_QWEN2_MOE,
