@@ -4,7 +4,7 @@ use super::FromError;
 use super::draft::{Draft, Rank};
 use super::fields::{Fields, Got, default};
 use super::report::Effect;
-use crate::job::{AttnImplementation, FloatType, Lora, Optim, TargetModules, Train};
+use crate::job::{AttnImplementation, FloatType, Lora, Optim, TargetModules};
 
 /// `TrainingArguments(optim=...)` names of transformers 5.17 (`training_args.py`, `OptimizerNames`) and axolotl's own
 /// (`utils/schemas/enums.py`), for those that are not modelled.
