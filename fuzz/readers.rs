@@ -1,5 +1,6 @@
 //! What is fuzzed: every reader of outside bytes. None may panic, take long or take much memory.
 
+use vramplan::hardware::{Inventory, Prices};
 use vramplan::job::{JobFile, Peft};
 use vramplan::model::{Checkpoint, Gguf, Source};
 use vramplan::step::stored_weights;
@@ -17,6 +18,8 @@ pub(crate) const READERS: &[Reader] = &[
     Reader { name: "gguf", read: gguf, seeds: gguf_seeds },
     Reader { name: "job", read: job, seeds: job_seeds },
     Reader { name: "adapter", read: adapter, seeds: adapter_seeds },
+    Reader { name: "inventory", read: inventory, seeds: inventory_seeds },
+    Reader { name: "prices", read: prices, seeds: prices_seeds },
 ];
 
 /// A config.json, with its `quantization_config`.
@@ -57,6 +60,21 @@ pub(crate) fn job(data: &[u8]) {
 pub(crate) fn adapter(data: &[u8]) {
     if let Ok(value) = serde_json::from_slice(data) {
         let _ = Peft::from_adapter_config(&value);
+    }
+}
+
+/// What nvidia-smi or kubectl prints, or a list of GPUs.
+pub(crate) fn inventory(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(inventory) = Inventory::from_text(text) {
+        assert!(inventory.usable().all(|device| device.total.is_some()));
+    }
+}
+
+/// A table of prices.
+pub(crate) fn prices(data: &[u8]) {
+    if let Ok(prices) = Prices::from_csv(data) {
+        assert!(prices.all().iter().all(|price| price.gpu_count > 0));
     }
 }
 
@@ -155,4 +173,20 @@ fn adapter_seeds() -> Vec<Vec<u8>> {
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec()
+}
+
+fn inventory_seeds() -> Vec<Vec<u8>> {
+    [
+        include_str!("../tests/inventories/nvidia-smi.xml"),
+        include_str!("../tests/inventories/nodes.json"),
+        include_str!("../tests/inventories/gpus.toml"),
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
+
+fn prices_seeds() -> Vec<Vec<u8>> {
+    let rows = include_str!("../data/prices.csv").lines();
+    let some: Vec<&str> = rows.enumerate().filter(|(line, _)| line % 40 == 0).map(|(_, row)| row).collect();
+    vec![some.join("\n").into_bytes()]
 }

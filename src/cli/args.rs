@@ -7,12 +7,14 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::examples::{
-    COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, FIT_EXAMPLES, MODELS_EXAMPLES, PARAMS_EXAMPLES, SHOW_EXAMPLES,
+    COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, FIT_EXAMPLES, GPUS_EXAMPLES, MODELS_EXAMPLES, PARAMS_EXAMPLES,
+    PLAN_EXAMPLES, SHOW_EXAMPLES, SOLVE_EXAMPLES,
 };
 use crate::job::{
     AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective,
     OffloadOptimizer, Optim, Peft, Precision,
 };
+use crate::plan::{Goal, Quality};
 use crate::units::Bytes;
 
 /// How much GPU memory a model needs to train or to serve, and what it is made of at its peak.
@@ -31,12 +33,21 @@ pub(super) enum Command {
     /// Tell whether a job fits a GPU, and what to change if not; the exit code says it too
     #[command(after_help = FIT_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Fit(Box<FitArgs>),
+    /// Find the largest batch, sequence, rank or model that fits a GPU, or the smallest GPU
+    #[command(after_help = SOLVE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
+    Solve(Box<SolveArgs>),
+    /// Search methods, optimizers, micro-batches and GPUs for the best ways to train a model
+    #[command(after_help = PLAN_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
+    Plan(Box<PlanArgs>),
     /// Lay ways of fine-tuning a model side by side
     #[command(after_help = COMPARE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Compare(Box<CompareArgs>),
     /// List the models that are known by name, or show one
     #[command(after_help = MODELS_EXAMPLES, args_conflicts_with_subcommands = true)]
     Models(ModelsArgs),
+    /// List the GPUs that are installed and those that are known, with their memory and what they cost
+    #[command(after_help = GPUS_EXAMPLES, next_line_help = true)]
+    Gpus(GpusArgs),
     /// Count a model's parameters
     #[command(after_help = PARAMS_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Params(ParamsArgs),
@@ -119,10 +130,125 @@ pub(super) struct FitArgs {
     pub(super) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct SolveArgs {
+    #[command(flatten)]
+    pub(super) job: JobArgs,
+    /// What to solve for
+    #[arg(long = "for", value_name = "WHAT", value_enum)]
+    pub(super) quantity: Solved,
+    /// Look at multiples of this alone
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole)]
+    pub(super) step: u64,
+    /// --for model: of the known models, those whose name or type has this in it
+    #[arg(long, value_name = "WORD", default_value = "")]
+    pub(super) family: String,
+    #[command(flatten)]
+    pub(super) gpu: GpuArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Solved {
+    /// Sequences of a micro-batch, or served together
+    #[value(alias = "concurrency")]
+    Batch,
+    /// Tokens of a training sequence, or of a prompt
+    #[value(alias = "context")]
+    Seq,
+    /// Rank of the adapters
+    Rank,
+    /// The smallest GPU of the catalogue
+    Gpu,
+    /// The largest known model
+    Model,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    pub(super) job: JobArgs,
+    /// What plans are ranked by
+    #[arg(long, value_enum, default_value_t = GoalName::Cost)]
+    pub(super) goal: GoalName,
+    /// The least a method may learn
+    #[arg(long, value_enum, default_value_t = QualityName::Qlora)]
+    pub(super) quality: QualityName,
+    /// Sequences in an optimizer step [default: the job's micro-batch times its accumulation, or 16]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(super) effective_batch: Option<u64>,
+    /// GPUs to choose from, by name [default: the catalogue's]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(super) gpus: Vec<String>,
+    /// US dollars an hour at most
+    #[arg(long, value_name = "USD", value_parser = number)]
+    pub(super) max_price: Option<f64>,
+    /// Your own prices, CSV, over those that are built in
+    #[arg(long, value_name = "FILE")]
+    pub(super) prices: Option<PathBuf>,
+    /// Plans shown at most
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    pub(super) limit: usize,
+    /// Judge the table of hardware that tutorials give for models of 7 billion parameters
+    #[arg(long)]
+    pub(super) tutorial_table: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum GoalName {
+    /// US dollars for a million tokens, approximate
+    Cost,
+    /// US dollars an hour
+    Price,
+    /// Tokens a second, approximate
+    Speed,
+    /// Memory that is left
+    Headroom,
+}
+
+impl From<GoalName> for Goal {
+    fn from(name: GoalName) -> Self {
+        match name {
+            GoalName::Cost => Self::Cost,
+            GoalName::Price => Self::Price,
+            GoalName::Speed => Self::Speed,
+            GoalName::Headroom => Self::Headroom,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum QualityName {
+    /// Every parameter is trained
+    Full,
+    /// Adapters on the weights as they are
+    Lora,
+    /// Adapters on 4-bit weights
+    Qlora,
+}
+
+impl From<QualityName> for Quality {
+    fn from(name: QualityName) -> Self {
+        match name {
+            QualityName::Full => Self::Full,
+            QualityName::Lora => Self::Lora,
+            QualityName::Qlora => Self::Qlora,
+        }
+    }
+}
+
 /// The card a job is to run on.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "GPU")]
 pub(super) struct GpuArgs {
+    /// GPU of the catalogue, such as rtx-4090 or a100-80g
+    #[arg(long, value_name = "NAME", conflicts_with = "memory")]
+    pub(super) gpu: Option<String>,
     /// Memory of the card that a process may have, such as 24GiB
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<Bytes>,
@@ -366,6 +492,22 @@ pub(super) enum ModelsCommand {
         #[command(flatten)]
         hub: HubFlags,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GpusArgs {
+    /// Only GPUs whose name, class or architecture contains this
+    pub(super) filter: Option<String>,
+    /// What is installed, in place of this machine's driver: the output of `nvidia-smi -q -x` or `kubectl get nodes
+    /// -o json`, or a list in TOML; - reads standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub(super) gpus_from: Option<PathBuf>,
+    /// Prices of your own, a CSV file; they go over the built-in ones of the same cloud and GPU
+    #[arg(long, value_name = "FILE")]
+    pub(super) prices: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

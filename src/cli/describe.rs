@@ -5,6 +5,7 @@ use crate::job::{
     Infer, Job, Lora, MixedPrecision, Objective, OffloadOptimizer, Peft, Precision, TargetModules, Train, Workload,
 };
 use crate::model::{Model, Origin};
+use crate::plan::Verdict;
 use crate::step::Basis;
 
 /// The model and the job, and what was taken for granted.
@@ -21,6 +22,16 @@ pub(super) fn heading(model: &Model, job: &Job, defaults: bool, parameters: u64,
         out.push('\n');
     }
     out
+}
+
+/// A verdict in a word.
+pub(super) const fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Fits => "fits",
+        Verdict::Tight => "tight",
+        Verdict::DoesNotFit => "does not fit",
+        Verdict::Unknown => "unknown",
+    }
 }
 
 /// What an estimate rests on.

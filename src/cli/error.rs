@@ -3,8 +3,10 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::hardware::{GpuError, InventoryError, PricesError};
 use crate::job::JobError;
 use crate::model::ModelError;
+use crate::plan::{SolveError, TutorialError};
 use crate::step::EstimateError;
 
 /// Why a command gives no answer.
@@ -14,10 +16,24 @@ pub(super) enum CliError {
     NoModel,
     #[error("{0}")]
     Usage(String),
+    #[error("which GPU? give --gpu, such as --gpu rtx-4090, or --memory, such as --memory 24GiB")]
+    NoGpu,
+    #[error("{0}")]
+    Unmodelled(String),
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    #[error(transparent)]
+    Solve(#[from] SolveError),
+    #[error(transparent)]
+    Tutorial(#[from] TutorialError),
+    #[error("{}: {source}", name(path))]
+    Prices { path: PathBuf, source: PricesError },
     #[error("{}: {source}{}", name(path), what_to_give(source))]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", name(path))]
     JobFile { path: PathBuf, source: JobError },
+    #[error("{}: {source}", name(path))]
+    Gpus { path: PathBuf, source: InventoryError },
     #[error(transparent)]
     From(#[from] crate::job::from::FromError),
     #[error(transparent)]
@@ -55,7 +71,8 @@ impl CliError {
         match self {
             Self::Job(error) | Self::Estimate(EstimateError::Job(error)) => error.is_unsupported(),
             Self::Model(error) => matches!(error, ModelError::UnknownModelType { .. }),
-            Self::Estimate(error) => {
+            Self::NoGpu | Self::Unmodelled(_) => true,
+            Self::Estimate(error) | Self::Solve(SolveError::Estimate(error)) => {
                 matches!(error, EstimateError::CountedOnly { .. } | EstimateError::ScanTooLong { .. })
             }
             _ => false,

@@ -41,7 +41,7 @@ One that turns something on turns it off with `=false`, as in
 
 pub(super) const FIT_EXAMPLES: &str = "\
 Examples:
-  vramplan fit llama-2-7b --qlora --memory 24GiB
+  vramplan fit llama-2-7b --qlora --gpu rtx-4090
   vramplan fit --job job.toml --memory 80GiB --json | jq .verdict
   vramplan fit llama-3-8b --lora --memory 24GiB --context 450MiB && ./train.sh
 
@@ -52,6 +52,32 @@ The job is played against a model of PyTorch's caching allocator on a card of th
   unknown        there is no telling
 
 Exit codes: 0 fits, 1 does not fit or tight (0 with --allow-tight), 2 bad usage or input, 3 unknown.";
+
+pub(super) const SOLVE_EXAMPLES: &str = "\
+Examples:
+  vramplan solve llama-2-7b --qlora --gpu rtx-4090 --for seq --step 64
+  vramplan solve llama-3-8b --lora --gradient-checkpointing --gpu a100-80g --for batch
+  vramplan solve llama-3-8b --infer --prompt-length 4096 --gpu l4 --for concurrency
+  vramplan solve llama-2-13b --qlora --for gpu
+  vramplan solve llama-2-7b --qlora --gpu rtx-4090 --for model --family llama
+
+The answer fits and the next value does not (or is too close to tell): both are run.
+
+Exit codes: 0 an answer, 1 nothing fits, 2 bad usage or input, 3 there is no telling.";
+
+pub(super) const PLAN_EXAMPLES: &str = "\
+Examples:
+  vramplan plan llama-2-7b --goal cost
+  vramplan plan llama-3-8b --quality lora --seq 4096 --effective-batch 64 --goal speed --max-price 3
+  vramplan plan llama-2-13b --gpus rtx-3090,rtx-4090,a100-80g
+  vramplan plan llama-2-7b --prices ours.csv --json
+  vramplan plan llama-2-7b --tutorial-table
+
+Methods, optimizers, checkpointing, Liger's kernels and micro-batches are searched: the job's own of these are not
+kept; its sequence length, head, objective and LoRA settings are. Shown are plans of which none is better than
+another in quality, price, speed and (with --goal headroom) memory left at once.
+
+Exit codes: 0 there are plans, 1 nothing fits, 2 bad usage or input, 3 there is no telling.";
 
 pub(super) const COMPARE_EXAMPLES: &str = "\
 Examples:
@@ -68,6 +94,26 @@ Examples:
   vramplan models qwen2
   vramplan models llama --json
   vramplan models show llama-2-7b";
+
+pub(super) const GPUS_EXAMPLES: &str = "\
+Examples:
+  vramplan gpus
+  vramplan gpus h100
+  vramplan gpus 4090 --json
+  nvidia-smi -q -x | vramplan gpus --gpus-from -
+  kubectl get nodes -o json | vramplan gpus --gpus-from -
+  vramplan gpus --gpus-from gpus.toml --prices prices.csv
+
+A list in TOML:
+  [[gpu]]
+  name = \"rtx-4090\"       # any name a GPU is known by, or another with its memory
+  count = 2               # 1 without it
+  used = \"3GiB\"           # what other processes hold; nothing without it
+  memory = \"24564MiB\"     # what its driver reports; the known figure without it
+  node = \"gpu-07\"         # the machine, in any words
+
+Prices: cloud,region,instance_type,gpu_slug,gpu_count,price_per_hour_usd,spot_price_per_hour_usd,snapshot_date,source
+is the header; region, instance_type, the spot price and source may be left out.";
 
 pub(super) const SHOW_EXAMPLES: &str = "\
 Examples:

@@ -4,11 +4,12 @@ mod report;
 
 use serde::Serialize;
 
-use super::args::{FitArgs, GpuArgs};
+use super::args::FitArgs;
 use super::asked::Asked;
 use super::error::CliError;
 use super::{Answer, describe, exit, text};
-use crate::plan::{self, Judged, Question, Room, Suggestion, Verdict};
+use crate::hardware;
+use crate::plan::{self, Judged, Question, Room, Rung, Suggestion, Verdict};
 use crate::step::Recording;
 use crate::units::Bytes;
 
@@ -18,9 +19,13 @@ const SCHEMA: &str = "vramplan.fit/1";
 #[derive(Serialize)]
 struct Output<'a> {
     schema: &'static str,
+    /// The GPU's slug, where it was named.
+    gpu: Option<&'a str>,
     #[serde(flatten)]
     judged: &'a Judged,
     suggestions: &'a [Suggestion],
+    /// The smallest GPU that the job fits as it is, where it does not fit this one.
+    smallest_gpu: Option<&'a Rung>,
 }
 
 /// What is printed where there is no telling: the same keys as far as they are known.
@@ -42,7 +47,8 @@ pub(super) fn run(args: &FitArgs) -> Result<Answer, CliError> {
 }
 
 fn judge(args: &FitArgs) -> Result<Answer, CliError> {
-    let room = room(&args.gpu)?;
+    let card = args.gpu.card()?;
+    let room = card.room;
     let asked = Asked::of(&args.job)?;
     let mut recording = Recording::of(&asked.model, &asked.job)?;
     asked.add_to(recording.basis_mut());
@@ -51,20 +57,29 @@ fn judge(args: &FitArgs) -> Result<Answer, CliError> {
     let fits = judged.fit.verdict == Verdict::Fits;
     let suggestions =
         if fits || args.no_suggestions { Vec::new() } else { plan::suggest(&asked.model, &question, &room) };
+    let larger = (!fits && !args.no_suggestions)
+        .then(|| plan::smallest_gpu(&question, hardware::by_memory(), |gpu| args.gpu.with_context(Room::on(gpu))));
     let code = match judged.fit.verdict {
         Verdict::Fits => 0,
         Verdict::Tight if args.allow_tight => 0,
         _ => exit::DOES_NOT_FIT,
     };
+    let gpu = card.gpu.map(|gpu| gpu.slug.as_str());
     if args.json {
-        let output = Output { schema: SCHEMA, judged: &judged, suggestions: &suggestions };
+        let output = Output {
+            schema: SCHEMA,
+            gpu,
+            judged: &judged,
+            suggestions: &suggestions,
+            smallest_gpu: larger.as_ref().and_then(|ladder| ladder.answer.as_ref()),
+        };
         return Ok(Answer { text: text::json(&output)?, code });
     }
     let width = text::width();
     let mut out = describe::heading(&asked.model, &asked.job, args.job.is_default(), judged.model.parameters, width);
-    out.push_str(&report::judged(&judged, width));
+    out.push_str(&report::judged(&judged, card.gpu.map(|gpu| gpu.name.as_str()), width));
     if !fits && !args.no_suggestions {
-        out.push_str(&report::suggestions(&suggestions, width));
+        out.push_str(&report::suggestions(&suggestions, larger.and_then(|ladder| ladder.answer).as_ref(), width));
     }
     out.push('\n');
     out.push_str(&describe::basis(&judged.basis, width));
@@ -86,14 +101,4 @@ fn unknown(args: &FitArgs, error: &CliError) -> Result<Answer, CliError> {
         format!("{}\n", text::wrap(&format!("CANNOT TELL: {}", text::plain(&reason)), text::width(), "  "))
     };
     Ok(Answer { text, code: exit::UNKNOWN })
-}
-
-/// The card that is asked about.
-fn room(gpu: &GpuArgs) -> Result<Room, CliError> {
-    let memory = gpu.memory.ok_or_else(|| CliError::usage("which GPU? give --memory, such as --memory 24GiB"))?;
-    let room = Room::of(memory);
-    Ok(match gpu.context {
-        Some(context) => room.with_context(context),
-        None => room,
-    })
 }

@@ -21,7 +21,7 @@ pub(super) fn find(name: &str, flags: &HubFlags) -> Result<Source, CliError> {
 }
 
 /// Does `work`; where it takes long and somebody watches, `notice` says so.
-fn announced<T>(notice: Option<String>, work: impl FnOnce() -> T) -> T {
+pub(super) fn announced<T>(notice: Option<String>, work: impl FnOnce() -> T) -> T {
     let Some(notice) = notice.filter(|_| std::io::stderr().is_terminal()) else {
         return work();
     };

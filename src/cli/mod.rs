@@ -11,12 +11,16 @@ mod estimate;
 mod examples;
 mod fit;
 mod from;
+mod gpu;
+mod gpus;
 mod hub;
 mod layer;
 mod models;
 mod params;
+mod plan;
 #[cfg(test)]
 mod sample;
+mod solve;
 mod source;
 mod text;
 mod timeline;
@@ -85,7 +89,10 @@ fn run(cli: &Cli) -> Result<Answer, CliError> {
     Ok(match &cli.command {
         Command::Estimate(args) => estimate::run(args)?.into(),
         Command::Fit(args) => fit::run(args)?,
+        Command::Solve(args) => solve::run(args)?,
+        Command::Plan(args) => plan::run(args)?,
         Command::Compare(args) => compare::run(args)?.into(),
+        Command::Gpus(args) => gpus::run(args)?.into(),
         Command::Models(args) => models::run(args)?.into(),
         Command::Params(args) => params::run(args)?.into(),
     })

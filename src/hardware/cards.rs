@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::catalogue::find;
 use crate::units::Bytes;
 
 /// A card and its memory.
@@ -15,28 +16,23 @@ pub struct Card {
     pub memory: Bytes,
 }
 
-/// One card for each common size, by memory as nvidia-smi and rocm-smi report it (transcripts in public repositories, the
-/// Spare Cores data dumps and SkyPilot's catalogue, read 2026-11-23).
-const CARDS: [Card; 12] = [
-    card("RTX 4060 8GB", 8188),
-    card("RTX 3080 10GB", 10_240),
-    card("RTX 4070 12GB", 12_282),
-    card("RTX 4080 16GB", 16_376),
-    card("RTX 4090 24GB", 24_564),
-    card("RTX 5090 32GB", 32_607),
-    card("A100 40GB", 40_960),
-    card("L40S 48GB", 46_068),
-    card("H100 80GB", 81_559),
-    card("RTX PRO 6000 96GB", 97_887),
-    card("H200 141GB", 143_771),
-    card("MI300X 192GB", 196_592),
+/// One card for each common size: what people call it, and its name in the catalogue.
+const COMMON: [(&str, &str); 12] = [
+    ("RTX 4060 8GB", "rtx-4060"),
+    ("RTX 3080 10GB", "rtx-3080-10gb"),
+    ("RTX 4070 12GB", "rtx-4070"),
+    ("RTX 4080 16GB", "rtx-4080"),
+    ("RTX 4090 24GB", "rtx-4090"),
+    ("RTX 5090 32GB", "rtx-5090"),
+    ("A100 40GB", "a100-sxm4-40gb"),
+    ("L40S 48GB", "l40s"),
+    ("H100 80GB", "h100-sxm5-80gb"),
+    ("RTX PRO 6000 96GB", "rtx-pro-6000-blackwell-ws"),
+    ("H200 141GB", "h200-sxm-141gb"),
+    ("MI300X 192GB", "mi300x"),
 ];
 
-const fn card(name: &'static str, mib: u64) -> Card {
-    Card { name, memory: Bytes::from_mib(mib) }
-}
-
-/// The card with the least memory that holds as much; `None`: none of them does.
+/// The common card with the least memory that holds as much; `None`: none of them does.
 ///
 /// ```
 /// use vramplan::{Bytes, hardware::smallest_card};
@@ -44,5 +40,20 @@ const fn card(name: &'static str, mib: u64) -> Card {
 /// assert_eq!(smallest_card(Bytes::from_mib(20_000)).map(|card| card.name), Some("RTX 4090 24GB"));
 /// ```
 pub fn smallest_card(bytes: Bytes) -> Option<Card> {
-    CARDS.into_iter().filter(|card| card.memory >= bytes).min_by_key(|card| card.memory)
+    cards().filter(|card| card.memory >= bytes).min_by_key(|card| card.memory)
+}
+
+fn cards() -> impl Iterator<Item = Card> {
+    COMMON.into_iter().filter_map(|(name, slug)| Some(Card { name, memory: find(slug).ok()?.memory() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_has_every_common_card_with_what_its_driver_reports() {
+        assert_eq!(cards().count(), COMMON.len());
+        assert!(COMMON.iter().all(|(_, slug)| find(slug).is_ok_and(|gpu| gpu.memory_is_reported())));
+    }
 }

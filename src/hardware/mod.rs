@@ -1,8 +1,17 @@
-//! Cards, and what one takes for itself.
+//! GPUs by name, what they cost, and what a process takes of one for itself.
 
 mod cards;
+mod catalogue;
+mod inventory;
+pub mod nvml;
+mod outside;
+mod prices;
 
 pub use cards::{Card, smallest_card};
+pub use catalogue::{Gpu, GpuError, by_memory, catalogue, find, recognise};
+pub use inventory::{Device, Inventory, Mig, Origin, Process};
+pub use outside::{InventoryError, MOST_BYTES};
+pub use prices::{Offer, Price, Prices, PricesError};
 
 use crate::units::Bytes;
 

@@ -1,5 +1,8 @@
 //! Whether a job fits a card.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
 use serde::Serialize;
 
 use super::margin::Margin;
@@ -86,6 +89,8 @@ pub struct Question {
     reserved: Bytes,
     highs: Vec<High>,
     margin: Margin,
+    /// How the run ended in a capacity of so many [`GRAIN`]s.
+    played: Arc<Mutex<HashMap<u64, Run>>>,
 }
 
 impl Question {
@@ -107,7 +112,7 @@ impl Question {
             return Err(EstimateError::TooLarge);
         };
         let margin = Margin::of(model, recording.job(), &estimate);
-        Ok(Self { highs: recording.highs(), recording, estimate, reserved, margin })
+        Ok(Self { highs: recording.highs(), recording, estimate, reserved, margin, played: Arc::default() })
     }
 
     /// What the job takes where nothing is missing.
@@ -125,6 +130,7 @@ impl Question {
         let job = self.job();
         let capacity = room.capacity(job);
         let run = self.run_in(capacity);
+        let margin = if room.kernels_known { self.margin.clone() } else { self.margin.unmeasured(self.reserved) };
         let beside = room.beside(job);
         let shown = match &run {
             Run::Completed { reserved_bytes, .. } => *reserved_bytes,
@@ -138,21 +144,21 @@ impl Question {
             headroom_bytes = headroom_bytes.min(-1);
         }
         Fit {
-            verdict: self.verdict(capacity, &run, room.context_unsure_bytes),
+            verdict: self.verdict(capacity, &run, &margin, room.context_unsure_bytes),
             device_bytes,
             headroom_bytes,
             room: *room,
             capacity_bytes: capacity,
-            margin: self.margin.clone(),
+            margin,
             run,
         }
     }
 
     /// Whether `capacity` decides by more than the margin: the run is played at both of its ends and between, since what
     /// the allocator gives back and takes anew makes more memory no promise.
-    fn verdict(&self, capacity: Bytes, run: &Run, unsure: Bytes) -> Verdict {
+    fn verdict(&self, capacity: Bytes, run: &Run, margin: &Margin, unsure: Bytes) -> Verdict {
         let completes = matches!(run, Run::Completed { .. });
-        let margin = if completes { self.margin.under_bytes + unsure } else { self.margin.over_bytes };
+        let margin = if completes { margin.under_bytes + unsure } else { margin.over_bytes };
         let same = (1..=STEPS).all(|step| {
             let shift = Bytes(margin.0 / STEPS * step);
             let other = if completes { capacity.saturating_sub(shift) } else { capacity + shift };
@@ -177,17 +183,29 @@ impl Question {
                 allocated_bytes: live.saturating_sub(*requested),
             };
         }
-        match self.recording.play(capacity) {
+        let grains = capacity.0 / GRAIN;
+        let known = |played: &Mutex<HashMap<u64, Run>>| played.lock().ok()?.get(&grains).cloned();
+        if let Some(run) = known(&self.played) {
+            return run;
+        }
+        let run = match self.recording.play(Bytes(grains * GRAIN)) {
             Played::Completed { reserved } => Run::Completed { reserved_bytes: reserved, frees_cache: true },
             Played::OutOfMemory { phase, requested, allocated, .. } => {
                 Run::OutOfMemory { phase, requested_bytes: requested, allocated_bytes: allocated }
             }
+        };
+        if let Ok(mut played) = self.played.lock() {
+            played.insert(grains, run.clone());
         }
+        run
     }
 }
 
+/// Every segment is a multiple of this, so capacities between two multiples are alike.
+const GRAIN: u64 = 2 << 20;
+
 /// Points of the margin that are played.
-const STEPS: u64 = 4;
+const STEPS: u64 = 3;
 
 /// `a - b`, kept within 64 bits.
 fn difference(a: Bytes, b: Bytes) -> i64 {

@@ -1,13 +1,21 @@
-//! What to do with a model: whether a job fits, methods side by side.
+//! What to do with a model: whether a job fits, what makes it fit, the largest that does, methods side by side.
 
 mod compare;
 mod fit;
+mod ladder;
 mod margin;
 mod room;
+mod search;
+mod solve;
 mod suggest;
+mod tutorial;
 
 pub use compare::{Choice, Comparison, Fitting, compare};
 pub use fit::{Fit, Judged, Question, Run, Verdict};
-pub use margin::{Kind, KindErrors, Margin, measured};
+pub use ladder::{Ladder, Rung, largest_model, smallest_gpu};
+pub use margin::{Kind, KindErrors, Margin, errors_of, measured};
 pub use room::Room;
+pub use search::{Constraints, Goal, Offer, Plan, Quality, ROOFLINE, Searched, search};
+pub use solve::{Quantity, Solution, SolveError, Tried, solve};
 pub use suggest::{Change, Suggestion, suggest};
+pub use tutorial::{Claim, ClaimRun, Judgement, TutorialError, tutorial_table};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::hardware::CUDA_CONTEXT;
+use crate::hardware::{CUDA_CONTEXT, Gpu};
 use crate::job::{Job, Workload};
 use crate::units::Bytes;
 
@@ -27,6 +27,9 @@ pub struct Room {
     pub context_bytes: Bytes,
     /// How much more the context may take than is set aside; zero where somebody has said what it takes.
     pub context_unsure_bytes: Bytes,
+    /// Whether kernels choose as on the cards that runs are recorded for: not below compute capability 8.0, which has no
+    /// flash attention and no bf16 of its own. Margins are wide where they do not.
+    pub kernels_known: bool,
     /// What libraries take on this card beyond what they take on the cards that runs are recorded for, for each thread.
     pub workspace_bytes: Bytes,
 }
@@ -46,8 +49,25 @@ impl Room {
             in_use_bytes: Bytes::ZERO,
             context_bytes: CUDA_CONTEXT,
             context_unsure_bytes: CONTEXT_UNSURE,
+            kernels_known: true,
             workspace_bytes: Bytes::ZERO,
         }
+    }
+
+    /// The whole of a GPU.
+    ///
+    /// ```
+    /// use vramplan::{hardware, plan::Room};
+    ///
+    /// let room = Room::on(hardware::find("rtx-4090")?);
+    /// // nvidia-smi says 24,564 MiB, torch 23.65 GiB
+    /// assert_eq!(room.memory_bytes.0 - room.driver_bytes.0, 24_217 << 20);
+    /// # Ok::<(), hardware::GpuError>(())
+    /// ```
+    pub fn on(gpu: &Gpu) -> Self {
+        let kernels_known = gpu.compute_capability().is_some_and(|capability| capability >= (8, 0));
+        let room = Self { driver_bytes: gpu.kept_by_driver(), kernels_known, ..Self::of(gpu.memory()) };
+        if gpu.compute_capability() >= Some((9, 0)) { room.with_larger_workspaces() } else { room }
     }
 
     /// The same with a context of known size.

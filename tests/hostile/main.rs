@@ -66,3 +66,13 @@ fn job_files() {
 fn adapter_configurations() {
     check(text::adapters());
 }
+
+#[test]
+fn inventories() {
+    check(text::inventories());
+}
+
+#[test]
+fn price_tables() {
+    check(text::prices());
+}

@@ -84,3 +84,39 @@ pub(crate) fn adapters() -> Vec<Case> {
         ),
     ]
 }
+
+pub(crate) fn inventories() -> Vec<Case> {
+    let case = |what, text| case(what, "gpus", &["gpus", "--gpus-from", "FILE"], text);
+    let smi = |inside: &str| format!("<nvidia_smi_log>{inside}</nvidia_smi_log>");
+    let entities: String = ('a'..'k')
+        .zip('b'..'l')
+        .map(|(of, name)| format!("<!ENTITY {name} '{}'>", many(&format!("&{of};"), 10)))
+        .collect();
+    vec![
+        case("100 MB of XML", smi(&many("<gpu></gpu>", MUCH / 11))),
+        case("30 MB of elements", smi(&many("<a/>", 7_500_000))),
+        case("a million elements in elements", many("<a>", 1_000_000)),
+        case("entities of entities", format!("<!DOCTYPE a [<!ENTITY a 'ha'>{entities}]>{}", smi("&k;"))),
+        case("30 MB of attributes", format!("<nvidia_smi_log {}/>", (0..2_000_000).map(|n| format!("a{n}='' ")).collect::<String>())),
+        Case { is_refused: false, ..case("30 MB of nodes", format!(r#"{{"items":[{}{{}}]}}"#, many("{},", 10_000_000))) },
+        case("brackets as JSON", format!(r#"{{"items":{}}}"#, nested(1_000_000))),
+        case(
+            "2^64 MiB",
+            r#"{"items":[{"metadata":{"labels":{"nvidia.com/gpu.product":"T4","nvidia.com/gpu.memory":"18446744073709551615"}}}]}"#
+                .to_owned(),
+        ),
+        case("2 MB of TOML", many("[[gpu]]\nname='t4'\n", 110_000)),
+        case("a list of 2^63 GPUs", "[[gpu]]\nname='t4'\ncount=9223372036854775807".to_owned()),
+    ]
+}
+
+pub(crate) fn prices() -> Vec<Case> {
+    let case = |what, text| case(what, "prices.csv", &["gpus", "--prices", "FILE"], text);
+    let header = "cloud,gpu_slug,gpu_count,price_per_hour_usd,snapshot_date\n";
+    vec![
+        case("100 MB of commas", many(",", MUCH)),
+        case("a quote without an end", format!("{header}\"{}", many("a,", 4_000_000))),
+        case("an endless price", format!("{header}a,t4,1,1e999,2026\n")),
+        case("2^64 GPUs", format!("{header}a,t4,18446744073709551616,1,2026\n")),
+    ]
+}

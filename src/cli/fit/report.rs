@@ -1,14 +1,14 @@
 //! A verdict as text.
 
 use super::super::text::{bold, lines, table, warning, wrap};
-use crate::plan::{Fit, Judged, Run, Suggestion, Verdict};
+use crate::plan::{Fit, Judged, Run, Rung, Suggestion, Verdict};
 use crate::step::Peak;
 use crate::units::Bytes;
 
-pub(super) fn judged(judged: &Judged, width: u16) -> String {
+pub(super) fn judged(judged: &Judged, gpu: Option<&str>, width: u16) -> String {
     let Judged { fit, peak, .. } = judged;
     let mut out = format!("\n{}\n", headline(fit));
-    let mut rows = table(&["on the card", "GiB"], width);
+    let mut rows = table(&[gpu.unwrap_or("on the card"), "GiB"], width);
     for (name, bytes) in [
         ("memory", fit.room.memory_bytes),
         ("kept by the driver", fit.room.driver_bytes),
@@ -73,7 +73,9 @@ fn margin(fit: &Fit) -> String {
     let margin = &fit.margin;
     let unsure = fit.room.context_unsure_bytes;
     let measured = match margin.cases {
-        0 => "no measured case is of this kind of job, so the margin is wide".to_owned(),
+        0 if fit.room.kernels_known => "no measured case is of this kind of job, so the margin is wide".to_owned(),
+        0 => "below compute capability 8.0 kernels choose otherwise than where was measured, so the margin is wide"
+            .to_owned(),
         cases => format!("the worst of {cases} measured cases ({})", margin.kind),
     };
     let mut text = format!("Margin: {}, {measured}", margin.under_bytes);
@@ -83,10 +85,15 @@ fn margin(fit: &Fit) -> String {
     text + "."
 }
 
-pub(super) fn suggestions(found: &[Suggestion], width: u16) -> String {
+pub(super) fn suggestions(found: &[Suggestion], larger: Option<&Rung>, width: u16) -> String {
+    let larger = larger.map(|rung| {
+        let line = format!("The smallest GPU it fits as it is: {} ({}).", rung.value, rung.memory_bytes);
+        format!("\n{}\n", wrap(&line, width, "  "))
+    });
+    let larger = larger.unwrap_or_default();
     if found.is_empty() {
         let nothing = "No change that is known makes it fit this card: a larger one, or a smaller model.";
-        return format!("\n{}\n", wrap(nothing, width, ""));
+        return format!("\n{}\n{larger}", wrap(nothing, width, ""));
     }
     let mut out = format!("\n{}\n", bold("What makes it fit"));
     for Suggestion { changes, device_bytes, saved_bytes, host_bytes, validated, .. } in found {
@@ -105,5 +112,5 @@ pub(super) fn suggestions(found: &[Suggestion], width: u16) -> String {
             out.push_str(&format!("      {line}\n"));
         }
     }
-    out
+    out + &larger
 }

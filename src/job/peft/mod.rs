@@ -100,6 +100,18 @@ impl Peft {
         }
     }
 
+    /// The rank of its adapters, where more of it is more to train.
+    pub fn rank_mut(&mut self) -> Option<&mut u64> {
+        match self {
+            Self::Lora(Lora { r, .. })
+            | Self::LoHa(LoHa { r, .. })
+            | Self::LoKr(LoKr { r, .. })
+            | Self::Vera(Vera { r, .. })
+            | Self::AdaLora(AdaLora { init_r: r, .. }) => Some(r),
+            _ => None,
+        }
+    }
+
     /// Which modules it adapts, where it adapts modules by name.
     pub const fn target_modules(&self) -> Option<&TargetModules> {
         match self {

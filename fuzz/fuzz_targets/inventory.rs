@@ -1,0 +1,7 @@
+#![no_main]
+
+#[path = "../readers.rs"]
+#[allow(dead_code)]
+mod readers;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| readers::inventory(data));
