@@ -12,6 +12,7 @@ use super::layer::Layer;
 use super::listed::Listed;
 use super::names::{Names, default_targets};
 use super::network::{Batch, BatchShape, Generate, Network, Outputs};
+use super::paths::{Paths, Place};
 use super::virtual_tokens::{self, Prompted};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
@@ -352,6 +353,14 @@ impl Network for Decoder {
         self.model.head.tied
     }
 
+    fn paths(&mut self) -> Option<Vec<String>> {
+        let model = self.model.clone();
+        let names = Paths::of(&model)?;
+        let mut paths = Vec::new();
+        self.walk(&mut |place, leaf| paths.push(names.path(place, &leaf)));
+        Some(paths)
+    }
+
     fn default_targets(&self) -> &'static [&'static str] {
         default_targets(&self.model)
     }
@@ -374,27 +383,36 @@ impl Network for Decoder {
     }
 }
 
-impl Module for Decoder {
-    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
-        self.tower.leaves(visit);
-        self.embed.leaves(visit);
-        self.front.leaves(visit);
+impl Decoder {
+    /// Visits the leaves in order, each with its place.
+    fn walk(&mut self, visit: &mut dyn FnMut(Place, Leaf<'_>)) {
+        if let Some(tower) = &mut self.tower {
+            tower.walk(&mut |index, leaf| visit(Place::Tower(index), leaf));
+        }
+        self.embed.leaves(&mut |leaf| visit(Place::Base, leaf));
+        self.front.leaves(&mut |leaf| visit(Place::Base, leaf));
         let norm_first = self.model.model_type == ModelType::Opt;
         if norm_first {
-            self.norm.leaves(visit);
+            self.norm.leaves(&mut |leaf| visit(Place::Base, leaf));
         }
-        for layer in &mut self.layers {
+        for (i, layer) in self.layers.iter_mut().enumerate() {
             if let Some(layer) = Rc::get_mut(layer) {
-                layer.leaves(visit);
+                layer.leaves(&mut |leaf| visit(Place::Layer(i), leaf));
             }
         }
         if !norm_first {
-            self.norm.leaves(visit);
+            self.norm.leaves(&mut |leaf| visit(Place::Base, leaf));
         }
         // without a head there is none to find, nor to adapt
         if self.model.head.num_labels != Some(0) {
-            visit(Leaf::Linear(&mut self.head));
+            visit(Place::Top, Leaf::Linear(&mut self.head));
         }
+    }
+}
+
+impl Module for Decoder {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        self.walk(&mut |_, leaf| visit(leaf));
     }
 
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {

@@ -56,6 +56,12 @@ pub trait Network: Module {
     /// Whether the head's weight is the token embedding's.
     fn is_tied(&self) -> bool;
 
+    /// The full dotted names that `named_modules()` of the loaded model has for the modules of its leaves, in their order;
+    /// of what is no linear layer, a name within the layer. `None`: they are not known.
+    fn paths(&mut self) -> Option<Vec<String>> {
+        None
+    }
+
     /// PEFT's default `target_modules` for it.
     fn default_targets(&self) -> &'static [&'static str];
 

@@ -346,7 +346,7 @@ pub(super) struct CommonFlags {
     /// What quantised weights compute in [default: bf16]
     #[arg(long, value_name = "DTYPE", value_parser = words::<FloatType>(FloatType::NAMES, FloatType::ALIASES))]
     pub(super) compute_dtype: Option<FloatType>,
-    /// Attention implementation; flash_attention_2 only with --packing yet [default: sdpa]
+    /// Attention implementation; flash_attention_2 is the flash-attn package, in training alone [default: sdpa]
     #[arg(long, value_name = "NAME", value_parser = words::<AttnImplementation>(AttnImplementation::NAMES, AttnImplementation::ALIASES))]
     pub(super) attn_implementation: Option<AttnImplementation>,
     /// Sequences in a micro-batch [default: 1]

@@ -230,7 +230,8 @@ fn experts(model: &Model, job: &Job) -> Vec<String> {
     }
     if adapted {
         notes.push(
-            "target_modules reach nn.Linear alone: neither the stacked experts nor the router get adapters".to_owned(),
+            "these target_modules reach nn.Linear alone: neither the stacked experts nor the router get adapters"
+                .to_owned(),
         );
     }
     if matches!(&job.workload, Workload::Infer(infer) if infer.decode_experts == ExpertsImplementation::BatchedMm) {
@@ -296,9 +297,10 @@ fn unmeasured(model: &Model, job: &Job) -> Option<&'static str> {
             Some("use_liger_kernel with an adapted or copied head, whose own weight Liger reads")
         }
         Workload::Train(train) if train.objective == Objective::Ppo => Some("objective = \"ppo\""),
-        Workload::Train(train) if train.attn_implementation == AttnImplementation::FlashAttention2 => {
-            Some("attn_implementation = \"flash_attention_2\"; its kernels are taken to keep what those of sdpa keep")
-        }
+        Workload::Train(train) if train.attn_implementation == AttnImplementation::FlashAttention2 => Some(
+            "attn_implementation = \"flash_attention_2\"; the flash-attn package is modelled from its source, and every \
+                 padding mask is taken to leave all tokens",
+        ),
         Workload::Train(train) if train.offload_optimizer == OffloadOptimizer::Deepspeed => {
             Some("offload_optimizer = \"deepspeed\"")
         }

@@ -3,6 +3,7 @@
 use super::adapt;
 use super::clip::clip_grad_norm;
 use super::error::EstimateError;
+use super::flash;
 use super::load;
 use super::objective::Learned;
 use super::optimizer::{Optimizer, least_elements, own_matrices, shares};
@@ -46,6 +47,7 @@ impl<'a> Training<'a> {
         if job.use_liger_kernel && !has_liger_kernels(model.model_type()) {
             return Err(EstimateError::NoLiger { model_type: model.model_type() });
         }
+        flash::check(model, job)?;
         let mut network = load::load(cx, model, job.float_type().dtype(), quantization, kernels);
         if quantization.is_some() {
             adapt::prepare_for_kbit_training(cx, network.as_mut());

@@ -1,6 +1,8 @@
 //! What a training method makes of a loaded model: which parameters train, and which adapters it gets.
 
 mod method;
+mod selection;
+mod stacked;
 mod targets;
 
 pub(super) use method::Adapted;
