@@ -3,13 +3,14 @@
 //! It adds up weights, gradients, Adam's two fp32 states and a guess for activations, and lets LoRA train one parameter
 //! in a thousand. Where a real step peaks it does not ask.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::job::{Precision, Workload};
 use crate::units::Bytes;
 
 /// What the formula adds up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Formula {
     /// Parameters times their bytes.

@@ -5,6 +5,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign};
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One kibibyte, 2^10 bytes.
@@ -26,7 +27,7 @@ pub const GB: u64 = 1_000_000_000;
 /// assert_eq!("24GiB".parse::<Bytes>().unwrap(), Bytes::from_gib(24));
 /// assert_eq!("24GB".parse::<Bytes>().unwrap(), Bytes(24_000_000_000));
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Bytes(pub u64);
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::changes::changes;
@@ -11,7 +12,7 @@ use crate::plan::difference;
 use crate::units::Bytes;
 
 /// How a job differs from the lock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Difference {
     /// The job.
@@ -22,7 +23,7 @@ pub struct Difference {
 }
 
 /// Ways to differ.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "change", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Kind {
@@ -44,7 +45,7 @@ pub enum Kind {
 }
 
 /// What a change did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Cause {
     /// What was changed; several, where the job has no answer between them.
@@ -60,7 +61,7 @@ pub struct Cause {
 }
 
 /// More, or less, of a part at the peak.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct PartChange {
     /// weights, gradients, optimizer, activations, logits, `kv_cache`, temporary or workspace.

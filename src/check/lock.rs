@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::inputs::{Figures, Inputs};
@@ -18,7 +19,7 @@ const SCHEMA: &str = "vramplan.lock/1";
 /// assert_eq!(Lock::read(&lock.to_text())?, lock);
 /// # Ok::<(), vramplan::check::LockError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Lock {
@@ -29,7 +30,7 @@ pub struct Lock {
 }
 
 /// A job in a lock.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Locked {

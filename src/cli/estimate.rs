@@ -4,6 +4,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::{EstimateArgs, Method};
@@ -17,7 +18,7 @@ use crate::model::Model;
 use crate::step::{Estimate, ModelSummary};
 use crate::units::Bytes;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Output<'a> {
     #[serde(flatten)]
     estimate: &'a Estimate,
@@ -27,14 +28,14 @@ struct Output<'a> {
     from: Option<&'a Report>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct FormulaAlone<'a> {
     schema: &'static str,
     model: &'a ModelSummary,
     formula: FormulaOutput,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, JsonSchema)]
 struct FormulaOutput {
     #[serde(flatten)]
     parts: Formula,

@@ -2,6 +2,7 @@
 
 mod report;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::FitArgs;
@@ -17,7 +18,7 @@ use crate::units::Bytes;
 /// `vramplan.fit/1`
 const SCHEMA: &str = "vramplan.fit/1";
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Output<'a> {
     schema: &'static str,
     /// The GPU's slug, where it is one of the catalogue.
@@ -33,7 +34,7 @@ struct Output<'a> {
     cards: Vec<OnCard<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct OnCard<'a> {
     card: Option<&'a str>,
     gpu: Option<&'a str>,
@@ -58,7 +59,7 @@ const fn rank(verdict: Verdict) -> u8 {
 }
 
 /// What is printed where there is no telling: the same keys as far as they are known.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Unknown<'a> {
     schema: &'static str,
     verdict: Verdict,

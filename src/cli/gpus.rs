@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use comfy_table::ColumnConstraint;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::GpusArgs;
@@ -22,14 +23,14 @@ const FEW: usize = 3;
 /// From here on a table has room for a cloud's name.
 const WIDE: u16 = 96;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Output<'a> {
     schema: &'static str,
     installed: &'a Inventory,
     gpus: Vec<Known<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Known<'a> {
     #[serde(flatten)]
     gpu: &'a Gpu,
@@ -39,7 +40,7 @@ struct Known<'a> {
     prices: Vec<Cost<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Cost<'a> {
     cloud: &'a str,
     region: &'a str,

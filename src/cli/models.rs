@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::{HubFlags, ModelsArgs, ModelsCommand};
@@ -11,13 +12,13 @@ use super::text::{bold, grouped, lines, plain, table, width, wrap};
 use crate::job::ModelRef;
 use crate::model::{self, DecoderConfig, LayerType, Model, Norm, Origin};
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct List {
     models: Vec<Known>,
 }
 
 /// What is known of a model, in the words of its config.json.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Known {
     name: String,
     model_type: &'static str,
@@ -33,7 +34,7 @@ struct Known {
 }
 
 /// What decoders have beside.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct DecoderFields {
     intermediate_size: u64,
     num_attention_heads: u64,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::ParamsArgs;
@@ -12,7 +13,7 @@ use crate::job::{Job, ModelRef, Train};
 use crate::model::Checkpoint;
 use crate::step::Parameters;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Output {
     parameters: u64,
     trainable_parameters: u64,
@@ -26,7 +27,7 @@ struct Output {
 }
 
 /// The parts alone: their sum stands beside them.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
 struct Parts {
     embedding: u64,
     attention: u64,

@@ -1,5 +1,6 @@
 //! `vramplan plan`: ways to train a model, against prices and rates.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::PlanArgs;
@@ -17,7 +18,7 @@ const SCHEMA: &str = "vramplan.plan/1";
 /// Sequences in an optimizer step where the job does not say.
 const EFFECTIVE_BATCH: u64 = 16;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Output<'a> {
     schema: &'static str,
     model: &'a str,
@@ -31,7 +32,7 @@ struct Output<'a> {
     searched: &'a Searched,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct TableOutput<'a> {
     schema: &'static str,
     model: &'a str,

@@ -1,5 +1,6 @@
 //! `vramplan solve`: the largest value that fits.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::{SolveArgs, Solved};
@@ -14,7 +15,7 @@ use crate::units::Bytes;
 
 const SCHEMA: &str = "vramplan.solve/1";
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Output<'a, T> {
     schema: &'static str,
     model: &'a str,

@@ -1,5 +1,6 @@
 //! What a model's files say beside its configuration, and what follows for a job.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::backend;
@@ -10,7 +11,7 @@ use crate::step::{self, Basis, StoredWeights};
 use crate::units::Bytes;
 
 /// What is shown of a checkpoint.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Stored {
     format: &'static str,
     tensors: usize,
@@ -32,7 +33,7 @@ impl From<&Checkpoint> for Stored {
 }
 
 /// What is shown of a `quantization_config`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Quantized {
     pub(super) method: String,
     #[serde(flatten)]

@@ -1,12 +1,13 @@
 //! Cards of the common memory sizes.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::catalogue::find;
 use crate::units::Bytes;
 
 /// A card and its memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Card {
     /// What people call it.

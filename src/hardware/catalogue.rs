@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::Bytes;
@@ -15,7 +16,7 @@ const DATA: &str = include_str!("../../data/gpus.json");
 const DRIVER_KEEPS: Bytes = Bytes::from_mib(871);
 
 /// A GPU as it can be bought or rented.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Gpu {
     /// Its name in commands, such as `rtx-4090`.

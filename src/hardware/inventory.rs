@@ -1,12 +1,13 @@
 //! What is installed: GPUs that a driver, a cluster or a file tells of.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::catalogue::{Gpu, recognise};
 use crate::units::Bytes;
 
 /// GPUs that somebody has.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Inventory {
     /// Who tells of them.
@@ -20,7 +21,7 @@ pub struct Inventory {
 }
 
 /// Who tells of GPUs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Origin {
@@ -35,7 +36,7 @@ pub enum Origin {
 }
 
 /// A GPU or a slice of one, or several that are alike.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Device {
     /// What its driver or its owner calls it; empty where it does not answer.
@@ -72,13 +73,14 @@ pub struct Device {
     pub processes: Vec<Process>,
     /// The GPU of the catalogue it is, of a slice the whole one.
     #[serde(serialize_with = "slug")]
+    #[schemars(with = "Option<String>")]
     pub gpu: Option<&'static Gpu>,
     /// What could not be found out of it, and why.
     pub problem: Option<String>,
 }
 
 /// NVIDIA's Multi-Instance GPU.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Mig {
@@ -95,7 +97,7 @@ pub enum Mig {
 }
 
 /// A process on a GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Process {
     /// Its number.

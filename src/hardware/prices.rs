@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::OnceLock;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::{Gpu, find};
@@ -12,7 +13,7 @@ use super::catalogue::{Gpu, find};
 const DATA: &str = include_str!("../../data/prices.csv");
 
 /// What one kind of machine costs at one place.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Price {
     /// Who rents it out.

@@ -1,11 +1,12 @@
 //! Inference jobs.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AttnImplementation, ExpertsImplementation, FloatType, KvCacheDtype, Precision, Runtime};
 
 /// An inference job: one prefill of the prompt, then decoding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Infer {
     /// How the model's weights are stored.

@@ -42,11 +42,12 @@ pub use peft::{
     AdaLora, Bottleneck, Ia3, LoHa, LoKr, Lora, Oft, Peft, PrefixTuning, PromptTuning, TargetModules, Vera,
 };
 pub(crate) use peft::{end_match, full_match, layer_number};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use train::{Fsdp, Train};
 
 /// A model and what is to be done with it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "JobFile", into = "JobFile")]
 pub struct Job {
     /// The model.

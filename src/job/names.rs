@@ -1,5 +1,7 @@
 //! Choices that have a name in a job file.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
@@ -50,6 +52,16 @@ macro_rules! named_enum {
             /// The written form.
             pub const fn name(self) -> &'static str {
                 match self { $( Self::$variant => $text, )+ }
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "string", "enum": Self::NAMES})
             }
         }
 

@@ -2,13 +2,14 @@
 
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Infer, Job, JobError, Train, Workload};
 
 /// How a job says which model it means.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ModelRef {
     /// A card's name, a path, a Hub id, or a size like `7b`.
@@ -18,7 +19,7 @@ pub enum ModelRef {
 }
 
 /// A model described in the job itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InlineModel {
     /// What to call it.
@@ -52,7 +53,7 @@ impl<'de> Deserialize<'de> for ModelRef {
 }
 
 /// A job file as written: any part may be missing, to be supplied from elsewhere.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobFile {
     /// The model.

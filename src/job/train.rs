@@ -1,5 +1,6 @@
 //! Training jobs.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -8,7 +9,7 @@ use super::{
 };
 
 /// A training job; names and defaults are those of transformers' `TrainingArguments` where it has them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Train {
     /// How the base model's weights are stored.
@@ -191,7 +192,7 @@ impl Train {
 }
 
 /// Fully sharded data parallelism (FSDP2's `fully_shard`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fsdp {
     /// GPUs the model is sharded over.

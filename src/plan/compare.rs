@@ -1,5 +1,6 @@
 //! Ways of fine-tuning one model, side by side.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::hardware::{Card, smallest_card};
@@ -9,7 +10,7 @@ use crate::step::{self, Estimate, EstimateError};
 use crate::units::Bytes;
 
 /// A model's ways of being fine-tuned.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Comparison {
     /// `vramplan.compare/1`
@@ -23,7 +24,7 @@ pub struct Comparison {
 }
 
 /// One way of fine-tuning.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Choice {
     /// What it is called.
@@ -39,7 +40,7 @@ pub struct Choice {
 }
 
 /// What a way of fine-tuning takes.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Fitting {
     /// Parameters that are trained.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::margin::Margin;
@@ -13,7 +14,7 @@ use crate::step::{Basis, Estimate, EstimateError, High, ModelSummary, Peak, Play
 use crate::units::Bytes;
 
 /// Whether a job fits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It runs, with more to spare than estimates of its kind have been off.
@@ -27,7 +28,7 @@ pub enum Verdict {
 }
 
 /// How a job fits a card.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Fit {
     /// Whether it does.
@@ -48,7 +49,7 @@ pub struct Fit {
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "ends", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Run {
@@ -214,7 +215,7 @@ pub(crate) fn difference(a: Bytes, b: Bytes) -> i64 {
 }
 
 /// A verdict with the job it is for.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Judged {
     /// The model.

@@ -1,5 +1,6 @@
 //! Where a job stops fitting on a ladder: of GPUs by their memory, of models by their size.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::fit::{Question, Verdict};
@@ -10,7 +11,7 @@ use crate::model::Model;
 use crate::units::Bytes;
 
 /// A GPU or a model that was tried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Rung {
     /// Its name.
@@ -28,7 +29,7 @@ pub struct Rung {
 }
 
 /// The last rung on which a job fits, and the first on which it does not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Ladder {
     /// `gpu` or `model`

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Job, Workload};
@@ -62,7 +63,7 @@ impl fmt::Display for Kind {
 }
 
 /// The errors of a kind's recorded cases.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KindErrors {
     /// The kind, in words.
     pub kind: String,
@@ -97,7 +98,7 @@ impl KindErrors {
 }
 
 /// How far estimates of a kind of job have been off, and what that comes to for one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Margin {
     /// What the cases are of.

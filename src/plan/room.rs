@@ -1,5 +1,6 @@
 //! What a card has for a job.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::hardware::{CUDA_CONTEXT, Device, Gpu, compute_capability, most_kept_by_driver};
@@ -15,7 +16,7 @@ const MORE_WORKSPACE: Bytes = Bytes((32 << 20) - (8 << 20) - (128 << 10));
 const CONTEXT_UNSURE: Bytes = Bytes::from_mib(712 - 481);
 
 /// The memory of a card, and what of it a job cannot have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Room {
     /// All of it, as the driver reports it.
     pub memory_bytes: Bytes,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::fit::{Question, Verdict};
@@ -12,7 +13,7 @@ use crate::step::EstimateError;
 use crate::units::Bytes;
 
 /// A field that is solved for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Quantity {
     /// Sequences: of a micro-batch, or run together.
@@ -82,7 +83,7 @@ impl fmt::Display for Quantity {
 }
 
 /// A value that was tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Tried {
     /// The value.
@@ -96,7 +97,7 @@ pub struct Tried {
 }
 
 /// The largest value with which a job fits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Solution {
     /// What was solved for.

@@ -1,5 +1,6 @@
 //! The table of hardware that tutorials copy from each other, held against the run itself.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::fit::{Question, Verdict};
@@ -21,7 +22,7 @@ const CLAIMS: [(&str, &str, u64); 6] = [
 ];
 
 /// A line of the table, judged.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Claim {
     /// `full`, `LoRA` or `QLoRA`
@@ -37,7 +38,7 @@ pub struct Claim {
 }
 
 /// What is to be said of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Judgement {
     /// It runs on what is asked for, in every way that was tried.
@@ -55,7 +56,7 @@ pub enum Judgement {
 }
 
 /// A way to train on one GPU.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct ClaimRun {
     /// What it is, in words.

@@ -1,5 +1,6 @@
 //! Parameter counts, from the same modules that are run.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::adapt;
@@ -12,7 +13,7 @@ use crate::model::Model;
 use crate::nn::{Builder, Device, Kernels, Part};
 
 /// How many parameters a model has, and where; the parts sum to `total`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Parameters {
     /// All of them, tied ones once, adapters and modules that are trained whole included.

@@ -1,5 +1,6 @@
 //! What a job takes: the result of an estimate.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::count::Parameters;
@@ -7,7 +8,7 @@ use crate::model::Model;
 use crate::units::Bytes;
 
 /// What a job takes on one GPU.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Estimate {
     /// The version of this shape: `vramplan.estimate/1`.
@@ -30,7 +31,7 @@ pub struct Estimate {
 }
 
 /// The model an estimate is for.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct ModelSummary {
     /// Its name.
@@ -56,7 +57,7 @@ impl ModelSummary {
 }
 
 /// The largest memory use over the steps.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Peak {
     /// Live tensors (`torch.cuda.max_memory_allocated`).
@@ -70,7 +71,7 @@ pub struct Peak {
 }
 
 /// Live bytes by what they are for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Parts {
     /// Parameters, quantised weights with their scales, buffers.
@@ -113,7 +114,7 @@ impl Parts {
 }
 
 /// What is kept between the steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Held {
     /// Parameters, with the scales of quantised ones.
@@ -131,7 +132,7 @@ pub struct Held {
 }
 
 /// One phase of a steady step.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Phase {
     /// load, forward, backward, clip, optimizer, prefill or decode.
@@ -143,7 +144,7 @@ pub struct Phase {
 }
 
 /// A point of the timeline.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct TimelinePoint {
     /// Allocation or release it comes after, counted from the start of the step.
@@ -155,7 +156,7 @@ pub struct TimelinePoint {
 }
 
 /// What an estimate's figures rest on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Basis {
     /// What runs the step: `pytorch`.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::arch::network;
@@ -11,7 +12,7 @@ use crate::model::{Model, QuantMethod, Quantization, StoredWeight};
 use crate::nn::{Builder, Device, Kernels, Leaf, Linear, Part};
 
 /// The weights of a quantised checkpoint, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct StoredWeights {
     /// Linear layers that are quantised (an expert's matrix counts as one).

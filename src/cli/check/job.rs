@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::args::{GpuArgs, HubFlags};
@@ -16,7 +17,7 @@ use crate::step::{Estimate, Recording};
 use crate::units::Bytes;
 
 /// What came of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Status {
     /// Within what it may take.

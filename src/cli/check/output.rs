@@ -1,5 +1,6 @@
 //! The answer as JSON.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::error::CliError;
@@ -15,7 +16,7 @@ use crate::units::Bytes;
 /// `vramplan.check/1`
 const SCHEMA: &str = "vramplan.check/1";
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Output<'a> {
     schema: &'static str,
     file: String,
@@ -26,7 +27,7 @@ struct Output<'a> {
     lock: Option<OfLock<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct OfJob<'a> {
     name: &'a str,
     line: usize,
@@ -38,7 +39,7 @@ struct OfJob<'a> {
     judged: Option<Judged<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Judged<'a> {
     device_bytes: Bytes,
     limit_bytes: Bytes,
@@ -54,7 +55,7 @@ struct Judged<'a> {
     basis: &'a Basis,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct OfLock<'a> {
     file: String,
     found: bool,

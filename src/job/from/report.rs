@@ -1,9 +1,10 @@
 //! What was made of each field of a training configuration.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What was made of the fields of one or more training configurations.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Report {
     /// What the files are: `trl`, or `trl + deepspeed` where there are several.
@@ -19,7 +20,7 @@ pub struct Report {
 }
 
 /// Where a field stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Place {
     /// The file.
@@ -30,7 +31,7 @@ pub struct Place {
 }
 
 /// A field that went into the job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Mapped {
     /// Its path in the file.
@@ -48,7 +49,7 @@ pub struct Mapped {
 }
 
 /// A field without an effect on the figures.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Ignored {
     /// Its path in the file.
@@ -62,7 +63,7 @@ pub struct Ignored {
 }
 
 /// A field whose effect on memory the figures do not have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct NotModelled {
     /// Its path in the file.
@@ -86,7 +87,7 @@ impl NotModelled {
 }
 
 /// A field that no list has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Unknown {
     /// Its path in the file.
@@ -101,7 +102,7 @@ pub struct Unknown {
 }
 
 /// Which way a job is from its figures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Effect {

@@ -1,5 +1,6 @@
 //! AdaLoRA.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::JobError;
@@ -8,7 +9,7 @@ use super::TargetModules;
 
 /// AdaLoRA's settings; names and defaults are those of PEFT's `AdaLoraConfig`. Budgets and schedules change no tensor's size:
 /// PEFT masks ranks, it does not take them away.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdaLora {
     /// Rank the adapters have on average in the end.

@@ -1,5 +1,6 @@
 //! Bottleneck adapters.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::JobError;
@@ -8,7 +9,7 @@ use super::super::validate::positive;
 
 /// Bottleneck adapters: names and defaults are those of the `adapters` library's `SeqBnConfig` (Pfeiffer); with `mh_adapter`
 /// too they are those of `DoubleSeqBnConfig` (Houlsby).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bottleneck {
     /// The width of the model over that of the bottleneck.

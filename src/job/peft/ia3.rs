@@ -1,12 +1,13 @@
 //! IA³.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::JobError;
 use super::TargetModules;
 
 /// IA³'s settings; names are those of PEFT's `IA3Config`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ia3 {
     /// Which of the target modules have their input scaled rather than their output; `None`: PEFT's default for the model's

@@ -1,5 +1,6 @@
 //! LoHa.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::JobError;
@@ -7,7 +8,7 @@ use super::super::validate::{MAX_RANK, positive, probability, within};
 use super::TargetModules;
 
 /// LoHa's settings; names and defaults are those of PEFT's `LoHaConfig`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoHa {
     /// Rank of each of the two products.

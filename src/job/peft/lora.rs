@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::JobError;
@@ -10,7 +11,7 @@ use super::pattern::{end_match, layer_number};
 use super::{TargetModules, one_or_many};
 
 /// LoRA's settings; names and defaults are those of PEFT's `LoraConfig`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lora {
     /// Rank of the adapters.

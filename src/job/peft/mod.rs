@@ -26,6 +26,7 @@ use one_or_many::one_or_many;
 pub(crate) use pattern::{end_match, full_match, layer_number};
 pub use prefix_tuning::PrefixTuning;
 pub use prompt_tuning::PromptTuning;
+use schemars::JsonSchema;
 use serde::Serialize;
 pub use target_modules::TargetModules;
 pub use vera::Vera;
@@ -33,7 +34,7 @@ pub use vera::Vera;
 use super::JobError;
 
 /// A parameter-efficient method: the base model is frozen and something small is trained.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Peft {

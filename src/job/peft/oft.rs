@@ -1,5 +1,6 @@
 //! OFT.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::JobError;
@@ -10,7 +11,7 @@ use super::TargetModules;
 const MAX_TERMS: u64 = 64;
 
 /// OFT's settings; names and defaults are those of PEFT's `OFTConfig`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Oft {
     /// Number of blocks; 0 where `oft_block_size` is given.

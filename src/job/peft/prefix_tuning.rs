@@ -1,5 +1,6 @@
 //! Prefix tuning.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::JobError;
@@ -9,7 +10,7 @@ use super::super::validate::{MAX_RANK, within};
 const MAX_WIDTH: u64 = 1 << 20;
 
 /// Prefix tuning's settings; names are those of PEFT's `PrefixTuningConfig`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrefixTuning {
     /// How many keys and values in front of every layer's are trained.

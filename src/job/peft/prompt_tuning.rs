@@ -1,12 +1,13 @@
 //! Prompt tuning.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::JobError;
 use super::super::validate::{MAX_RANK, within};
 
 /// Prompt tuning's settings; names are those of PEFT's `PromptTuningConfig`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PromptTuning {
     /// How many positions in front of the input are trained.

@@ -1,5 +1,8 @@
 //! Which modules a method adapts.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::super::JobError;
@@ -24,6 +27,16 @@ impl TargetModules {
             [pattern] if pattern.contains(|c| r"\^$*+?()[]{}|".contains(c)) => Self::Pattern(pattern.clone()),
             _ => Self::Names(names.to_vec()),
         }
+    }
+}
+
+impl JsonSchema for TargetModules {
+    fn schema_name() -> Cow<'static, str> {
+        "TargetModules".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
     }
 }
 

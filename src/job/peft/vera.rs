@@ -1,5 +1,6 @@
 //! VeRA.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::JobError;
@@ -7,7 +8,7 @@ use super::super::validate::{MAX_RANK, probability, within};
 use super::TargetModules;
 
 /// VeRA's settings; names and defaults are those of PEFT's `VeraConfig`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Vera {
     /// Rank of the shared projections.

@@ -7,6 +7,7 @@ mod safetensors;
 mod stored;
 mod unique;
 
+use schemars::JsonSchema;
 use std::collections::BTreeMap;
 
 pub use gguf::{Gguf, GgufValue};
@@ -50,7 +51,7 @@ pub struct StoredTensor {
 }
 
 /// What the tensors of one type come to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct TypeTotal {
     /// Tensors of the type.

@@ -1,9 +1,10 @@
 //! The bytes of a quantised layer.
 
 use super::{CompressedTensors, QuantMethod, Quantization, Scales};
+use schemars::JsonSchema;
 
 /// The bytes a quantised weight takes, its bias excluded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct StoredWeight {
     /// The weights themselves.

@@ -1,11 +1,12 @@
 //! The jobs a plan chooses from.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::job::{Lora, Optim, Peft, Precision, TargetModules, Train};
 
 /// How much a method can learn, as far as the method decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Quality {
     /// Adapters on 4-bit weights.

@@ -6,6 +6,7 @@ mod roofline;
 use std::collections::HashMap;
 
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::candidates::Ladder;
@@ -21,7 +22,7 @@ pub use self::candidates::Quality;
 pub use self::roofline::ROOFLINE;
 
 /// What plans are ranked by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Goal {
     /// US dollars for a million tokens, by dated prices and the roofline.
@@ -55,7 +56,7 @@ pub struct Constraints<'a> {
 }
 
 /// A way to train the model.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Plan {
     /// How much its method can learn.
@@ -85,7 +86,7 @@ pub struct Plan {
 }
 
 /// What a GPU costs somewhere, at some date.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Offer {
     /// US dollars a GPU and hour.
@@ -106,7 +107,7 @@ impl Offer {
 }
 
 /// What a search came to.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Searched {
     /// Jobs on GPUs that were looked at.

@@ -1,5 +1,6 @@
 //! What can be changed about a job so that it takes less, mildest first.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::job::{
@@ -7,7 +8,7 @@ use crate::job::{
 };
 
 /// One change to a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Change {
     /// The job file's field.

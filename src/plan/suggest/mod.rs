@@ -2,6 +2,7 @@
 
 mod levers;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::levers::{Burden, Lever, Notch};
@@ -15,7 +16,7 @@ use crate::units::Bytes;
 pub use self::levers::Change;
 
 /// Changes that make a job fit together, none of them to spare.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Suggestion {
     /// What to change.
