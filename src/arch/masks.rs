@@ -67,10 +67,10 @@ impl MaskRequest<'_> {
             if self.bidirectional && self.needs_none(cx, padding.as_ref()) {
                 return None;
             }
+            let _left_padding = self.chunked.then(|| self.left_padding(cx, padding.as_ref()));
             if skippable && !eager && !self.bidirectional && packed.is_none() && self.skips(cx, padding.as_ref()) {
                 return None;
             }
-            let _left_padding = self.chunked.then(|| self.left_padding(cx, padding.as_ref()));
             let mask = self.boolean(cx, padding.as_ref(), packed.as_ref());
             if !eager {
                 return Some(cx.expand(mask, &[self.batch, 1, self.queries, self.keys]));

@@ -37,6 +37,7 @@ pub use names::{
     NonLinearity, Objective, OffloadOptimizer, Optim, Precision, Runtime,
 };
 pub use parse::{InlineModel, JobFile, ModelRef};
+pub(crate) use parse::{explain, mend};
 pub use peft::{
     AdaLora, Bottleneck, Ia3, LoHa, LoKr, Lora, Oft, Peft, PrefixTuning, PromptTuning, TargetModules, Vera,
 };

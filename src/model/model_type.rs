@@ -405,7 +405,7 @@ impl ModelType {
             | Self::Clip
             | Self::Siglip
             | Self::Mllama => Support::CountedOnly,
-            Self::Youtu | Self::Axk1 | Self::Whisper | Self::Glm4vMoe | Self::Fuyu => Support::Unmeasured,
+            Self::Youtu | Self::Axk1 | Self::Glm4vMoe | Self::Fuyu => Support::Unmeasured,
             _ => Support::Measured,
         }
     }
