@@ -9,7 +9,7 @@ const OF_MIXTRAL: &[&str] = &["gate", "w1", "w3", "w2"];
 const OF_QWEN2_MOE: &[&str] = &["gate", "gate_proj", "up_proj", "down_proj"];
 
 /// The names that a LoRA of `model` cannot have for modules, as experts get adapters for them; empty: those of others stay
-/// names (`_MODEL_TO_CONVERSION_PATTERN` of transformers 5.17).
+/// names (`_MODEL_TO_CONVERSION_PATTERN` of transformers 5.17, which Qwen2-MoE itself is not in).
 pub(super) fn mapped(model: &Model, peft: &Peft) -> &'static [&'static str] {
     if !matches!(peft, Peft::Lora(_)) {
         return &[];
@@ -27,7 +27,6 @@ pub(super) fn mapped(model: &Model, peft: &Peft) -> &'static [&'static str] {
         | T::Glm4vMoe
         | T::HunyuanV1Moe
         | T::Olmoe
-        | T::Qwen2Moe
         | T::Qwen3Moe
         | T::Qwen3Next
         | T::SolarOpen => OF_QWEN2_MOE,
