@@ -51,6 +51,12 @@ pub(super) enum Command {
     /// List the GPUs that are installed and those that are known, with their memory and what they cost
     #[command(after_help = GPUS_EXAMPLES, next_line_help = true)]
     Gpus(GpusArgs),
+    /// Print the JSON Schema of what a command prints, or list them
+    Schema(SchemaArgs),
+    /// Print a shell's completions
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    Man(ManArgs),
     /// Count a model's parameters
     #[command(after_help = PARAMS_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Params(ParamsArgs),
@@ -201,6 +207,26 @@ pub(super) enum Solved {
     Gpu,
     /// The largest known model
     Model,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SchemaArgs {
+    /// Whose schema: estimate, fit, job ... [default: list them]
+    pub(super) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(super) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ManArgs {
+    /// Folder that a page for each command is written to [default: print the program's]
+    #[arg(value_name = "FOLDER")]
+    pub(super) folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod since;
 mod table;
 mod words;
 
+pub(super) use output::Output;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 

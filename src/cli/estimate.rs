@@ -19,7 +19,7 @@ use crate::step::{Estimate, ModelSummary};
 use crate::units::Bytes;
 
 #[derive(Serialize, JsonSchema)]
-struct Output<'a> {
+pub(super) struct Output<'a> {
     #[serde(flatten)]
     estimate: &'a Estimate,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,7 +29,7 @@ struct Output<'a> {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct FormulaAlone<'a> {
+pub(super) struct FormulaAlone<'a> {
     schema: &'static str,
     model: &'a ModelSummary,
     formula: FormulaOutput,

@@ -19,7 +19,7 @@ use crate::units::Bytes;
 const SCHEMA: &str = "vramplan.fit/1";
 
 #[derive(Serialize, JsonSchema)]
-struct Output<'a> {
+pub(super) struct Output<'a> {
     schema: &'static str,
     /// The GPU's slug, where it is one of the catalogue.
     gpu: Option<&'a str>,
@@ -60,7 +60,7 @@ const fn rank(verdict: Verdict) -> u8 {
 
 /// What is printed where there is no telling: the same keys as far as they are known.
 #[derive(Serialize, JsonSchema)]
-struct Unknown<'a> {
+pub(super) struct Unknown<'a> {
     schema: &'static str,
     verdict: Verdict,
     device_bytes: Option<Bytes>,

@@ -24,7 +24,7 @@ const FEW: usize = 3;
 const WIDE: u16 = 96;
 
 #[derive(Serialize, JsonSchema)]
-struct Output<'a> {
+pub(super) struct Output<'a> {
     schema: &'static str,
     installed: &'a Inventory,
     gpus: Vec<Known<'a>>,

@@ -21,6 +21,8 @@ mod params;
 mod plan;
 #[cfg(test)]
 mod sample;
+mod schema;
+mod shell;
 mod solve;
 mod source;
 mod text;
@@ -95,6 +97,9 @@ fn run(cli: &Cli) -> Result<Answer, CliError> {
         Command::Plan(args) => plan::run(args)?,
         Command::Compare(args) => compare::run(args)?.into(),
         Command::Gpus(args) => gpus::run(args)?.into(),
+        Command::Schema(args) => schema::run(args)?.into(),
+        Command::Completions(args) => shell::completions(args)?.into(),
+        Command::Man(args) => shell::man(args)?.into(),
         Command::Models(args) => models::run(args)?.into(),
         Command::Params(args) => params::run(args)?.into(),
     })

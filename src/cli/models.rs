@@ -13,8 +13,17 @@ use crate::job::ModelRef;
 use crate::model::{self, DecoderConfig, LayerType, Model, Norm, Origin};
 
 #[derive(Serialize, JsonSchema)]
-struct List {
+pub(super) struct List {
+    schema: &'static str,
     models: Vec<Known>,
+}
+
+/// One model.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Shown {
+    schema: &'static str,
+    #[serde(flatten)]
+    known: Known,
 }
 
 /// What is known of a model, in the words of its config.json.
@@ -67,7 +76,7 @@ fn list(filter: &str, json: bool) -> Result<String, CliError> {
         )));
     }
     if json {
-        return super::text::json(&List { models: found });
+        return super::text::json(&List { schema: "vramplan.models/1", models: found });
     }
     let width = width();
     // A table that wraps is no list to read, so a narrow one says less.
@@ -96,7 +105,7 @@ fn show(name: &str, json: bool, hub: &HubFlags) -> Result<String, CliError> {
     let model = backend::resolve(&ModelRef::Named(name.to_owned()), hub)?;
     let known = Known::new(name, &model, backend::count_parameters(&model, None)?.total);
     if json {
-        return super::text::json(&known);
+        return super::text::json(&Shown { schema: "vramplan.model/1", known });
     }
     let width = width();
     let mut fields = table(&["field", "value"], width);

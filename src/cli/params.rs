@@ -14,7 +14,8 @@ use crate::model::Checkpoint;
 use crate::step::Parameters;
 
 #[derive(Serialize, JsonSchema)]
-struct Output {
+pub(super) struct Output {
+    schema: &'static str,
     parameters: u64,
     trainable_parameters: u64,
     parts: Parts,
@@ -63,6 +64,7 @@ pub(super) fn run(args: &ParamsArgs) -> Result<String, CliError> {
     notes.extend(why.flatten().map(|why| format!("what the quantised weights take is not counted: {why}")));
     if args.json {
         return json(&Output {
+            schema: "vramplan.params/1",
             parameters: count.total,
             trainable_parameters: count.trainable,
             parts: count.into(),
@@ -108,6 +110,7 @@ fn header_alone(args: &ParamsArgs, error: CliError) -> Result<String, CliError> 
     let notes = vec![reason.to_string()];
     if args.json {
         return json(&Output {
+            schema: "vramplan.params/1",
             parameters,
             trainable_parameters: parameters,
             parts: Parts { other: parameters, ..Parts::default() },

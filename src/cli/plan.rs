@@ -19,7 +19,7 @@ const SCHEMA: &str = "vramplan.plan/1";
 const EFFECTIVE_BATCH: u64 = 16;
 
 #[derive(Serialize, JsonSchema)]
-struct Output<'a> {
+pub(super) struct Output<'a> {
     schema: &'static str,
     model: &'a str,
     goal: plan::Goal,
@@ -33,7 +33,7 @@ struct Output<'a> {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct TableOutput<'a> {
+pub(super) struct TableOutput<'a> {
     schema: &'static str,
     model: &'a str,
     max_seq_length: u64,

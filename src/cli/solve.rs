@@ -16,7 +16,7 @@ use crate::units::Bytes;
 const SCHEMA: &str = "vramplan.solve/1";
 
 #[derive(Serialize, JsonSchema)]
-struct Output<'a, T> {
+pub(super) struct Output<'a, T> {
     schema: &'static str,
     model: &'a str,
     #[serde(flatten)]

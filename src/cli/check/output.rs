@@ -17,7 +17,7 @@ use crate::units::Bytes;
 const SCHEMA: &str = "vramplan.check/1";
 
 #[derive(Serialize, JsonSchema)]
-struct Output<'a> {
+pub(in super::super) struct Output<'a> {
     schema: &'static str,
     file: String,
     exit_code: u8,

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::job::{Lora, Optim, Peft, Precision, TargetModules, Train};
+use crate::model::Model;
+use crate::step;
 
 /// How much a method can learn, as far as the method decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
@@ -52,9 +54,9 @@ const OPTIMS: [(Optim, u32); 6] = [
 const RANKS: [u64; 3] = [8, 16, 64];
 
 /// Every ladder of `train`'s kind with at least `quality`, each with `effective_batch` sequences in an optimizer step.
-pub(super) fn ladders(train: &Train, least: Quality, effective_batch: u64) -> Vec<Ladder> {
+pub(super) fn ladders(model: &Model, train: &Train, least: Quality, effective_batch: u64) -> Vec<Ladder> {
     let mut ladders = Vec::new();
-    for (method, quality, flags) in methods(train) {
+    for (method, quality, flags) in methods(model, train) {
         if quality < least {
             continue;
         }
@@ -91,17 +93,21 @@ pub(super) fn ladders(train: &Train, least: Quality, effective_batch: u64) -> Ve
 }
 
 /// The methods, with their command-line flags.
-fn methods(train: &Train) -> Vec<(Train, Quality, Vec<String>)> {
+fn methods(model: &Model, train: &Train) -> Vec<(Train, Quality, Vec<String>)> {
     let full = |precision| Train { precision, double_quant: false, peft: None, ..train.clone() };
     let mut methods = vec![(full(Precision::Bf16), Quality::Full, Vec::new())];
     let asked = match &train.peft {
         Some(Peft::Lora(lora)) => Some(lora.clone()),
         _ => None,
     };
+    // experts that are stacked are no linear layers, and there PEFT's defaults for the type remain
+    let everywhere =
+        step::count_parameters(model, Some(&Peft::Lora(linear(8, Some(TargetModules::AllLinear))))).is_ok();
+    let targets_of = everywhere.then_some(TargetModules::AllLinear);
     let ranks = asked.as_ref().map_or_else(|| RANKS.to_vec(), |lora| vec![lora.r]);
     for r in ranks {
-        let lora = asked.clone().unwrap_or_else(|| all_linear(r));
-        let flags = |shorthand: &str| vec![format!("{shorthand} --r {r} {}", targets(&lora))];
+        let lora = asked.clone().unwrap_or_else(|| linear(r, targets_of.clone()));
+        let flags = |shorthand: &str| vec![format!("{shorthand} --r {r}{}", targets(&lora))];
         let peft = Some(Peft::Lora(lora.clone()));
         let plain = Train { peft: peft.clone(), ..full(Precision::Bf16) };
         methods.push((plain, Quality::Lora, flags("--lora")));
@@ -111,16 +117,16 @@ fn methods(train: &Train) -> Vec<(Train, Quality, Vec<String>)> {
     methods
 }
 
-fn all_linear(r: u64) -> Lora {
-    Lora { r, target_modules: Some(TargetModules::AllLinear), ..Lora::default() }
+fn linear(r: u64, target_modules: Option<TargetModules>) -> Lora {
+    Lora { r, target_modules, ..Lora::default() }
 }
 
 fn targets(lora: &Lora) -> String {
     match &lora.target_modules {
         None => String::new(),
-        Some(TargetModules::AllLinear) => "--target-modules all-linear".to_owned(),
-        Some(TargetModules::Names(names)) => format!("--target-modules {}", names.join(",")),
-        Some(TargetModules::Pattern(pattern)) => format!("--target-modules '{pattern}'"),
+        Some(TargetModules::AllLinear) => " --target-modules all-linear".to_owned(),
+        Some(TargetModules::Names(names)) => format!(" --target-modules {}", names.join(",")),
+        Some(TargetModules::Pattern(pattern)) => format!(" --target-modules '{pattern}'"),
     }
 }
 

@@ -152,7 +152,7 @@ pub struct Searched {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn search(model: &Model, train: &Train, constraints: &Constraints<'_>) -> Result<Searched, EstimateError> {
-    let ladders = candidates::ladders(train, constraints.least_quality, constraints.effective_batch);
+    let ladders = candidates::ladders(model, train, constraints.least_quality, constraints.effective_batch);
     let offers: Vec<Option<Offer>> = constraints
         .gpus
         .iter()

@@ -56,6 +56,9 @@ pub(super) struct Lever {
     pub(super) notches: Vec<Notch>,
 }
 
+/// The rank that LoRA is suggested with.
+const RANK: u64 = 16;
+
 /// Every lever there is for a job.
 pub(super) fn levers(job: &Job) -> Vec<Lever> {
     let mut levers = match &job.workload {
@@ -108,16 +111,24 @@ fn of_training(train: &Train) -> Vec<Lever> {
         add(Burden::Host, vec![notch(change, 1, offload)]);
     }
     if train.peft.is_none() {
-        let change = Change {
+        let change = |on: &str, flags: &str| Change {
             field: "train.peft",
             from: "full fine-tuning".to_owned(),
-            to: "LoRA, r = 16 on every linear layer".to_owned(),
-            flags: "--lora --r 16 --target-modules all-linear".to_owned(),
+            to: format!("LoRA, r = {RANK} on {on}"),
+            flags: format!("--lora --r {RANK}{flags}"),
             costs: "learns less than full fine-tuning where the task is far from the model's",
         };
+        let everywhere = change("every linear layer", " --target-modules all-linear");
+        // experts that are stacked are no linear layers, and there PEFT's defaults for the type remain
+        let somewhere = change("PEFT's default modules", "");
         add(
             Burden::Method,
-            vec![notch(change, 16, |workload, r| with_train(workload, |t| t.peft = Some(all_linear(r))))],
+            vec![
+                notch(everywhere, RANK, |workload, r| {
+                    with_train(workload, |t| t.peft = Some(lora(r, Some(TargetModules::AllLinear))))
+                }),
+                notch(somewhere, RANK, |workload, r| with_train(workload, |t| t.peft = Some(lora(r, None)))),
+            ],
         );
     }
     add(Burden::Quantised, precisions(train.precision, "train.precision"));
@@ -186,11 +197,8 @@ fn with_infer(workload: &mut Workload, change: impl FnOnce(&mut Infer)) {
     }
 }
 
-fn all_linear(r: u64) -> Peft {
-    let target_modules = Some(TargetModules::AllLinear);
-    #[expect(clippy::cast_precision_loss, reason = "a rank is small")]
-    let lora_alpha = 2.0 * r as f64;
-    Peft::Lora(Lora { r, lora_alpha, target_modules, ..Lora::default() })
+fn lora(r: u64, target_modules: Option<TargetModules>) -> Peft {
+    Peft::Lora(Lora { r, target_modules, ..Lora::default() })
 }
 
 fn sdpa(field: &'static str) -> Notch {
