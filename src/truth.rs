@@ -18,7 +18,7 @@ use crate::job::{
 use crate::model::{self, Model};
 use crate::step::{self, Estimate};
 
-pub use files::case_files;
+pub use files::{all_rows, case_files};
 
 /// A measured case.
 #[derive(Clone, Debug, Deserialize)]

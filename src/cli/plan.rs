@@ -67,12 +67,12 @@ pub(super) fn run(args: &PlanArgs) -> Result<Answer, CliError> {
         gpus,
         prices: &prices,
         most_per_hour: args.max_price,
+        most_plans: args.limit,
     };
     let notice =
         Some(format!("searching methods, optimizers and micro-batches on {} GPUs ...", constraints.gpus.len()));
-    let mut searched = hub::announced(notice, || plan::search(&asked.model, train, &constraints))?;
+    let searched = hub::announced(notice, || plan::search(&asked.model, train, &constraints))?;
     let code = if searched.plans.is_empty() { exit::DOES_NOT_FIT } else { 0 };
-    searched.plans.truncate(args.limit);
     if args.json {
         let output = Output {
             schema: SCHEMA,
@@ -103,13 +103,12 @@ fn named(names: &[String]) -> Result<Vec<&'static Gpu>, CliError> {
 const NARROW: u16 = 72;
 
 fn report(searched: &Searched, width: u16) -> String {
-    let Searched { candidates, fitting, jobs_run, plans, not_estimated, reason, .. } = searched;
+    let Searched { candidates, plausible, plans, not_estimated, reason, .. } = searched;
     let mut out = wrap(
         &format!(
-            "{} candidates (jobs on GPUs), {} of them fit; {} jobs were run without data.",
+            "{} candidates (jobs on GPUs); on {} of them live tensors leave room, and the best of these were played.",
             grouped(count(*candidates)),
-            grouped(count(*fitting)),
-            grouped(count(*jobs_run))
+            grouped(count(*plausible)),
         ),
         width,
         "",
@@ -121,7 +120,7 @@ fn report(searched: &Searched, width: u16) -> String {
         let header: &[&str] = if width < NARROW {
             &["GPU", "method", "tokens/s", "$/h"]
         } else {
-            &["GPU", "method", "GiB left", "tokens/s", "$/h", "$/M tokens", "priced"]
+            &["GPU", "method", "GiB left", "tokens/s", "$/h", "$/M tokens"]
         };
         let mut rows = table(header, width);
         for plan in plans {
@@ -135,7 +134,10 @@ fn report(searched: &Searched, width: u16) -> String {
         out.push('\n');
         for plan in plans {
             let own = if plan.validated { "" } else { " (not validated)" };
-            out.push_str(&wrap(&format!("{} {}: {}{own}", plan.gpu, plan.quality.name(), plan.flags), width, "  "));
+            let priced = plan.price.as_ref().map(|offer| format!("; {}, {}", offer.cloud, offer.snapshot_date));
+            let priced = priced.unwrap_or_default();
+            let line = format!("{} {}: {}{priced}{own}", plan.gpu, plan.quality.name(), plan.flags);
+            out.push_str(&wrap(&line, width, "  "));
             out.push('\n');
         }
     }
@@ -149,7 +151,7 @@ fn report(searched: &Searched, width: u16) -> String {
     out
 }
 
-fn cells(plan: &Plan) -> [String; 7] {
+fn cells(plan: &Plan) -> [String; 6] {
     let figure = |value: Option<f64>, decimals: usize| {
         value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
     };
@@ -162,7 +164,6 @@ fn cells(plan: &Plan) -> [String; 7] {
         figure(plan.tokens_per_second, 0),
         figure(offer.map(|offer| offer.usd_per_gpu_hour), 2),
         figure(plan.usd_per_million_tokens, 3),
-        offer.map_or_else(|| "-".to_owned(), |offer| format!("{} {}", offer.cloud, offer.snapshot_date)),
     ]
 }
 

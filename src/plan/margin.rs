@@ -1,5 +1,6 @@
 //! How far estimates of a kind of job have been off.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::job::{Job, Workload};
 use crate::model::Model;
 use crate::step::{Estimate, Peak};
-use crate::truth::Measured;
+use crate::truth::{Measured, Row};
 use crate::units::Bytes;
 
 /// Worst errors of reserved memory by kind of job, over the recorded cases of `tests/truth`; the example `margins` prints
@@ -75,7 +76,7 @@ pub struct KindErrors {
 
 impl KindErrors {
     /// Of a kind's measured cases with their estimated peaks.
-    pub fn of(kind: Kind, cases: &[(Measured, Peak)]) -> Self {
+    fn of(kind: Kind, cases: &[(Measured, Peak)]) -> Self {
         let (mut under, mut over) = (0, Vec::new());
         for (measured, peak) in cases {
             let mut most = 0;
@@ -138,6 +139,18 @@ impl Margin {
         let bytes = part(reserved, UNMEASURED_PPM);
         Self { kind: self.kind.clone(), cases: 0, under_bytes: bytes, over_bytes: bytes }
     }
+}
+
+/// The errors of every kind over recorded cases; those that are not validated are left out.
+pub fn errors_of(rows: impl IntoIterator<Item = Row>) -> Vec<KindErrors> {
+    let mut kinds: BTreeMap<Kind, Vec<(Measured, Peak)>> = BTreeMap::new();
+    for row in rows {
+        let (Ok(estimate), Ok(model), Ok(job)) = (row.estimate(), row.case.model(), row.case.job()) else { continue };
+        if estimate.basis.validated {
+            kinds.entry(Kind::of(&model, &job)).or_default().push((row.measured, estimate.peak));
+        }
+    }
+    kinds.into_iter().map(|(kind, cases)| KindErrors::of(kind, &cases)).collect()
 }
 
 /// So many millionths of `reserved`, and a segment at least.

@@ -13,7 +13,7 @@ mod tutorial;
 pub use compare::{Choice, Comparison, Fitting, compare};
 pub use fit::{Fit, Judged, Question, Run, Verdict};
 pub use ladder::{Ladder, Rung, largest_model, smallest_gpu};
-pub use margin::{Kind, KindErrors, Margin, measured};
+pub use margin::{Kind, KindErrors, Margin, errors_of, measured};
 pub use room::Room;
 pub use search::{Constraints, Goal, Offer, Plan, Quality, ROOFLINE, Searched, search};
 pub use solve::{Quantity, Solution, SolveError, Tried, solve};

@@ -90,7 +90,7 @@ pub enum TutorialError {
 ///
 /// let claims = plan::tutorial_table(&model::resolve("llama-2-7b")?, 2048)?;
 /// assert_eq!((claims[0].method, claims[0].gpu_count), ("full", 4));
-/// assert_eq!(claims[4].judgement, Judgement::Right); // QLoRA on one RTX 4090
+/// assert_eq!(claims[4].judgement, Judgement::Depends); // QLoRA on one RTX 4090: only checkpointed
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn tutorial_table(model: &Model, tokens: u64) -> Result<Vec<Claim>, TutorialError> {

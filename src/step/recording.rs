@@ -3,11 +3,11 @@
 use super::basis;
 use super::count::count_parameters;
 use super::error::EstimateError;
-use super::estimate::{Basis, Estimate, ModelSummary};
+use super::estimate::{Basis, Estimate, Held, ModelSummary};
 use super::head::headed;
 use super::record::{self, Recorded};
 use super::run::played;
-use crate::ghost::{CachingAllocator, Entry, Phase, Playback};
+use crate::ghost::{CachingAllocator, Category, Entry, Phase, Playback};
 use crate::job::{Job, Workload};
 use crate::model::{DecoderConfig, LayerType, Mixer, Model, Support};
 use crate::units::Bytes;
@@ -113,31 +113,79 @@ impl Recording {
     /// The times at which live tensors hold more than ever before, with what they hold: no allocator runs the job in less
     /// than the last, and none gets past one that is more than it has.
     pub fn highs(&self) -> Vec<High> {
-        let Recorded { load, first, steady, .. } = &self.recorded;
-        let mut sizes: Vec<u64> = Vec::new();
         let mut highs: Vec<High> = Vec::new();
-        let (mut live, mut highest, mut phase) = (0_u64, 0_u64, Phase::Load);
+        self.watch(|live, _, requested, phase| {
+            if highs.last().is_none_or(|highest| live > highest.live.0) {
+                highs.push(High { live: Bytes(live), requested: Bytes(requested), phase: phase.name() });
+            }
+        });
+        highs
+    }
+
+    /// What no allocator runs the job in less than, if it accumulated several micro-batches instead of one: then gradients
+    /// are alive through forward and backward.
+    pub fn least_accumulating(&self) -> Bytes {
+        let mut most = 0;
+        self.watch(|live, gradients, _, phase| {
+            let kept = match phase {
+                Phase::Forward | Phase::Backward => self.recorded.gradients.saturating_sub(gradients),
+                _ => 0,
+            };
+            most = most.max(live + kept);
+        });
+        Bytes(most)
+    }
+
+    /// Weights' bytes, gradients' and optimizer states', without playing the run.
+    pub(crate) fn held(&self) -> Held {
+        let charged = |entry: &Entry| match entry {
+            Entry::Charge { bytes, category: Category::Weights, .. } => *bytes,
+            _ => 0,
+        };
+        let Recorded { load, gradients, optimizer, paged, host, .. } = &self.recorded;
+        Held {
+            weights: Bytes(load.iter().map(charged).sum()),
+            buffers: Bytes::ZERO,
+            gradients: Bytes(*gradients),
+            optimizer: Bytes(*optimizer),
+            paged: Bytes(*paged),
+            host: Bytes(*host),
+        }
+    }
+
+    /// The model with what is counted of it.
+    pub(crate) fn summary(&self) -> &ModelSummary {
+        &self.summary
+    }
+
+    /// Tells `at` what is alive after every charge: in all and of gradients, what was asked for, and the phase.
+    fn watch(&self, mut at: impl FnMut(u64, u64, u64, Phase)) {
+        let Recorded { load, first, steady, .. } = &self.recorded;
+        let mut sizes: Vec<(u64, u64)> = Vec::new();
+        let (mut live, mut gradients, mut phase) = (0, 0, Phase::Load);
         for entry in [load, first, steady].into_iter().flatten() {
             match *entry {
-                Entry::Charge { id, bytes, .. } => {
+                Entry::Charge { id, bytes, category } => {
                     let size = CachingAllocator::rounded(bytes);
+                    let of_gradients = if category == Category::Gradients { size } else { 0 };
                     let id = id as usize;
                     if sizes.len() <= id {
-                        sizes.resize(id + 1, 0);
+                        sizes.resize(id + 1, (0, 0));
                     }
-                    sizes[id] = size;
+                    sizes[id] = (size, of_gradients);
                     live += size;
-                    if live > highest {
-                        highest = live;
-                        highs.push(High { live: Bytes(live), requested: Bytes(bytes), phase: phase.name() });
-                    }
+                    gradients += of_gradients;
+                    at(live, gradients, bytes, phase);
                 }
-                Entry::Release { id } => live -= sizes[id as usize],
+                Entry::Release { id } => {
+                    let (size, of_gradients) = sizes[id as usize];
+                    live -= size;
+                    gradients -= of_gradients;
+                }
                 Entry::Begin { phase: begun } => phase = begun,
                 Entry::EmptyCache => {}
             }
         }
-        highs
     }
 }
 

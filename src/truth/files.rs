@@ -3,14 +3,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Row;
+
 /// What lies beside them, of other forms.
-const OTHER_FILES: [&str; 6] = [
+const OTHER_FILES: [&str; 7] = [
     "allocator.jsonl",
     "layouts.jsonl",
     "optimizer_events.jsonl",
     "parameters.jsonl",
     "published.jsonl",
     "published.toml",
+    "verdicts.jsonl",
 ];
 
 /// The files of `folder` whose lines are [`Row`](super::Row)s, by name. Every file is one that is not known to be of another
@@ -29,4 +32,16 @@ pub fn case_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     files.retain(|file| !OTHER_FILES.iter().any(|other| file.ends_with(other)));
     files.sort();
     Ok(files)
+}
+
+/// The rows of all of them.
+///
+/// # Errors
+/// A file cannot be read, or a line of it is no row.
+pub fn all_rows(folder: &Path) -> io::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for file in case_files(folder)? {
+        rows.append(&mut Row::parse_all(&std::fs::read_to_string(file)?)?);
+    }
+    Ok(rows)
 }

@@ -3,6 +3,8 @@
 mod candidates;
 mod roofline;
 
+use std::collections::HashMap;
+
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -12,7 +14,7 @@ use super::room::Room;
 use crate::hardware::{Gpu, Price, Prices};
 use crate::job::{Job, Train};
 use crate::model::Model;
-use crate::step::EstimateError;
+use crate::step::{EstimateError, Recording};
 use crate::units::Bytes;
 
 pub use self::candidates::Quality;
@@ -48,6 +50,8 @@ pub struct Constraints<'a> {
     pub prices: &'a Prices,
     /// US dollars an hour at most.
     pub most_per_hour: Option<f64>,
+    /// Plans at most.
+    pub most_plans: usize,
 }
 
 /// A way to train the model.
@@ -107,8 +111,8 @@ impl Offer {
 pub struct Searched {
     /// Jobs on GPUs that were looked at.
     pub candidates: usize,
-    /// Of them, those that fit.
-    pub fitting: usize,
+    /// Of them, those whose live tensors leave room on the card.
+    pub plausible: usize,
     /// Jobs that were run; the others have a larger micro-batch than one that fits no GPU.
     pub jobs_run: usize,
     /// Jobs that could not be estimated, and the first reason.
@@ -123,8 +127,29 @@ pub struct Searched {
 /// Searches the ways to train `model` that are like `train`: its sequence length, head, objective and precision of
 /// autocast, by every method of at least the quality that is asked for.
 ///
+/// Every job is recorded once and left out where live tensors alone are more than a card has; what is best of the rest is
+/// then judged as [`Question::fit`] does, so that no plan is given that was not played.
+///
 /// # Errors
 /// No job at all can be estimated.
+///
+/// ```
+/// use vramplan::{hardware::{self, Prices}, job::Train, model};
+/// use vramplan::plan::{self, Constraints, Goal, Quality};
+///
+/// let constraints = Constraints {
+///     goal: Goal::Cost,
+///     least_quality: Quality::Lora,
+///     effective_batch: 4,
+///     gpus: vec![hardware::find("rtx-4090")?, hardware::find("a100-80g")?],
+///     prices: Prices::builtin(),
+///     most_per_hour: None,
+///     most_plans: 4,
+/// };
+/// let searched = plan::search(&model::resolve("tinyllama-1.1b")?, &Train::default(), &constraints)?;
+/// assert!(searched.plans.iter().any(|plan| plan.quality == Quality::Full));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn search(model: &Model, train: &Train, constraints: &Constraints<'_>) -> Result<Searched, EstimateError> {
     let ladders = candidates::ladders(train, constraints.least_quality, constraints.effective_batch);
     let offers: Vec<Option<Offer>> = constraints
@@ -132,86 +157,103 @@ pub fn search(model: &Model, train: &Train, constraints: &Constraints<'_>) -> Re
         .iter()
         .map(|gpu| constraints.prices.of(gpu).first().map(|(price, hour)| Offer::of(price, *hour)))
         .collect();
-    let found: Vec<OfLadder> =
-        ladders.par_iter().map(|ladder| of_ladder(model, ladder, constraints, &offers)).collect();
-    let mut searched =
-        Searched { candidates: 0, fitting: 0, jobs_run: 0, not_estimated: 0, reason: None, plans: Vec::new() };
-    let mut first_error = None;
-    for mut ladder in found {
-        searched.candidates += ladder.looked_at;
-        searched.jobs_run += ladder.run;
-        searched.not_estimated += ladder.errors.len();
-        searched.fitting += ladder.plans.len();
-        first_error = first_error.or(ladder.errors.into_iter().next());
-        searched.plans.append(&mut ladder.plans);
+    let screen = Screen { model, constraints, offers: &offers };
+    let screened: Vec<Screened> = ladders.par_iter().map(|ladder| screen.ladder(ladder)).collect();
+    let (mut candidates, mut jobs_run, mut errors, mut plausible) = (0, 0, Vec::new(), Vec::new());
+    for mut ladder in screened {
+        candidates += ladder.looked_at;
+        jobs_run += ladder.run;
+        errors.append(&mut ladder.errors);
+        plausible.append(&mut ladder.plans);
     }
-    if searched.jobs_run == 0
-        && let Some(error) = first_error
+    if jobs_run == 0
+        && let Some(error) = errors.first()
     {
-        return Err(error);
+        return Err(error.clone());
     }
-    searched.reason = first_error.map(|error| error.to_string());
-    searched.plans = frontier(searched.plans, constraints.goal);
-    Ok(searched)
+    let (not_estimated, reason) = (errors.len(), errors.first().map(ToString::to_string));
+    let plausible_count = plausible.len();
+    let plans = frontier(model, plausible, constraints);
+    Ok(Searched { candidates, plausible: plausible_count, jobs_run, not_estimated, reason, plans })
 }
 
+/// What is found of one ladder before anything is played.
 #[derive(Default)]
-struct OfLadder {
+struct Screened {
     looked_at: usize,
     run: usize,
     errors: Vec<EstimateError>,
     plans: Vec<Plan>,
 }
 
-fn of_ladder(model: &Model, ladder: &Ladder, constraints: &Constraints<'_>, offers: &[Option<Offer>]) -> OfLadder {
-    let mut found = OfLadder::default();
-    for (position, train) in ladder.jobs.iter().enumerate() {
-        let job = Job::train(model.name(), train.clone());
-        let question = match Question::of(model, &job) {
-            Ok(question) => question,
-            Err(error) => {
-                found.errors.push(error);
-                continue;
+struct Screen<'a> {
+    model: &'a Model,
+    constraints: &'a Constraints<'a>,
+    offers: &'a [Option<Offer>],
+}
+
+impl Screen<'_> {
+    fn ladder(&self, ladder: &Ladder) -> Screened {
+        let mut found = Screened::default();
+        let gpus = &self.constraints.gpus;
+        for (position, train) in ladder.jobs.iter().enumerate() {
+            // later micro-batches bring nothing new but gradients that are alive from the start
+            let single = Train { gradient_accumulation_steps: 1, ..train.clone() };
+            let recording = match Recording::of(self.model, &Job::train(self.model.name(), single)) {
+                Ok(recording) => recording,
+                Err(error) => {
+                    found.errors.push(error);
+                    continue;
+                }
+            };
+            found.run += 1;
+            found.looked_at += gpus.len();
+            let before = found.plans.len();
+            self.on_gpus(ladder, train, &recording, &mut found.plans);
+            // a larger micro-batch never takes less
+            if found.plans.len() == before {
+                found.looked_at += (ladder.jobs.len() - position - 1) * gpus.len();
+                break;
             }
+        }
+        found
+    }
+
+    /// Adds a plan for every GPU on which live tensors alone leave room.
+    fn on_gpus(&self, ladder: &Ladder, train: &Train, recording: &Recording, plans: &mut Vec<Plan>) {
+        let least = if train.gradient_accumulation_steps > 1 {
+            recording.least_accumulating()
+        } else {
+            recording.highs().last().map_or(Bytes::ZERO, |high| high.live)
         };
-        found.run += 1;
-        found.looked_at += constraints.gpus.len();
-        let before = found.plans.len();
-        for (gpu, offer) in constraints.gpus.iter().zip(offers) {
-            let too_dear =
-                constraints.most_per_hour.is_some_and(|most| offer.as_ref().is_none_or(|o| o.usd_per_gpu_hour > most));
-            if too_dear || !roofline::computes(train, gpu) {
+        let (job, held) = (Job::train(self.model.name(), train.clone()), recording.held());
+        for (gpu, offer) in self.constraints.gpus.iter().zip(self.offers) {
+            let too_dear = self
+                .constraints
+                .most_per_hour
+                .is_some_and(|most| offer.as_ref().is_none_or(|offer| offer.usd_per_gpu_hour > most));
+            let capacity = Room::on(gpu).capacity(&job);
+            if too_dear || capacity < least || !roofline::computes(train, gpu) {
                 continue;
             }
-            let fit = question.fit(&Room::on(gpu));
-            if fit.verdict != Verdict::Fits {
-                continue;
-            }
-            let speed = roofline::tokens_per_second(model, train, question.estimate(), gpu);
-            found.plans.push(Plan {
+            let speed = roofline::tokens_per_second(self.model, train, recording.summary(), &held, gpu);
+            let cost = |offer: &Offer| Some(offer.usd_per_gpu_hour / (speed? * 3600.0) * 1e6);
+            plans.push(Plan {
                 quality: ladder.quality,
                 gpu: gpu.slug.clone(),
                 gpu_count: 1,
                 flags: flags(ladder, train),
-                device_bytes: fit.device_bytes,
-                headroom_bytes: fit.headroom_bytes,
+                device_bytes: least,
+                headroom_bytes: i64::try_from(capacity.saturating_sub(least).0).unwrap_or(i64::MAX),
                 tokens_per_second: speed,
                 price: offer.clone(),
-                usd_per_million_tokens: offer
-                    .as_ref()
-                    .and_then(|offer| Some(offer.usd_per_gpu_hour / (speed? * 3600.0) * 1e6)),
-                validated: question.estimate().basis.validated,
+                usd_per_million_tokens: offer.as_ref().and_then(cost),
+                validated: false,
                 job: job.clone(),
                 effort: ladder.effort,
             });
         }
-        // a larger micro-batch never takes less
-        if found.plans.len() == before {
-            found.looked_at += (ladder.jobs.len() - position - 1) * constraints.gpus.len();
-            break;
-        }
     }
-    found
 }
 
 fn flags(ladder: &Ladder, train: &Train) -> String {
@@ -224,18 +266,36 @@ fn flags(ladder: &Ladder, train: &Train) -> String {
     flags.join(" ")
 }
 
-/// For each quality and GPU the best job, then those that no other is better than in every respect.
-fn frontier(mut plans: Vec<Plan>, goal: Goal) -> Vec<Plan> {
-    plans.sort_by(|a, b| order(a, b, goal));
-    let mut best: Vec<Plan> = Vec::new();
-    for plan in plans {
-        if !best.iter().any(|better| better.quality == plan.quality && better.gpu == plan.gpu) {
-            best.push(plan);
+/// Of plans that may fit, the best that do: each is judged before it is kept, and none is kept that another is better than
+/// in every respect.
+fn frontier(model: &Model, mut plausible: Vec<Plan>, constraints: &Constraints<'_>) -> Vec<Plan> {
+    let goal = constraints.goal;
+    plausible.sort_by(|a, b| order(a, b, goal));
+    let mut questions: HashMap<String, Option<Question>> = HashMap::new();
+    let mut kept: Vec<Plan> = Vec::new();
+    for plan in plausible {
+        let same = |other: &Plan| other.quality == plan.quality && other.gpu == plan.gpu;
+        if kept.iter().any(|other| same(other) || dominates(other, &plan, goal)) {
+            continue;
+        }
+        // a job is named by its flags and method
+        let key = format!("{} {}", plan.quality.name(), plan.flags);
+        let question = questions.entry(key).or_insert_with(|| Question::of(model, &plan.job).ok());
+        let Some(question) = question else { continue };
+        let Some(gpu) = constraints.gpus.iter().find(|gpu| gpu.slug == plan.gpu) else { continue };
+        let fit = question.fit(&Room::on(gpu));
+        if fit.verdict == Verdict::Fits {
+            let validated = question.estimate().basis.validated;
+            let (device_bytes, headroom_bytes) = (fit.device_bytes, fit.headroom_bytes);
+            kept.push(Plan { device_bytes, headroom_bytes, validated, ..plan });
+            if kept.len() == constraints.most_plans {
+                break;
+            }
         }
     }
-    let dominated = |plan: &Plan| best.iter().any(|other| dominates(other, plan, goal));
-    let keep: Vec<bool> = best.iter().map(|plan| !dominated(plan)).collect();
-    best.into_iter().zip(keep).filter_map(|(plan, keep)| keep.then_some(plan)).collect()
+    let dominated = |plan: &Plan| kept.iter().any(|other| dominates(other, plan, goal));
+    let keep: Vec<bool> = kept.iter().map(|plan| !dominated(plan)).collect();
+    kept.into_iter().zip(keep).filter_map(|(plan, keep)| keep.then_some(plan)).collect()
 }
 
 /// Best first; of those as good as each other the one with less effort.
@@ -251,7 +311,6 @@ fn order(a: &Plan, b: &Plan, goal: Goal) -> std::cmp::Ordering {
     let speed = |plan: &Plan| -two_digits(plan.tokens_per_second.unwrap_or(0.0));
     figure(a)
         .total_cmp(&figure(b))
-        .then(b.validated.cmp(&a.validated))
         .then(speed(a).total_cmp(&speed(b)))
         .then(a.effort.cmp(&b.effort))
         .then(b.headroom_bytes.cmp(&a.headroom_bytes))

@@ -6,7 +6,7 @@
 use crate::hardware::Gpu;
 use crate::job::{Precision, Train};
 use crate::model::Model;
-use crate::step::Estimate;
+use crate::step::{Held, ModelSummary};
 
 /// What is said beside every figure of this kind.
 pub const ROOFLINE: &str = "approximate: a roofline of the card's dense tensor rate and memory bandwidth; real steps reach a \
@@ -14,11 +14,17 @@ pub const ROOFLINE: &str = "approximate: a roofline of the card's dense tensor r
 
 /// Tokens a second at most; `None`: the card's rates are not known.
 #[expect(clippy::cast_precision_loss, reason = "approximate")]
-pub(super) fn tokens_per_second(model: &Model, train: &Train, estimate: &Estimate, gpu: &Gpu) -> Option<f64> {
+pub(super) fn tokens_per_second(
+    model: &Model,
+    train: &Train,
+    counts: &ModelSummary,
+    held: &Held,
+    gpu: &Gpu,
+) -> Option<f64> {
     let rate = gpu.bf16_dense_tflops.or(gpu.fp16_dense_tflops)? * 1e12;
     let bandwidth = gpu.memory_bandwidth_gb_s? * 1e9;
-    let parameters = estimate.model.parameters as f64;
-    let trained = estimate.model.trainable_parameters as f64;
+    let parameters = counts.parameters as f64;
+    let trained = counts.trainable_parameters as f64;
     let tokens = (train.per_device_train_batch_size * train.max_seq_length) as f64;
     // a multiplication and an addition for each weight and token: forward; backward to the inputs; to what is trained
     let forward = 2.0 * parameters * tokens;
@@ -27,13 +33,13 @@ pub(super) fn tokens_per_second(model: &Model, train: &Train, estimate: &Estimat
     let width = (model.hidden_size() * model.num_hidden_layers()) as f64;
     let attention = 4.0 * width * train.max_seq_length as f64 * tokens * (passes + 1.0);
     let arithmetic = forward * passes + 2.0 * trained * tokens + attention;
-    let weights = estimate.held.weights.0 as f64;
+    let weights = held.weights.0 as f64;
     // 4-bit weights are read, unpacked to 16 bits and read again
     let unpacked = if train.precision.is_quantized() { 2.0 * 2.0 * parameters } else { 0.0 };
     let read = (weights + unpacked) * passes;
     let micro_batch = (arithmetic / rate).max(read / bandwidth);
     // gradients and states are read and written, weights too
-    let states = 2.0 * (estimate.held.optimizer.0 + estimate.held.paged.0 + estimate.held.gradients.0) as f64;
+    let states = 2.0 * (held.optimizer.0 + held.paged.0 + held.gradients.0) as f64;
     let update = (states + 4.0 * trained) / bandwidth;
     let steps = train.gradient_accumulation_steps as f64;
     Some(tokens * steps / (micro_batch * steps + update))
