@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod arch;
+pub mod check;
 pub mod cli;
 pub mod dtype;
 pub mod formula;

@@ -3,6 +3,7 @@
 mod llama4;
 
 use super::cache::KvCache;
+use super::flash::flash_attention;
 use super::names::Names;
 use super::sinks;
 use crate::dtype::DType;
@@ -223,6 +224,10 @@ impl SelfAttention {
         let mask = span.mask.as_ref();
         let (out, weights) = match attend.implementation {
             AttnImplementation::Eager => self.eager(cx, &query, &key, &value, mask),
+            AttnImplementation::FlashAttention2 => {
+                let heads = [&query, &key, &value];
+                (flash_attention(cx, heads, mask, self.spec.dropout, self.output.half_dtype()), None)
+            }
             _ => (self.sdpa(cx, &query, &key, &value, mask), None),
         };
         let mut out = cx.reshape(out, &[batch, length, self.spec.num_heads * self.spec.head_dim]);

@@ -3,12 +3,14 @@
 use std::cell::{Cell, RefCell};
 
 use crate::dtype::DType;
-use crate::ghost::{Category, Context, Kernel, Layout, Tensor};
+use crate::ghost::{Category, Context, Graph, Kernel, Layout, Tensor};
 use crate::model::{DecoderConfig, LayerType};
 
 /// transformers' `DynamicCache`: keys and values of each layer, grown by concatenation.
 pub struct KvCache {
     layers: Vec<CacheLayer>,
+    /// Graphs that lead to its states.
+    graphs: RefCell<Vec<Graph>>,
     category: Category,
 }
 
@@ -32,12 +34,13 @@ impl KvCache {
             window: model.sliding_window.filter(|_| *layer_type == LayerType::SlidingAttention),
             ..CacheLayer::default()
         };
-        Self { layers: model.layer_types.iter().map(layer).collect(), category }
+        Self { layers: model.layer_types.iter().map(layer).collect(), graphs: RefCell::default(), category }
     }
 
     /// An empty one of so many layers that all keep every token.
     pub fn of_layers(layers: u64, category: Category) -> Self {
-        Self { layers: (0..layers).map(|_| CacheLayer::default()).collect(), category }
+        let layers = (0..layers).map(|_| CacheLayer::default()).collect();
+        Self { layers, graphs: RefCell::default(), category }
     }
 
     /// What a layer holds.
@@ -122,6 +125,11 @@ impl KvCache {
         held.get_or_insert_with(|| {
             cx.within(self.category, || cx.launch(Kernel::Zeros, &[], *state.layout(), state.dtype()))
         });
+    }
+
+    /// Keeps a graph that leads to one of its states.
+    pub fn keep_graph(&self, graph: Option<Graph>) {
+        self.graphs.borrow_mut().extend(graph);
     }
 
     /// Appends a layer's new keys and values (`[batch, heads, length, head_dim]`); returns all of them.

@@ -12,6 +12,7 @@ use super::layer::Layer;
 use super::listed::Listed;
 use super::names::{Names, default_targets};
 use super::network::{Batch, BatchShape, Generate, Network, Outputs};
+use super::paths::{Paths, Place};
 use super::virtual_tokens::{self, Prompted};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Tensor, trainable_copy};
@@ -72,7 +73,7 @@ impl Decoder {
             ModelType::Xglm if model.embedding.scaled => EmbedScale::Number,
             _ => EmbedScale::None,
         };
-        let front = families::front(builder, model);
+        let mut front = families::front(builder, model);
         let make_norm = || model.final_norm.then(|| builder.norm(norm_name, model.norm, model.hidden_size));
         let norm_first = model.model_type == ModelType::Opt;
         let mut norm = if norm_first { make_norm() } else { None };
@@ -81,6 +82,7 @@ impl Decoder {
         if !norm_first {
             norm = make_norm();
         }
+        front.make_last(builder);
         let full_rotary = rotary(model);
         // Gemma 3 and OLMo 3 turn their sliding layers by other frequencies
         let two_rotaries = match model.model_type {
@@ -90,6 +92,12 @@ impl Decoder {
         };
         let sliding_rotary = if two_rotaries { rotary(model) } else { None };
         let idle_rotary = if model.model_type == ModelType::GraniteSwa { rotary(model) } else { None };
+        if on_gpu {
+            [&full_rotary, &sliding_rotary, &idle_rotary]
+                .into_iter()
+                .flatten()
+                .for_each(|rotary| rotary.initialise(builder.cx));
+        }
         let mut head = match model.head.num_labels {
             Some(labels) => builder.linear("score", Part::Head, model.hidden_size, labels, false),
             None => builder.linear("lm_head", Part::Head, width, model.vocab_size, model.head.bias),
@@ -189,6 +197,13 @@ impl Decoder {
         self.front.leave(cx, hidden)
     }
 
+    /// The cache that a training forward fills (`use_cache` is true by default).
+    fn training_cache(&self, run: Forward<'_>) -> Option<KvCache> {
+        // Mamba's classes fill none while they train, and MPT's `use_cache` is false by default
+        let uncached = is_mamba(self.model.model_type) || self.model.model_type == ModelType::Mpt;
+        (!run.checkpointing && !run.packed && !uncached).then(|| self.cache(Category::Activations))
+    }
+
     /// Logits of hidden states.
     pub fn logits(&self, cx: &Context, hidden: &Tensor) -> Tensor {
         cx.within(Category::Logits, || {
@@ -286,11 +301,7 @@ impl Network for Decoder {
         let mut prompted = self.prompted(cx, batch, run);
         let begun = prompted.cache.take();
         let Prompted { embeds, attention_mask, labels, .. } = &prompted;
-        // Mamba's classes fill none while they train
-        // and MPT's `use_cache` is false by default
-        let uncached = is_mamba(self.model.model_type) || self.model.model_type == ModelType::Mpt;
-        let caches = !run.checkpointing && !run.packed && !uncached;
-        let cache = begun.or_else(|| caches.then(|| self.cache(Category::Activations)));
+        let cache = begun.or_else(|| self.training_cache(run));
         let run = Forward { attention_mask: attention_mask.as_ref(), cache: cache.as_ref(), ..run };
         let embeds = embeds.clone().unwrap_or_else(|| self.embed(cx, &batch.ids, run));
         let hidden = self.hidden(cx, embeds, run);
@@ -319,6 +330,13 @@ impl Network for Decoder {
         true
     }
 
+    /// With the cache that its forward fills unless told otherwise, which goes with what it returned.
+    fn last_hidden_state(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> Option<Tensor> {
+        let cache = self.training_cache(run);
+        let run = Forward { cache: cache.as_ref(), ..run };
+        self.backbone(cx, batch, run).map(|(hidden, _)| hidden)
+    }
+
     fn head_logits(&self, cx: &Context, hidden: &Tensor) -> Option<Tensor> {
         self.model.head.num_labels.is_none().then(|| self.logits(cx, hidden))
     }
@@ -333,6 +351,14 @@ impl Network for Decoder {
 
     fn is_tied(&self) -> bool {
         self.model.head.tied
+    }
+
+    fn paths(&mut self) -> Option<Vec<String>> {
+        let model = self.model.clone();
+        let names = Paths::of(&model)?;
+        let mut paths = Vec::new();
+        self.walk(&mut |place, leaf| paths.push(names.path(place, &leaf)));
+        Some(paths)
     }
 
     fn default_targets(&self) -> &'static [&'static str] {
@@ -357,27 +383,36 @@ impl Network for Decoder {
     }
 }
 
-impl Module for Decoder {
-    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
-        self.tower.leaves(visit);
-        self.embed.leaves(visit);
-        self.front.leaves(visit);
+impl Decoder {
+    /// Visits the leaves in order, each with its place.
+    fn walk(&mut self, visit: &mut dyn FnMut(Place, Leaf<'_>)) {
+        if let Some(tower) = &mut self.tower {
+            tower.walk(&mut |index, leaf| visit(Place::Tower(index), leaf));
+        }
+        self.embed.leaves(&mut |leaf| visit(Place::Base, leaf));
+        self.front.leaves(&mut |leaf| visit(Place::Base, leaf));
         let norm_first = self.model.model_type == ModelType::Opt;
         if norm_first {
-            self.norm.leaves(visit);
+            self.norm.leaves(&mut |leaf| visit(Place::Base, leaf));
         }
-        for layer in &mut self.layers {
+        for (i, layer) in self.layers.iter_mut().enumerate() {
             if let Some(layer) = Rc::get_mut(layer) {
-                layer.leaves(visit);
+                layer.leaves(&mut |leaf| visit(Place::Layer(i), leaf));
             }
         }
         if !norm_first {
-            self.norm.leaves(visit);
+            self.norm.leaves(&mut |leaf| visit(Place::Base, leaf));
         }
         // without a head there is none to find, nor to adapt
         if self.model.head.num_labels != Some(0) {
-            visit(Leaf::Linear(&mut self.head));
+            visit(Place::Top, Leaf::Linear(&mut self.head));
         }
+    }
+}
+
+impl Module for Decoder {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        self.walk(&mut |_, leaf| visit(leaf));
     }
 
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {

@@ -8,7 +8,8 @@ use crate::nn::{Builder, FreeParameters, Leaf, Linear, Module, Part};
 
 /// Parameters and buffers that nothing here computes with.
 pub(super) struct Listed {
-    modules: Vec<One>,
+    /// Each with the number of its layer, where it is in one of several.
+    modules: Vec<(Option<u64>, One)>,
     buffers: Vec<Tensor>,
 }
 
@@ -21,20 +22,22 @@ impl Listed {
     pub(super) fn new(builder: &Builder<'_>, list: &ParameterList) -> Self {
         let mut listed = Self { modules: Vec::new(), buffers: Vec::new() };
         for group in &list.groups {
-            for _ in 0..group.times {
+            for time in 0..group.times {
+                let index = (group.times > 1).then_some(time);
                 for parameters in &group.parameters {
                     let (path, part) = (parameters.path, part(parameters.role));
                     match &parameters.kind {
                         ListedKind::Linear { in_features, out_features, bias } => {
                             let linear = builder.linear(path, part, *in_features, *out_features, *bias);
-                            listed.modules.push(One::Linear(linear));
+                            listed.modules.push((index, One::Linear(linear)));
                         }
                         ListedKind::Convolution { kernel, bias } => {
-                            listed.modules.push(One::Linear(builder.convolution(path, part, kernel, *bias)));
+                            let convolution = builder.convolution(path, part, kernel, *bias);
+                            listed.modules.push((index, One::Linear(convolution)));
                         }
                         ListedKind::Parameters(shapes) => {
                             let shapes: Vec<&[u64]> = shapes.iter().map(Vec::as_slice).collect();
-                            listed.modules.push(One::Free(builder.free(path, part, &shapes)));
+                            listed.modules.push((index, One::Free(builder.free(path, part, &shapes))));
                         }
                         ListedKind::Buffer(dims, dtype) => listed.buffers.push(builder.buffer(path, dims, *dtype)),
                     }
@@ -58,14 +61,21 @@ fn part(role: Role) -> Part {
     }
 }
 
-impl Module for Listed {
-    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
-        for module in &mut self.modules {
+impl Listed {
+    /// Visits the leaves, each with the number of its layer, where it is in one of several.
+    pub(super) fn walk(&mut self, visit: &mut dyn FnMut(Option<u64>, Leaf<'_>)) {
+        for (index, module) in &mut self.modules {
             match module {
-                One::Linear(linear) => visit(Leaf::Linear(linear)),
-                One::Free(free) => visit(Leaf::Free(free)),
+                One::Linear(linear) => visit(*index, Leaf::Linear(linear)),
+                One::Free(free) => visit(*index, Leaf::Free(free)),
             }
         }
+    }
+}
+
+impl Module for Listed {
+    fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
+        self.walk(&mut |_, leaf| visit(leaf));
     }
 
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {

@@ -44,9 +44,11 @@ impl MaskRequest<'_> {
     /// Whether sequences are packed is read back from the GPU. The answer is taken to be that they are, and likewise that a
     /// padding mask masks something: without either, sdpa takes no mask and needs less.
     pub(super) fn make(&self, cx: &Context) -> Option<Tensor> {
-        // the flash-attn package is told where sequences begin instead
-        if self.implementation == AttnImplementation::FlashAttention2 && self.padding.is_none() {
-            return None;
+        // `flash_attention_mask`: the package is told where sequences begin instead, and what is padding
+        if self.implementation == AttnImplementation::FlashAttention2 {
+            let padding = self.padding.map(|padding| made(cx, padding.dims(), DType::Bool));
+            padding.iter().for_each(|padding| all(cx, padding));
+            return padding;
         }
         self.make_unless(cx, true)
     }
@@ -65,10 +67,10 @@ impl MaskRequest<'_> {
             if self.bidirectional && self.needs_none(cx, padding.as_ref()) {
                 return None;
             }
+            let _left_padding = self.chunked.then(|| self.left_padding(cx, padding.as_ref()));
             if skippable && !eager && !self.bidirectional && packed.is_none() && self.skips(cx, padding.as_ref()) {
                 return None;
             }
-            let _left_padding = self.chunked.then(|| self.left_padding(cx, padding.as_ref()));
             let mask = self.boolean(cx, padding.as_ref(), packed.as_ref());
             if !eager {
                 return Some(cx.expand(mask, &[self.batch, 1, self.queries, self.keys]));

@@ -31,6 +31,17 @@ pub trait Network: Module {
         false
     }
 
+    /// The last hidden states the base model returns for a batch, for objectives that need no head; `None` where it
+    /// has none.
+    fn last_hidden_state(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> Option<Tensor> {
+        self.backbone(cx, batch, run).map(|(hidden, _)| hidden)
+    }
+
+    /// Whether [`Network::last_hidden_state`] gives any.
+    fn has_last_hidden_state(&self) -> bool {
+        self.has_backbone()
+    }
+
     /// Logits of last hidden states; `None` where the model has no head that makes them.
     fn head_logits(&self, _cx: &Context, _hidden: &Tensor) -> Option<Tensor> {
         None
@@ -44,6 +55,12 @@ pub trait Network: Module {
 
     /// Whether the head's weight is the token embedding's.
     fn is_tied(&self) -> bool;
+
+    /// The full dotted names that `named_modules()` of the loaded model has for the modules of its leaves, in their order;
+    /// of what is no linear layer, a name within the layer. `None`: they are not known.
+    fn paths(&mut self) -> Option<Vec<String>> {
+        None
+    }
 
     /// PEFT's default `target_modules` for it.
     fn default_targets(&self) -> &'static [&'static str];

@@ -7,8 +7,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::examples::{
-    COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, FIT_EXAMPLES, GPUS_EXAMPLES, MODELS_EXAMPLES, PARAMS_EXAMPLES,
-    PLAN_EXAMPLES, SHOW_EXAMPLES, SOLVE_EXAMPLES,
+    CHECK_EXAMPLES, COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, FIT_EXAMPLES, GPUS_EXAMPLES, MODELS_EXAMPLES,
+    PARAMS_EXAMPLES, PLAN_EXAMPLES, SHOW_EXAMPLES, SOLVE_EXAMPLES,
 };
 use crate::job::{
     AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective,
@@ -33,6 +33,9 @@ pub(super) enum Command {
     /// Tell whether a job fits a GPU, and what to change if not; the exit code says it too
     #[command(after_help = FIT_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Fit(Box<FitArgs>),
+    /// Check jobs against their GPUs and budgets, as a CI job does; the exit code says it too
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
     /// Find the largest batch, sequence, rank or model that fits a GPU, or the smallest GPU
     #[command(after_help = SOLVE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Solve(Box<SolveArgs>),
@@ -128,6 +131,40 @@ pub(super) struct FitArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// File of jobs and what each may take
+    #[arg(default_value = "vramplan.toml")]
+    pub(super) file: PathBuf,
+    /// Write a file to start from; what is there is left alone
+    #[arg(long, conflicts_with_all = ["update_lock", "locked", "allow_tight", "json", "junit", "markdown", "github"])]
+    pub(super) init: bool,
+    /// Write what each job takes, and what from, to the lock beside the file
+    #[arg(long)]
+    pub(super) update_lock: bool,
+    /// Exit with 1 where anything differs from the lock
+    #[arg(long, conflicts_with = "update_lock")]
+    pub(super) locked: bool,
+    /// Exit with 0 where it is too close to tell, as allow_tight = true does in the file
+    #[arg(long)]
+    pub(super) allow_tight: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write a JUnit report
+    #[arg(long, value_name = "FILE")]
+    pub(super) junit: Option<PathBuf>,
+    /// Write what a pull request's comment says
+    #[arg(long, value_name = "FILE")]
+    pub(super) markdown: Option<PathBuf>,
+    /// Annotate the file on GitHub, and add to the job's summary [default: where GITHUB_ACTIONS=true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(super) github: Option<bool>,
+    /// Read the Hub's cache alone, as HF_HUB_OFFLINE=1 does
+    #[arg(long)]
+    pub(super) offline: bool,
 }
 
 #[derive(Debug, Args)]
@@ -246,9 +283,12 @@ impl From<QualityName> for Quality {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "GPU")]
 pub(super) struct GpuArgs {
-    /// GPU of the catalogue, such as rtx-4090 or a100-80g
-    #[arg(long, value_name = "NAME", conflicts_with = "memory")]
+    /// GPU of the catalogue, such as rtx-4090 or a100-80g; auto: those this machine's driver tells of, as far as they are free
+    #[arg(long, value_name = "NAME|auto", conflicts_with = "memory")]
     pub(super) gpu: Option<String>,
+    /// GPUs that `nvidia-smi -q -x`, `kubectl get nodes -o json` or a TOML list tells of; - reads standard input
+    #[arg(long, value_name = "FILE|-", conflicts_with = "memory")]
+    pub(super) gpus_from: Option<PathBuf>,
     /// Memory of the card that a process may have, such as 24GiB
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<Bytes>,
@@ -306,7 +346,7 @@ pub(super) struct CommonFlags {
     /// What quantised weights compute in [default: bf16]
     #[arg(long, value_name = "DTYPE", value_parser = words::<FloatType>(FloatType::NAMES, FloatType::ALIASES))]
     pub(super) compute_dtype: Option<FloatType>,
-    /// Attention implementation; flash_attention_2 only with --packing yet [default: sdpa]
+    /// Attention implementation; flash_attention_2 is the flash-attn package, in training alone [default: sdpa]
     #[arg(long, value_name = "NAME", value_parser = words::<AttnImplementation>(AttnImplementation::NAMES, AttnImplementation::ALIASES))]
     pub(super) attn_implementation: Option<AttnImplementation>,
     /// Sequences in a micro-batch [default: 1]

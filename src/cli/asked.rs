@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::args::JobArgs;
+use super::args::{HubFlags, JobArgs};
 use super::error::CliError;
 use super::source::Remarks;
 use super::{backend, from, layer};
@@ -19,6 +19,8 @@ const MAX_JOB_FILE: u64 = 1 << 20;
 pub(super) struct Asked {
     pub(super) job: Job,
     pub(super) model: Model,
+    /// The model's configuration.
+    pub(super) config: serde_json::Value,
     /// What was made of a training configuration's fields.
     pub(super) report: Option<Report>,
     remarks: Remarks,
@@ -37,12 +39,22 @@ impl Asked {
                 None => (None, None, false),
             },
         };
-        let mut job = layer::job(args, file)?;
-        job.validate()?;
-        let source = backend::find(&job.model, &args.hub)?;
+        let job = layer::job(args, file)?;
         let precision_given = file_gives_precision || args.common.precision.is_some() || args.train.qlora;
+        Self::about(job, report, precision_given, &args.hub)
+    }
+
+    /// Finds the model of a job.
+    pub(super) fn about(
+        mut job: Job,
+        report: Option<Report>,
+        precision_given: bool,
+        hub: &HubFlags,
+    ) -> Result<Self, CliError> {
+        job.validate()?;
+        let source = backend::find(&job.model, hub)?;
         let remarks = Remarks::on(&source, &mut job, precision_given)?;
-        Ok(Self { job, model: source.model, report, remarks })
+        Ok(Self { job, model: source.model, config: source.config, report, remarks })
     }
 
     /// Adds to what an estimate rests on what the files it is made from leave open.
@@ -55,7 +67,7 @@ impl Asked {
 }
 
 /// The job file, and whether it says a precision.
-fn read(path: &Path) -> Result<(JobFile, bool), CliError> {
+pub(super) fn read(path: &Path) -> Result<(JobFile, bool), CliError> {
     let text = text_of(path, MAX_JOB_FILE, "a job file")?;
     let file = text.parse().map_err(|source| CliError::JobFile { path: path.to_owned(), source })?;
     Ok((file, gives_precision(&text)))

@@ -129,6 +129,7 @@ fn adapters(lora: &Lora) -> String {
         None => "PEFT's default modules".to_owned(),
         Some(TargetModules::AllLinear) => "all linear modules".to_owned(),
         Some(TargetModules::Names(names)) => names.join(" "),
+        Some(TargetModules::Pattern(pattern)) => format!("modules like {pattern}"),
     };
     let dropout = if lora.lora_dropout > 0.0 { format!(" with dropout {}", lora.lora_dropout) } else { String::new() };
     let saved = match lora.modules_to_save.as_slice() {

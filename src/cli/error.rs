@@ -34,6 +34,12 @@ pub(super) enum CliError {
     JobFile { path: PathBuf, source: JobError },
     #[error("{}: {source}", name(path))]
     Gpus { path: PathBuf, source: InventoryError },
+    #[error("{}, {source}", name(path))]
+    Check { path: PathBuf, source: crate::check::CheckError },
+    #[error("{}: {source}", name(path))]
+    Lock { path: PathBuf, source: crate::check::LockError },
+    #[error("{}: {source}", name(path))]
+    WriteFile { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     From(#[from] crate::job::from::FromError),
     #[error(transparent)]

@@ -53,6 +53,20 @@ The job is played against a model of PyTorch's caching allocator on a card of th
 
 Exit codes: 0 fits, 1 does not fit or tight (0 with --allow-tight), 2 bad usage or input, 3 unknown.";
 
+pub(super) const CHECK_EXAMPLES: &str = "\
+Examples:
+  vramplan check --init                       write a vramplan.toml to start from
+  vramplan check
+  vramplan check --update-lock                and commit vramplan.lock
+  vramplan check --locked --junit report.xml  in CI: nothing changed that nobody knows of
+  vramplan check ci/budgets.toml --markdown comment.md
+
+Exit codes:
+  0  every job is within what it may take
+  1  a job is over, or too close to tell (allow_tight = true lets that pass); --locked: something changed
+  2  bad usage or input, of the file or of one of its jobs: the other jobs are judged all the same
+  3  there is no telling of a job, and none is over";
+
 pub(super) const SOLVE_EXAMPLES: &str = "\
 Examples:
   vramplan solve llama-2-7b --qlora --gpu rtx-4090 --for seq --step 64

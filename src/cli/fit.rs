@@ -7,9 +7,10 @@ use serde::Serialize;
 use super::args::FitArgs;
 use super::asked::Asked;
 use super::error::CliError;
+use super::gpu::Card;
 use super::{Answer, describe, exit, text};
 use crate::hardware;
-use crate::plan::{self, Judged, Question, Room, Rung, Suggestion, Verdict};
+use crate::plan::{self, Fit, Judged, Question, Room, Rung, Suggestion, Verdict};
 use crate::step::Recording;
 use crate::units::Bytes;
 
@@ -19,13 +20,41 @@ const SCHEMA: &str = "vramplan.fit/1";
 #[derive(Serialize)]
 struct Output<'a> {
     schema: &'static str,
-    /// The GPU's slug, where it was named.
+    /// The GPU's slug, where it is one of the catalogue.
     gpu: Option<&'a str>,
+    /// What the card is called.
+    card: Option<&'a str>,
     #[serde(flatten)]
     judged: &'a Judged,
     suggestions: &'a [Suggestion],
     /// The smallest GPU that the job fits as it is, where it does not fit this one.
     smallest_gpu: Option<&'a Rung>,
+    /// Every card that was asked about; the keys above are of the best of them.
+    cards: Vec<OnCard<'a>>,
+}
+
+#[derive(Serialize)]
+struct OnCard<'a> {
+    card: Option<&'a str>,
+    gpu: Option<&'a str>,
+    #[serde(flatten)]
+    fit: &'a Fit,
+}
+
+impl<'a> OnCard<'a> {
+    fn new((card, fit): (&'a Card, &'a Fit)) -> Self {
+        Self { card: card.name.as_deref(), gpu: card.gpu.map(|gpu| gpu.slug.as_str()), fit }
+    }
+}
+
+/// The better, the higher.
+const fn rank(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Fits => 3,
+        Verdict::Tight => 2,
+        Verdict::DoesNotFit => 1,
+        Verdict::Unknown => 0,
+    }
 }
 
 /// What is printed where there is no telling: the same keys as far as they are known.
@@ -47,17 +76,20 @@ pub(super) fn run(args: &FitArgs) -> Result<Answer, CliError> {
 }
 
 fn judge(args: &FitArgs) -> Result<Answer, CliError> {
-    let card = args.gpu.card()?;
-    let room = card.room;
+    let cards = args.gpu.cards()?;
     let asked = Asked::of(&args.job)?;
     let mut recording = Recording::of(&asked.model, &asked.job)?;
     asked.add_to(recording.basis_mut());
     let question = Question::about(&asked.model, recording)?;
+    let fits: Vec<Fit> = cards.iter().map(|card| question.fit(&card.room)).collect();
+    // the first of those with the best verdict and the most to spare
+    let best = (0..cards.len()).rev().max_by_key(|i| (rank(fits[*i].verdict), fits[*i].headroom_bytes)).unwrap_or(0);
+    let (card, room) = (&cards[best], cards[best].room);
     let judged = Judged::new(&question, &room);
-    let fits = judged.fit.verdict == Verdict::Fits;
+    let fits_one = judged.fit.verdict == Verdict::Fits;
     let suggestions =
-        if fits || args.no_suggestions { Vec::new() } else { plan::suggest(&asked.model, &question, &room) };
-    let larger = (!fits && !args.no_suggestions)
+        if fits_one || args.no_suggestions { Vec::new() } else { plan::suggest(&asked.model, &question, &room) };
+    let larger = (!fits_one && !args.no_suggestions)
         .then(|| plan::smallest_gpu(&question, hardware::by_memory(), |gpu| args.gpu.with_context(Room::on(gpu))));
     let code = match judged.fit.verdict {
         Verdict::Fits => 0,
@@ -69,16 +101,22 @@ fn judge(args: &FitArgs) -> Result<Answer, CliError> {
         let output = Output {
             schema: SCHEMA,
             gpu,
+            card: card.name.as_deref(),
             judged: &judged,
             suggestions: &suggestions,
             smallest_gpu: larger.as_ref().and_then(|ladder| ladder.answer.as_ref()),
+            cards: cards.iter().zip(&fits).map(OnCard::new).collect(),
         };
         return Ok(Answer { text: text::json(&output)?, code });
     }
     let width = text::width();
     let mut out = describe::heading(&asked.model, &asked.job, args.job.is_default(), judged.model.parameters, width);
-    out.push_str(&report::judged(&judged, card.gpu.map(|gpu| gpu.name.as_str()), width));
-    if !fits && !args.no_suggestions {
+    if cards.len() > 1 {
+        let names = cards.iter().map(|card| card.name.as_deref().unwrap_or("-"));
+        out.push_str(&report::cards(names.zip(&fits), width));
+    }
+    out.push_str(&report::judged(&judged, card.name.as_deref(), width));
+    if !fits_one && !args.no_suggestions {
         out.push_str(&report::suggestions(&suggestions, larger.and_then(|ladder| ladder.answer).as_ref(), width));
     }
     out.push('\n');

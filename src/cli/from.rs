@@ -1,13 +1,13 @@
 //! `--from`: training configurations of other tools.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::args::{InferFlags, JobArgs};
 use super::asked::text_of;
 use super::error::CliError;
 use super::text::{plain, table, wrap};
 use crate::job::from::{self, MAX_BYTES, NotModelled, Place, Report, Source};
-use crate::job::{JobFile, ModelRef};
+use crate::job::{ConfigFormat, JobFile, ModelRef};
 
 /// The job of the files given with `--from`, and what was made of their fields.
 pub(super) fn read(args: &JobArgs) -> Result<Option<(JobFile, Report)>, CliError> {
@@ -24,24 +24,56 @@ pub(super) fn read(args: &JobArgs) -> Result<Option<(JobFile, Report)>, CliError
             args.from.len()
         )));
     }
-    let mut sources = Vec::new();
-    for (index, path) in args.from.iter().enumerate() {
-        let text = text_of(path, MAX_BYTES as u64, "a training configuration")?;
-        let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
-        sources.push(Source { name, text, format: args.from_format.get(index).copied() });
+    let asked = Files {
+        paths: &args.from,
+        formats: &args.from_format,
+        partial: args.partial,
+        given: |field| flagged(args, field),
+        spell: flag,
+        let_pass: "--partial",
+    };
+    asked.read().map(Some)
+}
+
+/// Configurations as somebody asked for them, and how they say what no file does.
+pub(super) struct Files<'a, Given: Fn(&str) -> bool> {
+    pub(super) paths: &'a [PathBuf],
+    pub(super) formats: &'a [ConfigFormat],
+    /// Whether what takes more memory and is not modelled is let pass.
+    pub(super) partial: bool,
+    /// Whether a field is given beside the files.
+    pub(super) given: Given,
+    /// How it is given there.
+    pub(super) spell: fn(&str) -> String,
+    /// How `partial` is.
+    pub(super) let_pass: &'static str,
+}
+
+impl<Given: Fn(&str) -> bool> Files<'_, Given> {
+    /// Their job, and what was made of their fields.
+    pub(super) fn read(&self) -> Result<(JobFile, Report), CliError> {
+        let mut sources = Vec::new();
+        for (index, path) in self.paths.iter().enumerate() {
+            let text = text_of(path, MAX_BYTES as u64, "a training configuration")?;
+            let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+            sources.push(Source { name, text, format: self.formats.get(index).copied() });
+        }
+        let imported = from::import(&sources)?;
+        let missing = imported.unsaid.iter().filter(|field| !(self.given)(field));
+        let missing: Vec<String> = missing.map(|field| (self.spell)(field)).collect();
+        if !missing.is_empty() {
+            let name = sources.last().map_or("", |source| source.name.as_str());
+            let fields = missing.join(" and ");
+            return Err(CliError::Usage(format!(
+                "{name}: a file like it does not say all that a job needs; add {fields}"
+            )));
+        }
+        if !self.partial {
+            refuse(&imported.report, self.let_pass)?;
+        }
+        let file = JobFile { model: imported.model.map(ModelRef::Named), train: Some(imported.train), infer: None };
+        Ok((file, imported.report))
     }
-    let imported = from::import(&sources)?;
-    let missing: Vec<String> = imported.unsaid.iter().filter(|field| !flagged(args, field)).map(flag).collect();
-    if !missing.is_empty() {
-        let name = sources.last().map_or("", |source| source.name.as_str());
-        let flags = missing.join(" and ");
-        return Err(CliError::Usage(format!("{name}: a file like it does not say all that a job needs; add {flags}")));
-    }
-    if !args.partial {
-        refuse(&imported.report)?;
-    }
-    let file = JobFile { model: imported.model.map(ModelRef::Named), train: Some(imported.train), infer: None };
-    Ok(Some((file, imported.report)))
 }
 
 /// Whether a flag says what no file does.
@@ -54,12 +86,12 @@ fn flagged(args: &JobArgs, field: &str) -> bool {
     }
 }
 
-fn flag(field: &&str) -> String {
+fn flag(field: &str) -> String {
     format!("--{}", field.replace('_', "-"))
 }
 
 /// Figures that would say too little are for those who ask for them.
-fn refuse(report: &Report) -> Result<(), CliError> {
+fn refuse(report: &Report, let_pass: &str) -> Result<(), CliError> {
     let mut fields = report.adds_memory();
     let Some(NotModelled { field, value, why, at, .. }) = fields.next() else { return Ok(()) };
     let others = match fields.count() {
@@ -68,7 +100,7 @@ fn refuse(report: &Report) -> Result<(), CliError> {
     };
     let place = place(at).map_or_else(String::new, |place| format!("{place}: "));
     Err(CliError::Usage(format!(
-        "{place}{field} = {value}: {why}{others}; the figures would say too little; add --partial to see them"
+        "{place}{field} = {value}: {why}{others}; the figures would say too little; add {let_pass} to see them"
     )))
 }
 

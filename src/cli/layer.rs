@@ -163,9 +163,9 @@ impl PeftFlags {
 
     /// What the flags say, by the job file's names.
     fn fields(&self) -> impl Iterator<Item = (&'static str, serde_json::Value)> {
-        let targets = self.target_modules.as_ref().map(|names| match names.as_slice() {
-            [all] if all == "all-linear" => all.as_str().into(),
-            _ => names.clone().into(),
+        let targets = self.target_modules.as_deref().map(|names| match TargetModules::of(names) {
+            TargetModules::AllLinear | TargetModules::Pattern(_) => names.concat().into(),
+            TargetModules::Names(names) => names.into(),
         });
         [
             ("r", self.r.map(Into::into)),

@@ -4,6 +4,7 @@ mod adapter;
 mod args;
 mod asked;
 mod backend;
+mod check;
 mod compare;
 mod describe;
 mod error;
@@ -89,6 +90,7 @@ fn run(cli: &Cli) -> Result<Answer, CliError> {
     Ok(match &cli.command {
         Command::Estimate(args) => estimate::run(args)?.into(),
         Command::Fit(args) => fit::run(args)?,
+        Command::Check(args) => check::run(args)?,
         Command::Solve(args) => solve::run(args)?,
         Command::Plan(args) => plan::run(args)?,
         Command::Compare(args) => compare::run(args)?.into(),

@@ -48,7 +48,7 @@ pub(super) fn run(args: &SolveArgs) -> Result<Answer, CliError> {
             (of_ladder(&ladder, "smallest GPU"), output(&asked.model, &ladder)?)
         }
         Solved::Model => {
-            let ladder = plan::largest_model(family(&args.family)?, &asked.job, &args.gpu.card()?.room);
+            let ladder = plan::largest_model(family(&args.family)?, &asked.job, &args.gpu.roomiest()?.room);
             (of_ladder(&ladder, "largest model"), output(&asked.model, &ladder)?)
         }
         Solved::Batch => field(args, &asked, Quantity::Batch)?,
@@ -70,7 +70,7 @@ pub(super) fn run(args: &SolveArgs) -> Result<Answer, CliError> {
 }
 
 fn field(args: &SolveArgs, asked: &Asked, quantity: Quantity) -> Result<(Told, String), CliError> {
-    let room = args.gpu.card()?.room;
+    let room = args.gpu.roomiest()?.room;
     let solution = plan::solve(&asked.model, &asked.job, &room, quantity, args.step)?;
     Ok((of_solution(&solution), output(&asked.model, &solution)?))
 }

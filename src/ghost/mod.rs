@@ -37,7 +37,7 @@ pub use context::{CUBLAS_WORKSPACE, Context, trainable_copy};
 pub use executor::{Executor, Kernel, Value};
 pub use layout::{Layout, MAX_RANK};
 pub use ledger::{Category, ChargeId, Entry, Ledger, Phase};
-pub use ops::attention::{AttentionKernel, AttentionOptions};
+pub use ops::attention::{AttentionKernel, AttentionOptions, FLASH_MAX_WIDTH};
 pub use ops::log_probabilities::Metric;
 pub use ops::quantized::{FOUR_BIT_BLOCK, FourBitMatrix, Int8Matrix, NestedAbsmax};
 pub use playback::{PhaseUse, Playback, Use};

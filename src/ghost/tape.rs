@@ -284,6 +284,14 @@ impl Context {
         *held = Some(grad).filter(|_| !self.offloads_gradient(parameter));
     }
 
+    /// Runs `body`, whose graph nothing goes back through: what it saved lives as long as the graph that is returned.
+    pub fn apart(&self, body: impl FnOnce() -> Tensor) -> (Tensor, Graph) {
+        let before = self.tape.borrow().nodes.len();
+        let out = body();
+        let nodes = self.tape.borrow_mut().nodes.split_off(before);
+        (out.detach(), Graph { _nodes: nodes })
+    }
+
     /// Takes the graph recorded so far off the tape; dropping it lets go of what custom functions and leaves kept on it.
     pub fn take_graph(&self) -> Graph {
         let nodes = std::mem::take(&mut self.tape.borrow_mut().nodes);

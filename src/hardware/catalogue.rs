@@ -85,14 +85,13 @@ impl Gpu {
     pub fn kept_by_driver(&self) -> Bytes {
         match (self.memory_total_mib, self.torch_total_mib) {
             (Some(total), Some(torch)) => Bytes::from_mib(total.saturating_sub(torch)),
-            _ => DRIVER_KEEPS.min(Bytes(self.memory().0 / 20)),
+            _ => most_kept_by_driver(self.memory()),
         }
     }
 
     /// CUDA's compute capability in numbers; `None`: it has none.
     pub fn compute_capability(&self) -> Option<(u32, u32)> {
-        let (major, minor) = self.compute_capability.as_deref()?.split_once('.')?;
-        Some((major.parse().ok()?, minor.parse().ok()?))
+        compute_capability(self.compute_capability.as_deref()?)
     }
 
     /// Whether PyTorch's CUDA allocator runs on it, which is what is modelled.
@@ -123,6 +122,17 @@ impl Gpu {
 
 const fn one() -> u32 {
     1
+}
+
+/// A compute capability such as `8.9` in numbers.
+pub fn compute_capability(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// The most that a driver is taken to keep of a card with so much memory, where it is not known.
+pub fn most_kept_by_driver(memory: Bytes) -> Bytes {
+    DRIVER_KEEPS.min(Bytes(memory.0 / 20))
 }
 
 /// Every GPU that is known, as the data has them.

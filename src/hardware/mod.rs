@@ -8,7 +8,7 @@ mod outside;
 mod prices;
 
 pub use cards::{Card, smallest_card};
-pub use catalogue::{Gpu, GpuError, by_memory, catalogue, find, recognise};
+pub use catalogue::{Gpu, GpuError, by_memory, catalogue, compute_capability, find, most_kept_by_driver, recognise};
 pub use inventory::{Device, Inventory, Mig, Origin, Process};
 pub use outside::{InventoryError, MOST_BYTES};
 pub use prices::{Offer, Price, Prices, PricesError};

@@ -7,7 +7,6 @@ use super::{JobError, Peft};
 
 /// Fields that no byte of a training step depends on: what the adapter is called and how it is initialised.
 const HARMLESS: &[&str] = &[
-    "alpha_pattern",
     "auto_mapping",
     "base_model_name_or_path",
     "beta1",
@@ -21,7 +20,6 @@ const HARMLESS: &[&str] = &[
     "init_ia3_weights",
     "init_lora_weights",
     "init_weights",
-    "layers_pattern",
     "loftq_config",
     "lora_ga_config",
     "megatron_config",
@@ -175,10 +173,8 @@ mod tests {
     #[test]
     fn what_changes_the_memory_and_is_not_modelled_is_named() {
         for (field, value) in [
-            ("rank_pattern", json!({"q_proj": 8})),
-            ("layers_to_transform", json!([0, 1])),
+            ("layer_replication", json!([[0, 4], [2, 5]])),
             ("bias", json!("all")),
-            ("target_modules", json!(".*(q|v)_proj")),
             ("r", json!("many")),
             ("trainable_token_indices", json!([1])),
             ("a_field_of_tomorrow", json!(3)),

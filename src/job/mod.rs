@@ -37,9 +37,11 @@ pub use names::{
     NonLinearity, Objective, OffloadOptimizer, Optim, Precision, Runtime,
 };
 pub use parse::{InlineModel, JobFile, ModelRef};
+pub(crate) use parse::{explain, mend};
 pub use peft::{
     AdaLora, Bottleneck, Ia3, LoHa, LoKr, Lora, Oft, Peft, PrefixTuning, PromptTuning, TargetModules, Vera,
 };
+pub(crate) use peft::{end_match, full_match, layer_number};
 use serde::{Deserialize, Serialize};
 pub use train::{Fsdp, Train};
 

@@ -158,7 +158,7 @@ const HINTS: &[(&str, &str, &str)] = &[
 ];
 
 /// One line for what serde found wrong at `path`.
-fn explain(path: &str, message: &str) -> JobError {
+pub(crate) fn explain(path: &str, message: &str) -> JobError {
     let path = path.trim_end_matches(['?', '.']);
     let message = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(": ");
     let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
@@ -174,7 +174,7 @@ fn explain(path: &str, message: &str) -> JobError {
 }
 
 /// What to write instead of a field `name` that `table` has not.
-fn mend(table: &str, name: &str, known: &[&str]) -> String {
+pub(crate) fn mend(table: &str, name: &str, known: &[&str]) -> String {
     let hint = HINTS.iter().find(|(place, wrong, _)| (place.is_empty() || *place == table) && *wrong == name);
     if let Some((_, _, fix)) = hint {
         return (*fix).to_owned();

@@ -124,8 +124,12 @@ impl Train {
             let fix = "what a compiled graph keeps depends on the compiler's choices; without it the figures are those of eager mode";
             return Err(JobError::unsupported("train.torch_compile", true, fix));
         }
-        if !self.packing {
-            flash_attention("train.attn_implementation", self.attn_implementation)?;
+        if self.attn_implementation == AttnImplementation::FlashAttention2
+            && self.float_type() == FloatType::Fp32
+            && self.mixed_precision == MixedPrecision::No
+        {
+            let fix = "the flash-attn package has no fp32 kernels; set mixed_precision = \"bf16\", another precision, or \"sdpa\"";
+            return Err(JobError::invalid("train.attn_implementation", quoted(self.attn_implementation), fix));
         }
         if self.tensor_parallel_size > 1 {
             return Err(JobError::unsupported("train.tensor_parallel_size", self.tensor_parallel_size, "use 1"));

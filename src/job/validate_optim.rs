@@ -21,6 +21,10 @@ impl Train {
                 let fix = format!("{} projects nothing; remove it, or use galore_adamw or apollo_adamw", self.optim);
                 return Err(JobError::invalid(TARGETS, "[...]", fix));
             }
+            Some(TargetModules::Pattern(pattern)) => {
+                let fix = "patterns are not supported here; list parts of the modules' names, such as [\"mlp\"]";
+                return Err(JobError::unsupported(TARGETS, format!("{pattern:?}"), fix));
+            }
             _ => {}
         }
         if self.optim.is_low_rank() && self.peft.is_some() {

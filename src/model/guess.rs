@@ -136,14 +136,14 @@ fn parse_size(text: &str) -> Option<Result<u64, ModelError>> {
     Some(size.ok_or_else(|| ModelError::SizeOutOfRange { spec: super::error::one_line(text) }))
 }
 
-/// The model a bare size stands for; `None` if `text` is not a size.
-pub(super) fn guess(text: &str) -> Option<Result<Model, ModelError>> {
+/// The model a bare size stands for, and its configuration; `None` if `text` is not a size.
+pub(super) fn guess(text: &str) -> Option<Result<(Model, Value), ModelError>> {
     let size = match parse_size(text)? {
         Ok(size) => size,
         Err(error) => return Some(Err(error)),
     };
-    let model = from_config(text, &nearest(size).config());
-    Some(model.map(|model| model.guessed()))
+    let config = nearest(size).config();
+    Some(from_config(text, &config).map(|model| (model.guessed(), config)))
 }
 
 fn nearest(size: u64) -> Shape {

@@ -110,6 +110,13 @@ impl ModelType {
         ModelType::KimiK25,
         ModelType::MimoV2Flash,
         ModelType::Laguna,
+        ModelType::Gemma3n,
+        ModelType::Gemma3nText,
+        ModelType::Gemma4,
+        ModelType::Gemma4Text,
+        ModelType::Gemma4Unified,
+        ModelType::Gemma4UnifiedText,
+        ModelType::Mellum,
         ModelType::DeepseekV4,
         ModelType::Llama4,
         ModelType::Llama4Text,
@@ -267,6 +274,13 @@ impl ModelType {
             Self::KimiK25 => "kimi_k25",
             Self::MimoV2Flash => "mimo_v2_flash",
             Self::Laguna => "laguna",
+            Self::Gemma3n => "gemma3n",
+            Self::Gemma3nText => "gemma3n_text",
+            Self::Gemma4 => "gemma4",
+            Self::Gemma4Text => "gemma4_text",
+            Self::Gemma4Unified => "gemma4_unified",
+            Self::Gemma4UnifiedText => "gemma4_unified_text",
+            Self::Mellum => "mellum",
             Self::DeepseekV4 => "deepseek_v4",
             Self::Llama4 => "llama4",
             Self::Llama4Text => "llama4_text",
@@ -335,6 +349,9 @@ impl ModelType {
                 | Self::Llava
                 | Self::LlavaNext
                 | Self::Gemma3
+                | Self::Gemma3n
+                | Self::Gemma4
+                | Self::Gemma4Unified
                 | Self::Paligemma
                 | Self::Mistral3
                 | Self::Idefics3
@@ -370,6 +387,13 @@ impl ModelType {
             | Self::KimiK25
             | Self::MimoV2Flash
             | Self::Laguna
+            | Self::Gemma3n
+            | Self::Gemma3nText
+            | Self::Gemma4
+            | Self::Gemma4Text
+            | Self::Gemma4Unified
+            | Self::Gemma4UnifiedText
+            | Self::Mellum
             | Self::DeepseekV4
             | Self::Deepseek
             | Self::Rwkv
@@ -381,7 +405,7 @@ impl ModelType {
             | Self::Clip
             | Self::Siglip
             | Self::Mllama => Support::CountedOnly,
-            Self::Youtu | Self::Axk1 | Self::Whisper | Self::Glm4vMoe | Self::Fuyu => Support::Unmeasured,
+            Self::Youtu | Self::Axk1 | Self::Glm4vMoe | Self::Fuyu => Support::Unmeasured,
             _ => Support::Measured,
         }
     }

@@ -85,7 +85,7 @@ pub(super) fn from_named(spec: &str) -> Option<Result<Source, ModelError>> {
     if let Some(card) = card(spec) {
         return Some(Source::from_config(&card.name, &card.config));
     }
-    guess::guess(spec).map(|guessed| guessed.map(Source::plain))
+    guess::guess(spec).map(|guessed| guessed.map(|(model, config)| Source::plain(model, config)))
 }
 
 /// What the model of a file is called, and its configuration.

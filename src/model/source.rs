@@ -19,6 +19,8 @@ pub struct Source {
     pub checkpoint: Option<Checkpoint>,
     /// `quantization_config` of its config.json.
     pub quantization: Option<Quantization>,
+    /// Its config.json, or the one that a GGUF's metadata or a size stands for.
+    pub config: Value,
     /// What could not be read beside the model, and why.
     pub notes: Vec<String>,
 }
@@ -71,11 +73,11 @@ impl Source {
             None | Some(Value::Null) => None,
             Some(value) => Some(Quantization::from_config(value)?),
         };
-        Ok(Self { model, checkpoint: None, quantization, notes: Vec::new() })
+        Ok(Self { quantization, ..Self::plain(model, config.clone()) })
     }
 
-    pub(super) fn plain(model: Model) -> Self {
-        Self { model, checkpoint: None, quantization: None, notes: Vec::new() }
+    pub(super) const fn plain(model: Model, config: Value) -> Self {
+        Self { model, checkpoint: None, quantization: None, config, notes: Vec::new() }
     }
 
     /// A folder whose config.json says what the model is, whatever its weights say.
@@ -97,7 +99,8 @@ impl Source {
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
             let gguf = Gguf::open(path)?;
             let model = gguf.model(&name_of(path))?;
-            return Ok(Self { checkpoint: Some(gguf.checkpoint), ..Self::plain(model) });
+            let config = Value::Object(gguf.config()?);
+            return Ok(Self { checkpoint: Some(gguf.checkpoint), ..Self::plain(model, config) });
         }
         let checkpoint = Checkpoint::open(path)?;
         let config = path.with_file_name("config.json");

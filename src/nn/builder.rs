@@ -3,7 +3,7 @@
 use super::module::Part;
 use super::{Embedding, FreeParameters, Linear, NormLayer, Weight};
 use crate::dtype::DType;
-use crate::ghost::{Context, Tensor};
+use crate::ghost::{Context, Kernel, Layout, Tensor};
 use crate::model;
 
 /// Where parameters are made.
@@ -53,6 +53,14 @@ impl Builder<'_> {
         match self.device {
             Device::Meta => self.cx.meta(dims, dtype),
             Device::Cuda => self.cx.buffer(name, dims, dtype),
+        }
+    }
+
+    /// What making or initialising a module allocates and lets go of: released when it is dropped.
+    pub fn temporary(&self, dims: &[u64], dtype: DType) -> Tensor {
+        match self.device {
+            Device::Meta => self.cx.meta(dims, dtype),
+            Device::Cuda => self.cx.launch(Kernel::Scratch("initialising"), &[], Layout::contiguous(dims), dtype),
         }
     }
 

@@ -73,6 +73,14 @@ impl Linear {
         }
     }
 
+    /// The type it computes in; bf16 for an 8-bit layer, whose model is in a half type.
+    pub(crate) fn half_dtype(&self) -> DType {
+        match &self.weight {
+            Weight::Int8(_) => DType::BF16,
+            _ => self.adapter_dtype(),
+        }
+    }
+
     /// Applies it to the last dimension of `x`.
     pub fn forward(&self, cx: &Context, x: impl Borrow<Tensor>) -> Tensor {
         match &self.adapter {

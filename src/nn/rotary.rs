@@ -15,10 +15,37 @@ pub struct Rotary {
 impl Rotary {
     /// The module's buffers.
     pub fn new(cx: &Context, dim: u64, on_gpu: bool) -> Self {
-        let buffer = || {
-            if on_gpu { cx.buffer("inv_freq", &[dim / 2], DType::F32) } else { cx.meta(&[dim / 2], DType::F32) }
+        let dims = [dim / 2];
+        if !on_gpu {
+            return Self { dim, inv_freq: [(); 2].map(|()| cx.meta(&dims, DType::F32)) };
+        }
+        let first = Self::frequencies(cx, dim);
+        Self { dim, inv_freq: [first, cx.buffer("inv_freq", &dims, DType::F32)] }
+    }
+
+    /// What `post_init` does to its buffers once the model is made: frequencies are computed again and copied.
+    pub fn initialise(&self, cx: &Context) {
+        drop(Self::frequencies(cx, self.dim));
+    }
+
+    /// `compute_default_rope_parameters`: `1.0 / (base ** (torch.arange(0, dim, 2) / dim))`
+    fn frequencies(cx: &Context, dim: u64) -> Tensor {
+        let made = |dims: &[u64]| cx.launch(Kernel::Scratch("frequencies"), &[], Layout::contiguous(dims), DType::F32);
+        let powers = {
+            let exponents = {
+                let _arange = made(&[dim / 2]);
+                made(&[dim / 2])
+            };
+            let powers = made(&[dim / 2]);
+            // the base, as a tensor of one fp64
+            drop(made(&[2]));
+            drop(exponents);
+            powers
         };
-        Self { dim, inv_freq: [buffer(), buffer()] }
+        let reciprocal = made(&[dim / 2]);
+        let frequencies = cx.buffer("inv_freq", &[dim / 2], DType::F32);
+        drop((powers, reciprocal));
+        frequencies
     }
 
     /// Cosines and sines of `positions` (`[1, length]`) in `dtype`: `[1, length, dim]` each.

@@ -208,7 +208,7 @@ const GRAIN: u64 = 2 << 20;
 const STEPS: u64 = 3;
 
 /// `a - b`, kept within 64 bits.
-fn difference(a: Bytes, b: Bytes) -> i64 {
+pub(crate) fn difference(a: Bytes, b: Bytes) -> i64 {
     let size = i64::try_from(a.0.abs_diff(b.0)).unwrap_or(i64::MAX);
     if a >= b { size } else { -size }
 }

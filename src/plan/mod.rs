@@ -11,6 +11,7 @@ mod suggest;
 mod tutorial;
 
 pub use compare::{Choice, Comparison, Fitting, compare};
+pub(crate) use fit::difference;
 pub use fit::{Fit, Judged, Question, Run, Verdict};
 pub use ladder::{Ladder, Rung, largest_model, smallest_gpu};
 pub use margin::{Kind, KindErrors, Margin, errors_of, measured};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::hardware::{CUDA_CONTEXT, Gpu};
+use crate::hardware::{CUDA_CONTEXT, Device, Gpu, compute_capability, most_kept_by_driver};
 use crate::job::{Job, Workload};
 use crate::units::Bytes;
 
@@ -68,6 +68,21 @@ impl Room {
         let kernels_known = gpu.compute_capability().is_some_and(|capability| capability >= (8, 0));
         let room = Self { driver_bytes: gpu.kept_by_driver(), kernels_known, ..Self::of(gpu.memory()) };
         if gpu.compute_capability() >= Some((9, 0)) { room.with_larger_workspaces() } else { room }
+    }
+
+    /// What of an installed GPU, or of a slice of one, nobody holds; `None`: its memory is not known.
+    pub fn of_device(device: &Device) -> Option<Self> {
+        let memory = device.total.filter(|total| *total > Bytes::ZERO)?;
+        let mut room = device.gpu.map_or_else(|| Self::of(memory), Self::on);
+        room.memory_bytes = memory;
+        room.driver_bytes = device.reserved.unwrap_or_else(|| match device.gpu {
+            Some(gpu) => Bytes(gpu.kept_by_driver().0.min(memory.0)),
+            None => most_kept_by_driver(memory),
+        });
+        room.in_use_bytes = device.used.unwrap_or_default();
+        let capability = device.compute_capability.as_deref().and_then(compute_capability);
+        room.kernels_known = capability.is_some_and(|capability| capability >= (8, 0));
+        Some(room)
     }
 
     /// The same with a context of known size.

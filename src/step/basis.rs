@@ -118,8 +118,8 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
     notes.extend(tower(model, job));
     if model.model_type() == ModelType::Whisper {
         notes.push(
-            "every recording is padded to 30 seconds, whatever max_seq_length says of the text; convolutions run as without \
-             cuDNN, whose workspace is not known"
+            "every recording is padded to 30 seconds, whatever max_seq_length says of the text; convolutions are \
+             measured without cuDNN, whose workspace is not known"
                 .to_owned(),
         );
     }
@@ -162,7 +162,8 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
             && measured
             && unmeasured.is_none()
             && !refused
-            && !takes_images(model),
+            && !takes_images(model)
+            && model.model_type() != ModelType::Whisper,
         notes,
     }
 }
@@ -229,7 +230,8 @@ fn experts(model: &Model, job: &Job) -> Vec<String> {
     }
     if adapted {
         notes.push(
-            "target_modules reach nn.Linear alone: neither the stacked experts nor the router get adapters".to_owned(),
+            "these target_modules reach nn.Linear alone: neither the stacked experts nor the router get adapters"
+                .to_owned(),
         );
     }
     if matches!(&job.workload, Workload::Infer(infer) if infer.decode_experts == ExpertsImplementation::BatchedMm) {
@@ -295,9 +297,10 @@ fn unmeasured(model: &Model, job: &Job) -> Option<&'static str> {
             Some("use_liger_kernel with an adapted or copied head, whose own weight Liger reads")
         }
         Workload::Train(train) if train.objective == Objective::Ppo => Some("objective = \"ppo\""),
-        Workload::Train(train) if train.attn_implementation == AttnImplementation::FlashAttention2 => {
-            Some("attn_implementation = \"flash_attention_2\"; its kernels are taken to keep what those of sdpa keep")
-        }
+        Workload::Train(train) if train.attn_implementation == AttnImplementation::FlashAttention2 => Some(
+            "attn_implementation = \"flash_attention_2\"; the flash-attn package is modelled from its source, and every \
+                 padding mask is taken to leave all tokens",
+        ),
         Workload::Train(train) if train.offload_optimizer == OffloadOptimizer::Deepspeed => {
             Some("offload_optimizer = \"deepspeed\"")
         }
@@ -305,8 +308,7 @@ fn unmeasured(model: &Model, job: &Job) -> Option<&'static str> {
             Some("an optimizer on the host with adapters")
         }
         Workload::Train(train)
-            if !matches!(train.objective, Objective::Sft | Objective::Orpo)
-                && train.mixed_precision != MixedPrecision::No =>
+            if !measured_under_autocast(model, train.objective) && train.mixed_precision != MixedPrecision::No =>
         {
             Some("this objective under autocast")
         }
@@ -333,6 +335,15 @@ fn unmeasured_beside_decoders(model: &Model, job: &Job) -> Option<&'static str> 
             Some("this method on an encoder-decoder")
         }
         Workload::Train(_) => None,
+    }
+}
+
+/// Whether a recorded measurement is of this objective under autocast.
+fn measured_under_autocast(model: &Model, objective: Objective) -> bool {
+    match objective {
+        Objective::Sft | Objective::Orpo => true,
+        Objective::Embedding => matches!(model, Model::Encoder(_)),
+        _ => false,
     }
 }
 

@@ -20,6 +20,43 @@ pub enum EstimateError {
         /// The names it has.
         known: String,
     },
+    /// A pattern matches the full name of no module.
+    #[error(
+        "target_modules = {pattern:?}: it matches the full name of no linear layer of {model}, such as {example}; a list \
+         of names matches their ends: it has {known}"
+    )]
+    NoMatch {
+        /// The pattern.
+        pattern: String,
+        /// The model.
+        model: String,
+        /// The names it has.
+        known: String,
+        /// One of its full names.
+        example: String,
+    },
+    /// A module PEFT would be asked to adapt and cannot, or that is not modelled.
+    #[error("{field} reaches {module} of {model}, {why}")]
+    NotLinear {
+        /// The field.
+        field: &'static str,
+        /// The module.
+        module: String,
+        /// The model.
+        model: String,
+        /// Why not, and what to do.
+        why: &'static str,
+    },
+    /// Full names of a model's modules are not known.
+    #[error(
+        "train.peft.{field}: full module names of {model} are not known in this version; list names in target_modules"
+    )]
+    NoPaths {
+        /// The field that needs them.
+        field: &'static str,
+        /// The model.
+        model: String,
+    },
     /// No module that the optimizer would project the gradients of.
     #[error(
         "train.optim_target_modules: no linear layer that {optim} could project has such a name; name some, such as \"mlp\", or use \"all-linear\""

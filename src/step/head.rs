@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::error::EstimateError;
-use crate::job::{Head, Job, JobError, Peft, Train, Workload};
-use crate::model::{Model, ModelType};
+use crate::job::{Head, Job, JobError, Objective, Peft, Train, Workload};
+use crate::model::{EncoderClass, EncoderConfig, Model, ModelType};
 
 /// The heads a model can be trained with; the first is the one it gets where a job names none.
 const fn heads(model: &Model) -> &'static [Head] {
@@ -48,6 +48,10 @@ pub(super) fn headed<'a>(model: &'a Model, job: &Job) -> Result<Cow<'a, Model>, 
             let fix = format!("transformers' class for a {} model has none, so leave it out", config.model_type);
             return Err(JobError::unsupported("train.gradient_checkpointing", "true".to_owned(), fix).into());
         }
+    }
+    if let (Model::Encoder(config), Objective::Embedding) = (model, train.objective) {
+        let config = EncoderConfig { class: EncoderClass::Base, ..config.clone() };
+        return Ok(Cow::Owned(Model::Encoder(config)));
     }
     Ok(match head {
         Head::SeqCls | Head::ImageCls => Cow::Owned(model.clone().classifying(num_labels)),

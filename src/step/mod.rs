@@ -6,6 +6,7 @@ mod clip;
 mod count;
 mod error;
 mod estimate;
+mod flash;
 mod foreach;
 mod head;
 mod infer;

@@ -3,13 +3,14 @@
 use super::adapt;
 use super::clip::clip_grad_norm;
 use super::error::EstimateError;
+use super::flash;
 use super::load;
 use super::objective::Learned;
-use super::optimizer::{Optimizer, least_elements, own_matrices};
+use super::optimizer::{Optimizer, least_elements, own_matrices, shares};
 use crate::arch::{Batch, Forward, Network, Outputs};
 use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor};
-use crate::job::{Objective, OffloadOptimizer, Train};
+use crate::job::{Objective, OffloadOptimizer, Optim, Train};
 use crate::model::{Model, ModelType};
 use crate::nn::Kernels;
 
@@ -24,8 +25,8 @@ pub(super) struct Training<'a> {
     adapted: adapt::Adapted,
     optimizer: Optimizer,
     trainable: Vec<Tensor>,
-    /// Of them, bytes of those that get no gradient.
-    idle_bytes: u64,
+    /// Bytes of their gradients after the last backward.
+    gradient_bytes: u64,
     learned: Learned,
     batch: Batch,
     /// The position ids of a packed batch.
@@ -46,13 +47,13 @@ impl<'a> Training<'a> {
         if job.use_liger_kernel && !has_liger_kernels(model.model_type()) {
             return Err(EstimateError::NoLiger { model_type: model.model_type() });
         }
+        flash::check(model, job)?;
         let mut network = load::load(cx, model, job.float_type().dtype(), quantization, kernels);
         if quantization.is_some() {
             adapt::prepare_for_kbit_training(cx, network.as_mut());
         }
         let adapted = adapt::apply(cx, network.as_mut(), model, job.peft.as_ref())?;
         let mut trainable = adapt::trainable(network.as_mut(), &adapted);
-        let idle_bytes = adapt::idle_bytes(network.as_mut());
         let dtype = job.float_type().dtype();
         let scoring = model.clone().classifying(Some(1));
         let load = |scores: bool| {
@@ -68,7 +69,11 @@ impl<'a> Training<'a> {
         if is_own.iter().all(|own| !own) && job.optim.is_low_rank() {
             return Err(EstimateError::NoOptimTarget { optim: job.optim });
         }
-        let optimizer = Optimizer::new(cx, job, head_numel(model), trainable.clone(), &is_own);
+        let shares = match job.optim {
+            Optim::AdamMini => shares(network.as_mut(), head_numel(model), &trainable),
+            _ => Vec::new(),
+        };
+        let optimizer = Optimizer::new(cx, job, shares, trainable.clone(), &is_own);
         if job.offload_gradients || job.offload_optimizer == OffloadOptimizer::Deepspeed {
             cx.offload_gradients(least_elements(job.offload_optimizer));
         }
@@ -83,7 +88,7 @@ impl<'a> Training<'a> {
             adapted,
             optimizer,
             trainable,
-            idle_bytes,
+            gradient_bytes: 0,
             learned,
             batch,
             _positions,
@@ -104,6 +109,10 @@ impl<'a> Training<'a> {
             drop(last);
             self.backward();
         }
+        // some get none: a tower's without images, a pooler's that nothing reads
+        let stays = |parameter: &&Tensor| !self.cx.offloads_gradient(parameter);
+        let held = self.trainable.iter().filter(stays).filter_map(Tensor::grad);
+        self.gradient_bytes = held.map(|gradient| gradient.bytes()).sum();
     }
 
     /// Clipping and the optimizer's step.
@@ -123,9 +132,8 @@ impl<'a> Training<'a> {
     }
 
     /// Bytes of the gradients, from backward to the optimizer's step.
-    pub(super) fn gradient_bytes(&self) -> u64 {
-        let stays = |parameter: &&Tensor| !self.cx.offloads_gradient(parameter);
-        self.trainable.iter().filter(stays).map(Tensor::bytes).sum::<u64>().saturating_sub(self.idle_bytes)
+    pub(super) const fn gradient_bytes(&self) -> u64 {
+        self.gradient_bytes
     }
 
     /// Whether a step keeps nothing for the next but weights and states.

@@ -33,9 +33,9 @@ impl SelfAttention {
                 }
             }
             _ if spec.scales_queries => {
-                let scales = position_scales(cx, batch, length);
+                let (positions, scales) = position_scales(cx, batch, length);
                 query = cx.cast(cx.mul(&query, &scales), query.dtype());
-                _scales = Some(scales);
+                _scales = Some((positions, scales));
             }
             _ => {}
         }
@@ -83,8 +83,8 @@ fn unit(cx: &Context, x: &Tensor) -> Tensor {
     cx.cast(&normed, x.dtype())
 }
 
-/// What queries are multiplied by, by position: fp32, `[batch, length, 1, 1]`, one sequence's for all.
-fn position_scales(cx: &Context, batch: u64, length: u64) -> Tensor {
+/// Positions, and what queries are multiplied by at each: fp32, `[batch, length, 1, 1]`, one sequence's for all.
+fn position_scales(cx: &Context, batch: u64, length: u64) -> (Tensor, Tensor) {
     let range = cx.launch(Kernel::Arange, &[], Layout::contiguous(&[length]), DType::I64);
     let positions = cx.untracked("add_scalar", &range);
     drop(range);
@@ -92,7 +92,8 @@ fn position_scales(cx: &Context, batch: u64, length: u64) -> Tensor {
     for step in ["div", "floor", "log1p"] {
         scale = cx.untracked(step, &scale);
     }
-    scale = cx.add_scalar(cx.mul_scalar(&scale, 1.0), 1.0);
+    scale = cx.mul_scalar(&scale, 1.0);
+    scale = cx.add_scalar(&scale, 1.0);
     let scale = cx.unsqueeze(cx.unsqueeze(cx.unsqueeze(scale, 0), 2), 3);
-    cx.expand(scale, &[batch, length, 1, 1])
+    (positions, cx.expand(scale, &[batch, length, 1, 1]))
 }

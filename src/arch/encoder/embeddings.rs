@@ -25,16 +25,23 @@ impl Embeddings {
         let word = builder.embedding("word_embeddings", model.vocab_size, width);
         let table = |name, rows| builder.embedding(name, rows, width);
         let has_types = !matches!(model.model_type, ModelType::Distilbert | ModelType::Mpnet);
+        let positions = || table("position_embeddings", model.max_position_embeddings);
+        // RoBERTa makes them last, MPNet where BERT does
+        let positions_last = counts_tokens && has_types;
+        let first = (!positions_last).then(positions);
         let token_type = has_types.then(|| table("token_type_embeddings", model.type_vocab_size));
+        let norm = builder.norm("LayerNorm", Norm::Layer { bias: true }, width);
+        let position_ids = ids("position_ids");
+        let token_type_ids = has_types.then(|| ids("token_type_ids"));
         Self {
             word,
-            position: table("position_embeddings", model.max_position_embeddings),
+            position: first.unwrap_or_else(positions),
             token_type,
-            norm: builder.norm("LayerNorm", Norm::Layer { bias: true }, width),
+            norm,
             dropout: model.hidden_dropout,
             counts_tokens,
-            position_ids: ids("position_ids"),
-            token_type_ids: has_types.then(|| ids("token_type_ids")),
+            position_ids,
+            token_type_ids,
         }
     }
 
@@ -76,8 +83,12 @@ pub(in crate::arch) fn count_tokens(cx: &Context, ids: &Tensor) -> Tensor {
     let indices = {
         let counted = {
             let whole = {
-                // a scan of 32-bit numbers is a scan of 64-bit ones
-                let out = cx.cumsum(&cx.cast(&mask, DType::I64));
+                // a scan of 32-bit numbers goes into 64-bit ones, and is one of them
+                let out = made(DType::I64);
+                drop(cx.cast(&mask, DType::I64));
+                if mask.dim(0) == 1 {
+                    drop(cx.scan_scratch(mask.dim(-1), DType::I64.bytes()));
+                }
                 cx.cast(out, DType::I32)
             };
             cx.untracked("add_scalar", &whole)

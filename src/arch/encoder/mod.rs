@@ -32,14 +32,22 @@ pub struct Encoder {
 impl Encoder {
     /// The model with its parameters, frozen.
     pub fn new(builder: &Builder<'_>, model: &EncoderConfig) -> Self {
+        let first = top_first(model).then(|| Top::new(builder, model));
         let body = body::body(builder, model);
-        let top = Top::new(builder, model, body.word());
+        let mut top = first.unwrap_or_else(|| Top::new(builder, model));
+        top.tie(body.word());
         Self { model: model.clone(), body, top }
     }
 
     fn loss_in_fp32(&self) -> bool {
         self.model.class == EncoderClass::MaskedLm && self.model.model_type == ModelType::ModernBert
     }
+}
+
+/// XLM-RoBERTa's classes make their heads before their encoder.
+fn top_first(model: &EncoderConfig) -> bool {
+    model.model_type == ModelType::XlmRoberta
+        && matches!(model.class, EncoderClass::SequenceClassification | EncoderClass::MaskedLm)
 }
 
 impl Network for Encoder {
@@ -68,6 +76,18 @@ impl Network for Encoder {
             cx.cross_entropy(cx.reshape(&scores, &[rows, classes]), &labels)
         });
         (loss, Outputs::of(logits, None))
+    }
+
+    fn last_hidden_state(&self, cx: &Context, batch: &Batch, run: Forward<'_>) -> Option<Tensor> {
+        let run = Forward { attention_mask: batch.attention_mask.as_ref(), ..run };
+        let hidden = self.body.forward(cx, &batch.ids, run);
+        // the pooler's output goes with what the model returned, and nothing goes back through it
+        drop(cx.apart(|| self.top.forward(cx, &hidden)));
+        Some(hidden)
+    }
+
+    fn has_last_hidden_state(&self) -> bool {
+        self.model.class == EncoderClass::Base
     }
 
     fn prompt(&self, cx: &Context, batch: u64, length: u64) -> Tensor {
@@ -104,8 +124,7 @@ impl Network for Encoder {
 
 impl Module for Encoder {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
-        // XLM-RoBERTa registers its classifier before its encoder
-        let top_first = self.model.model_type == ModelType::XlmRoberta && self.saves_head();
+        let top_first = top_first(&self.model);
         if top_first {
             self.top.leaves(visit);
         }

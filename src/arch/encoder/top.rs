@@ -66,7 +66,7 @@ enum Act {
 }
 
 impl Top {
-    pub(super) fn new(builder: &Builder<'_>, model: &EncoderConfig, word: &Embedding) -> Self {
+    pub(super) fn new(builder: &Builder<'_>, model: &EncoderConfig) -> Self {
         use EncoderClass as C;
         use ModelType as T;
         let class = model.class;
@@ -81,8 +81,15 @@ impl Top {
             || (class == C::PreTraining && matches!(model.model_type, T::Bert | T::Albert));
         Self {
             pooler: pools.then(|| builder.linear("dense", Part::Other, width, width, true)),
-            language_model: language_model.then(|| LanguageModel::new(builder, model, word)),
+            language_model: language_model.then(|| LanguageModel::new(builder, model)),
             classifier: Classifier::new(builder, model),
+        }
+    }
+
+    /// A language-model head's own token table goes: it is the encoder's.
+    pub(super) fn tie(&mut self, word: &Embedding) {
+        if let Some(head) = &mut self.language_model {
+            head.decoder.weight = Weight::Dense(word.weight.clone());
         }
     }
 
@@ -107,20 +114,18 @@ impl Top {
 }
 
 impl LanguageModel {
-    fn new(builder: &Builder<'_>, model: &EncoderConfig, word: &Embedding) -> Self {
+    fn new(builder: &Builder<'_>, model: &EncoderConfig) -> Self {
         let (width, narrow) = (model.hidden_size, model.embedding_size);
         let dense = match model.model_type {
             ModelType::Distilbert => "vocab_transform",
             _ => "dense",
         };
         let biases = Biases::of(model);
-        let mut decoder = builder.linear("decoder", Part::Head, narrow, model.vocab_size, biases.decoder);
-        decoder.weight = Weight::Dense(word.weight.clone());
         Self {
             dense: builder.linear(dense, Part::Other, width, narrow, biases.dense),
             activation: model.head_activation,
             norm: builder.norm("LayerNorm", Norm::Layer { bias: biases.norm }, narrow),
-            decoder,
+            decoder: builder.linear("decoder", Part::Head, narrow, model.vocab_size, biases.decoder),
         }
     }
 

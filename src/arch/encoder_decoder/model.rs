@@ -10,7 +10,10 @@ use crate::nn::{Builder, Embedding, Leaf, Linear, Module, Part, Weight};
 
 /// The encoder and the decoder of a family.
 pub(super) trait Stacks: Module {
-    fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> Self;
+    /// Both stacks, and the token table where their class makes it.
+    fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> (Embedding, Self)
+    where
+        Self: Sized;
 
     /// Both stacks' own token tables go: they are the shared one.
     fn tie(&mut self);
@@ -58,6 +61,11 @@ pub(super) trait Stacks: Module {
     fn logits(&self, cx: &Context, head: &Linear, hidden: &Tensor) -> Tensor;
 }
 
+/// The token table that both stacks and the head share.
+pub(super) fn shared_table(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> Embedding {
+    builder.embedding("shared", model.vocab_size, model.d_model)
+}
+
 /// An encoder-decoder with a language-model head.
 pub(super) struct EncoderDecoder<S> {
     model: EncoderDecoderConfig,
@@ -69,8 +77,7 @@ pub(super) struct EncoderDecoder<S> {
 impl<S: Stacks> EncoderDecoder<S> {
     /// The model with its parameters, frozen.
     pub(super) fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> Self {
-        let shared = builder.embedding("shared", model.vocab_size, model.d_model);
-        let mut stacks = S::new(builder, model);
+        let (shared, mut stacks) = S::new(builder, model);
         let mut lm_head = builder.linear("lm_head", Part::Head, model.d_model, model.vocab_size, false);
         if !model.untied_head {
             lm_head.weight = Weight::Dense(shared.weight.clone());

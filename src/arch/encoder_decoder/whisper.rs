@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::bart::{BartLayer, Given, LAYER_NORM};
 use super::cache::SeqCache;
-use super::model::Stacks;
+use super::model::{Stacks, shared_table};
 use crate::arch::forward::Forward;
 use crate::arch::masks::MaskRequest;
 use crate::arch::network::BatchShape;
@@ -33,13 +33,13 @@ impl Stacks for Whisper {
     const DEFAULT_TARGETS: &'static [&'static str] = &["q_proj", "v_proj"];
     const SHIFTS_LATE: bool = false;
 
-    fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> Self {
+    fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> (Embedding, Self) {
         let [num_mel_bins, max_source_positions] = audio(model);
-        Self {
-            encoder: AudioEncoder::new(builder, model),
-            decoder: TextDecoder::new(builder, model),
-            features: [num_mel_bins, 2 * max_source_positions],
-        }
+        let encoder = AudioEncoder::new(builder, model);
+        // the decoder's, which the head shares
+        let shared = shared_table(builder, model);
+        let decoder = TextDecoder::new(builder, model);
+        (shared, Self { encoder, decoder, features: [num_mel_bins, 2 * max_source_positions] })
     }
 
     fn caches_in_training(&self) -> bool {
@@ -99,6 +99,28 @@ fn layer_leaves(layers: &mut [Rc<BartLayer>], visit: &mut dyn FnMut(Leaf<'_>)) {
     }
 }
 
+/// `sinusoids`, which `_init_weights` copies into the table, in the type the model is made in.
+fn sinusoids(builder: &Builder<'_>, length: u64, channels: u64) {
+    let half = channels / 2;
+    let made = |dims: &[u64], dtype| builder.temporary(dims, dtype);
+    let inverse_timescales = {
+        let scaled = {
+            let _range = made(&[half], DType::I64);
+            made(&[half], builder.dtype)
+        };
+        let inverse = made(&[half], builder.dtype);
+        drop(scaled);
+        inverse
+    };
+    let scaled_time = {
+        let _range = made(&[length], DType::I64);
+        made(&[length, half], builder.dtype)
+    };
+    let waves = [(); 2].map(|()| made(&[length, half], builder.dtype));
+    let _table = made(&[length, channels], builder.dtype);
+    drop((waves, inverse_timescales, scaled_time));
+}
+
 /// `WhisperEncoder`
 struct AudioEncoder {
     conv1: FreeParameters,
@@ -116,14 +138,16 @@ impl AudioEncoder {
         let [num_mel_bins, max_source_positions] = audio(model);
         let width = model.d_model;
         let conv = |name, from| builder.free(name, Part::Embedding, &[&[width, from, KERNEL], &[width]]);
-        Self {
+        let encoder = Self {
             conv1: conv("conv1", num_mel_bins),
             conv2: conv("conv2", width),
             embed_positions: builder.free("embed_positions", Part::Fixed, &[&[max_source_positions, width]]),
             layers: layers(builder, model, &model.encoder, false),
             layer_norm: builder.norm("layer_norm", LAYER_NORM, width),
             dropout: model.dropout,
-        }
+        };
+        sinusoids(builder, max_source_positions, width);
+        encoder
     }
 
     fn forward(&self, cx: &Context, features: &Tensor, run: Forward<'_>) -> Tensor {
@@ -132,7 +156,7 @@ impl AudioEncoder {
         };
         let mut embeds = {
             let mut first = conv(features, &self.conv1, 1);
-            // what PEFT's hook on the input embedding does: for Whisper that is the first convolution
+            // the hook on what each of the model's classes calls its input embeddings: of the encoder, the first convolution
             if run.input_require_grads && !first.requires_grad() {
                 first = trainable_copy(&first);
             }
@@ -199,7 +223,10 @@ impl TextDecoder {
     ) -> Tensor {
         let [batch, length] = [ids.dim(0), ids.dim(1)];
         let implementation = run.implementation;
-        let inputs_embeds = embed.forward(cx, ids);
+        let mut inputs_embeds = embed.forward(cx, ids);
+        if run.input_require_grads && !inputs_embeds.requires_grad() {
+            inputs_embeds = trainable_copy(&inputs_embeds);
+        }
         let past = cache.map_or(0, SeqCache::length);
         let position_ids = {
             let made = |dims: &[u64]| cx.launch(Kernel::Arange, &[], Layout::contiguous(dims), DType::I64);

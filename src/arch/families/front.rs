@@ -4,7 +4,7 @@ use crate::arch::forward::Forward;
 use crate::arch::masks::MaskRequest;
 use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
-use crate::nn::Module;
+use crate::nn::{Builder, Module};
 
 /// What a forward pass starts from.
 #[derive(Clone, Copy)]
@@ -101,6 +101,9 @@ impl Input<'_> {
 pub(in crate::arch) trait Front: Module {
     /// From embedded tokens, `[batch, length, width]`, to the first layer's input.
     fn enter(&self, cx: &Context, embeds: Tensor, input: &Input<'_>) -> Entered;
+
+    /// What the model makes after its last norm.
+    fn make_last(&mut self, _builder: &Builder<'_>) {}
 
     /// What follows the last norm.
     fn leave(&self, _cx: &Context, hidden: Tensor) -> Tensor {

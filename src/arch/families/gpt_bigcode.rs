@@ -2,41 +2,64 @@
 
 use super::attend::attend;
 use super::front::{Entered, Front, Input};
-use super::gpt2;
 use crate::arch::attention::{Attend, Attended};
 use crate::arch::cache::KvCache;
 use crate::arch::layer::Layer;
 use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 use crate::model::{Activation, DecoderConfig};
-use crate::nn::{Builder, Leaf, Linear, Module, NormLayer, Part, activate};
+use crate::nn::{Builder, Embedding, Leaf, Linear, Module, NormLayer, Part, activate};
 
-/// GPT-2's positions, and a table of what may be seen that nothing reads any more (`GPTBigCodeModel`).
+/// Learned positions, and a table of what may be seen that nothing reads any more (`GPTBigCodeModel`).
 pub(super) struct Positions {
-    learned: gpt2::Positions,
-    bias: Tensor,
+    wpe: Embedding,
+    dropout: f64,
+    max_positions: u64,
+    bias: Option<Tensor>,
 }
 
 impl Positions {
     pub(super) fn new(builder: &Builder<'_>, model: &DecoderConfig) -> Self {
-        let rows = model.max_position_embeddings;
-        Self { learned: gpt2::Positions::new(builder, model), bias: builder.buffer("bias", &[rows, rows], DType::Bool) }
+        let max_positions = model.max_position_embeddings;
+        let rows = model.embedding.learned_positions.unwrap_or(max_positions);
+        Self {
+            wpe: builder.embedding("wpe", rows, model.hidden_size),
+            dropout: model.embedding.dropout,
+            max_positions,
+            bias: None,
+        }
     }
 }
 
 impl Front for Positions {
     fn enter(&self, cx: &Context, embeds: Tensor, input: &Input<'_>) -> Entered {
-        self.learned.enter(cx, embeds, input)
+        let positions = input.positions(cx);
+        let mask = input.mask(cx, Some(&positions), input.run.attention_mask);
+        let position_embeds = self.wpe.forward(cx, &positions);
+        let hidden = cx.add(&embeds, &position_embeds);
+        let hidden = cx.dropout(hidden, self.dropout);
+        Entered { positions: Some(positions), mask, locals: vec![embeds, position_embeds], ..Entered::new(hidden) }
+    }
+
+    fn make_last(&mut self, builder: &Builder<'_>) {
+        let dims = [self.max_positions; 2];
+        self.bias = Some({
+            let _ones = builder.temporary(&dims, DType::Bool);
+            builder.buffer("bias", &dims, DType::Bool)
+        });
+        // `_init_weights` makes it again and copies it
+        let _ones = builder.temporary(&dims, DType::Bool);
+        let _triangle = builder.temporary(&dims, DType::Bool);
     }
 }
 
 impl Module for Positions {
     fn leaves(&mut self, visit: &mut dyn FnMut(Leaf<'_>)) {
-        self.learned.leaves(visit);
+        self.wpe.leaves(visit);
     }
 
     fn buffers(&mut self, visit: &mut dyn FnMut(&mut Tensor)) {
-        visit(&mut self.bias);
+        self.bias.iter_mut().for_each(visit);
     }
 }
 

@@ -2,7 +2,7 @@
 //! `torch_recurrent_gated_delta_rule` of `modeling_qwen3_next.py`).
 
 use crate::dtype::DType;
-use crate::ghost::{Context, Kernel, Layout, Tensor};
+use crate::ghost::{Context, Graph, Kernel, Layout, Tensor};
 
 /// `chunk_size`
 const CHUNK: u64 = 64;
@@ -19,6 +19,13 @@ pub(super) struct DeltaRule<'a> {
     pub(super) decay: &'a Tensor,
     /// `[batch, length, heads]`
     pub(super) beta: &'a Tensor,
+}
+
+/// The state behind the last token, `[batch, heads, key_dim, value_dim]`.
+pub(super) struct LastState {
+    pub(super) state: Tensor,
+    /// What it was computed from, for backward.
+    pub(super) graph: Option<Graph>,
 }
 
 /// All in fp32 as `[batch, heads, length, ...]`, queries and keys of length one.
@@ -43,7 +50,7 @@ impl DeltaRule<'_> {
 
     /// The output, `[batch, length, heads, value_dim]`, and the last state, `[batch, heads, key_dim, value_dim]`,
     /// where it is asked for.
-    pub(super) fn chunks(&self, cx: &Context, keeps_state: bool) -> (Tensor, Option<Tensor>) {
+    pub(super) fn chunks(&self, cx: &Context, keeps_state: bool) -> (Tensor, Option<LastState>) {
         let dtype = self.query.dtype();
         let Turned { mut query, mut key, mut value, mut beta, mut decay } = self.turned(cx);
         let [batch, heads, length, value_dim] = [value.dim(0), value.dim(1), value.dim(2), value.dim(3)];
@@ -84,6 +91,7 @@ impl DeltaRule<'_> {
             cx.unsqueeze(cx.unsqueeze(&last, 3), 4)
         };
         let (mut _corrected, mut _across) = (None, None);
+        let mut graph = None;
         for chunk in 0..chunks {
             let of = |x: &Tensor| cx.select_at(x, 2, chunk);
             let corrected = {
@@ -100,10 +108,18 @@ impl DeltaRule<'_> {
                 let kept = cx.mul(&state, of(&chunk_decay));
                 cx.add(&kept, cx.matmul(cx.transpose(of(&key), -1, -2), &corrected))
             };
-            // nothing goes back through the last state
-            state = if chunk + 1 == chunks { cx.no_grad(update) } else { update() };
+            state = match chunk + 1 {
+                // nothing goes back through the last state, but the cache that it is copied into has its graph
+                last if last == chunks && keeps_state => {
+                    let (state, behind) = cx.apart(update);
+                    graph = Some(behind);
+                    state
+                }
+                last if last == chunks => cx.no_grad(update),
+                _ => update(),
+            };
         }
-        let state = keeps_state.then_some(state);
+        let state = keeps_state.then_some(LastState { state, graph });
         out = cx.reshape(&out, &[batch, heads, padded, value_dim]);
         out = cx.narrow(&out, 2, 0, length);
         out = cx.cast_contiguous(&cx.transpose(&out, 1, 2), dtype);
@@ -111,7 +127,7 @@ impl DeltaRule<'_> {
     }
 
     /// As [`Self::chunks`], of one token after those in `state`.
-    pub(super) fn step(&self, cx: &Context, mut state: Tensor) -> (Tensor, Option<Tensor>) {
+    pub(super) fn step(&self, cx: &Context, mut state: Tensor) -> (Tensor, Option<LastState>) {
         let dtype = self.query.dtype();
         let Turned { query, key, value, beta, decay } = self.turned(cx);
         let mut out = cx.launch(Kernel::Zeros, &[], *value.layout(), DType::F32);
@@ -125,7 +141,7 @@ impl DeltaRule<'_> {
         state = cx.add(&state, cx.mul(cx.unsqueeze(&key_now, 3), cx.unsqueeze(&delta, 2)));
         drop(cx.sum_dim(cx.mul(&state, cx.unsqueeze(&query_now, 3)), -2, false));
         out = cx.cast(cx.contiguous(cx.transpose(&out, 1, 2)), dtype);
-        (out, Some(state))
+        (out, Some(LastState { state, graph: None }))
     }
 }
 

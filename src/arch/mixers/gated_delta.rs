@@ -103,12 +103,13 @@ impl GatedDeltaNet {
             key = cx.repeat_interleave(&key, 2, groups);
         }
         let rule = DeltaRule { query: &query, key: &key, value: &value, decay: &decay, beta: &beta };
-        let (mut out, _last_state) = match cache {
+        let (mut out, mut _last_state) = match cache {
             Some((cache, layer)) if steps => rule.step(cx, cache.recurrent_state(layer)),
             _ => rule.chunks(cx, cache.is_some()),
         };
-        if let (Some((cache, layer)), Some(state)) = (cache, &_last_state) {
-            cache.update_recurrent_state(cx, layer, state);
+        if let (Some((cache, layer)), Some(state)) = (cache, &mut _last_state) {
+            cache.update_recurrent_state(cx, layer, &state.state);
+            cache.keep_graph(state.graph.take());
         }
         out = cx.reshape(&out, &[batch * length * spec.num_value_heads, spec.value_head_dim]);
         z = cx.reshape(&z, &[batch * length * spec.num_value_heads, spec.value_head_dim]);

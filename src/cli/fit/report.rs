@@ -1,9 +1,26 @@
 //! A verdict as text.
 
-use super::super::text::{bold, lines, table, warning, wrap};
+use super::super::describe::verdict;
+use super::super::text::{bold, gib, lines, table, warning, wrap};
 use crate::plan::{Fit, Judged, Run, Rung, Suggestion, Verdict};
 use crate::step::Peak;
 use crate::units::Bytes;
+
+/// Every card that was asked about.
+pub(super) fn cards<'a>(cards: impl Iterator<Item = (&'a str, &'a Fit)>, width: u16) -> String {
+    let mut rows = table(&["card", "verdict", "GiB", "in use", "on the card"], width);
+    for (name, fit) in cards {
+        let room = &fit.room;
+        rows.add_row([
+            name.to_owned(),
+            verdict(fit.verdict).to_owned(),
+            gib(room.memory_bytes),
+            gib(room.in_use_bytes),
+            gib(fit.device_bytes),
+        ]);
+    }
+    format!("\n{}", lines(&rows))
+}
 
 pub(super) fn judged(judged: &Judged, gpu: Option<&str>, width: u16) -> String {
     let Judged { fit, peak, .. } = judged;
@@ -19,7 +36,7 @@ pub(super) fn judged(judged: &Judged, gpu: Option<&str>, width: u16) -> String {
         ("allocated at the peak", peak.allocated_bytes),
     ] {
         if bytes > Bytes::ZERO {
-            rows.add_row([name.to_owned(), super::super::text::gib(bytes)]);
+            rows.add_row([name.to_owned(), gib(bytes)]);
         }
     }
     out.push_str(&lines(&rows));

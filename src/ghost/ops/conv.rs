@@ -110,13 +110,15 @@ impl Context {
             }
             None => (x, weight, bias),
         };
-        let saved = [weight.requires_grad().then_some(x), x.requires_grad().then_some(weight)];
-        let node = self.record(&[x, weight, bias], &saved);
+        let node = self.record(&[x, weight, bias], &[Some(x), Some(weight)]);
         let length = x.dim(-1).div_ceil(stride.max(1));
         let layout = Layout::contiguous(&[x.dim(0), weight.dim(0), length]);
         let mut out = self.launch(Kernel::Conv("out"), &[x, weight, bias], layout, x.dtype());
         let columns = x.dim(1).saturating_mul(weight.dim(2)).saturating_mul(length).saturating_mul(x.dtype().bytes());
-        drop(self.scratch("columns", columns));
+        {
+            let _columns = self.scratch("columns", columns);
+            self.touch_cublas();
+        }
         if let Some(node) = node {
             let (x_layout, weight_layout) = (*x.layout(), *weight.layout());
             node.finish(self, &mut [&mut out], move |cx, incoming| {

@@ -22,7 +22,11 @@ impl Context {
         let node = self.record(&[weight], &[Some(ids)]);
         let mut dims = ids.dims().to_vec();
         dims.push(weight.dim(1));
-        let mut out = self.launch(Kernel::Embedding, &[ids, weight], Layout::contiguous(&dims), weight.dtype());
+        let mut out = {
+            // ids that only broadcast are written out, here and in backward
+            let ids = &self.no_grad(|| self.contiguous(ids));
+            self.launch(Kernel::Embedding, &[ids, weight], Layout::contiguous(&dims), weight.dtype())
+        };
         if let Some(node) = node {
             let table = *weight.layout();
             node.finish(self, &mut [&mut out], move |cx, incoming| {
@@ -34,7 +38,7 @@ impl Context {
     }
 
     fn embedding_backward(&self, grad: &Tensor, ids: &Tensor, table: Layout) -> Tensor {
-        let grad = self.contiguous(grad);
+        let (grad, ids) = (self.contiguous(grad), &self.contiguous(ids));
         let make =
             || self.launch(Kernel::EmbeddingBackward, &[&grad, ids], Layout::contiguous(table.dims()), grad.dtype());
         let count = ids.layout().numel();

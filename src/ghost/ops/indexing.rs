@@ -34,6 +34,25 @@ impl Context {
         out
     }
 
+    /// Zeros of `rows` rows with those of `a` put in their places: saves the index. Backward takes them out again.
+    pub fn put_rows(&self, a: &Tensor, index: &Tensor, rows: u64) -> Tensor {
+        let node = self.record(&[a], &[Some(index)]);
+        let own = *a.layout();
+        let mut dims = own.dims().to_vec();
+        if let Some(first) = dims.first_mut() {
+            *first = rows;
+        }
+        let mut out = self.launch(Kernel::Zeros, &[a], Layout::contiguous(&dims), a.dtype());
+        if let Some(node) = node {
+            node.finish(self, &mut [&mut out], move |cx, incoming| {
+                let inputs = [incoming.saved(0), incoming.grad];
+                let layout = Layout::contiguous(own.dims());
+                smallvec![Some(cx.launch(Kernel::Embedding, &inputs, layout, incoming.grad.dtype()))]
+            });
+        }
+        out
+    }
+
     /// What adding into rows at `count` indices needs: indices wrapped, scaled and sorted (`index_put_with_sort_kernel`).
     pub(super) fn index_put_scratch(&self, count: u64, rows: u64) {
         let indices = || self.scratch("indices", count * DType::I64.bytes());

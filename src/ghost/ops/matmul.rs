@@ -149,15 +149,26 @@ impl Context {
         let node = self.record(&[a, b], &[b.requires_grad().then_some(a), a.requires_grad().then_some(b)]);
         let mut out = self.product(PLAIN, a, b, &[a.dim(0), b.dim(1)]);
         if let Some(node) = node {
+            // a gradient lies as its operand does (`mm_mat1_grad`, `mm_mat2_grad`, `FunctionsManual.cpp`)
+            let by_columns = |t: &Tensor| !t.layout().is_contiguous() && t.layout().transpose(0, 1).is_contiguous();
+            let turned = [a, b].map(by_columns);
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 let grad = incoming.grad;
                 let of_a = incoming.needs(0).then(|| {
                     let b = incoming.saved(1);
-                    cx.product(B_TRANSPOSED, grad, b, &[grad.dim(0), b.dim(0)])
+                    let dims = [grad.dim(0), b.dim(0)];
+                    match turned[0] {
+                        true => cx.transpose(cx.product(B_TRANSPOSED, b, grad, &[dims[1], dims[0]]), 0, 1),
+                        false => cx.product(B_TRANSPOSED, grad, b, &dims),
+                    }
                 });
                 let of_b = incoming.needs(1).then(|| {
                     let a = incoming.saved(0);
-                    cx.product(A_TRANSPOSED, a, grad, &[a.dim(1), grad.dim(1)])
+                    let dims = [a.dim(1), grad.dim(1)];
+                    match turned[1] {
+                        true => cx.transpose(cx.product(A_TRANSPOSED, grad, a, &[dims[1], dims[0]]), 0, 1),
+                        false => cx.product(A_TRANSPOSED, a, grad, &dims),
+                    }
                 });
                 smallvec![of_a, of_b]
             });

@@ -19,6 +19,24 @@ const BLOCK_ROWS: u64 = 32;
 const MOST_BLOCKS: u64 = 64 * 1024 / 2;
 
 impl Context {
+    /// `torch.linalg.vector_norm(x, 2, dim=-1, keepdim=True)`: saves its input and its output (`norm_backward`,
+    /// `FunctionsManual.cpp`).
+    pub fn row_norms(&self, x: &Tensor) -> Tensor {
+        let node = self.record(&[x], &[Some(x)]);
+        let rows = Layout::contiguous(x.layout().narrow(-1, 1).dims());
+        let mut out = self.launch(Kernel::Unary("vector_norm"), &[x], rows, x.dtype());
+        if let Some(mut node) = node {
+            node.save_output(self, &out);
+            node.finish(self, &mut [&mut out], |cx, incoming| {
+                let (x, norm) = (incoming.saved(0), incoming.saved(1));
+                let scaled = cx.binary(Kernel::Unary("div"), x, norm);
+                let _is_zero = cx.launch(Kernel::Unary("eq"), &[norm], *norm.layout(), DType::Bool);
+                smallvec![Some(cx.binary(Kernel::Mul, incoming.grad, &scaled))]
+            });
+        }
+        out
+    }
+
     /// `layer_norm(x, weight, bias)`: saves its input, mean and reciprocal deviation (fp32, one a row).
     pub fn layer_norm(&self, x: impl Borrow<Tensor>, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Tensor {
         let x = x.borrow();

@@ -4,7 +4,7 @@ use super::FromError;
 use super::draft::{Draft, Rank};
 use super::fields::{Fields, Got, default};
 use super::report::Effect;
-use crate::job::{AttnImplementation, FloatType, Lora, Optim, TargetModules, Train};
+use crate::job::{AttnImplementation, FloatType, Lora, Optim, TargetModules};
 
 /// `TrainingArguments(optim=...)` names of transformers 5.17 (`training_args.py`, `OptimizerNames`) and axolotl's own
 /// (`utils/schemas/enums.py`), for those that are not modelled.
@@ -82,13 +82,13 @@ pub(super) fn default_optim(draft: &mut Draft, field: &str, of: &'static str) {
     draft.optim.set(Rank::Default, optim, source, &mut draft.report.ignored);
 }
 
-/// An attention implementation by transformers' name; flash kernels are computed as sdpa's where they are not modelled.
+/// An attention implementation by transformers' name; the flash-attn package is computed as sdpa's kernels, which are
+/// modelled for every model.
 pub(super) fn attention(draft: &mut Draft, got: &Got<String>) -> Result<(), FromError> {
     let name = got.value.to_ascii_lowercase();
     let exact = match name.as_str() {
         "sdpa" => Some(AttnImplementation::Sdpa),
         "eager" => Some(AttnImplementation::Eager),
-        "flash_attention_2" => Some(AttnImplementation::FlashAttention2).filter(|&flash| is_modelled(flash)),
         _ => None,
     };
     if exact.is_none() {
@@ -102,14 +102,10 @@ pub(super) fn attention(draft: &mut Draft, got: &Got<String>) -> Result<(), From
     let implementation = exact.unwrap_or_default();
     let source = got.to(format!("attn_implementation = {implementation}"));
     draft.attention.set(Rank::Written, implementation, source, &mut draft.report.ignored);
-    let masks = exact.is_some_and(|exact| exact != AttnImplementation::FlashAttention2);
+    let masks = exact.is_some();
     let source = got.to(format!("attention_mask = {masks}"));
     draft.mask.set(Rank::Written, masks, source, &mut draft.report.ignored);
     Ok(())
-}
-
-fn is_modelled(attn_implementation: AttnImplementation) -> bool {
-    Train { attn_implementation, ..Train::default() }.validate().is_ok()
 }
 
 /// A padding mask, where the attention implementation does not say otherwise.
@@ -128,12 +124,14 @@ pub(super) fn float(got: &Got<String>) -> Result<FloatType, FromError> {
     }
 }
 
-/// The modules that get adapters; PEFT takes a lone word for a pattern, which only a plain name is here.
+/// The modules that get adapters; PEFT takes a lone word for a pattern, as which a plain name would match nothing.
 pub(super) fn targets(got: &Got<Vec<String>>, all: &str) -> Result<TargetModules, FromError> {
     match got.value.as_slice() {
         [word] if word == all || word == "all-linear" => Ok(TargetModules::AllLinear),
+        // LLaMA-Factory's are always a list
+        [word] if all == "all-linear" && !is_name(word) => Ok(TargetModules::Pattern(word.clone())),
         words => match words.iter().find(|word| !is_name(word)) {
-            Some(word) => Err(got.error(format!("{word}: patterns are not supported; list the modules' names"))),
+            Some(word) => Err(got.error(format!("{word}: not a name; list the modules' names, or give one pattern"))),
             None => Ok(TargetModules::Names(words.to_vec())),
         },
     }

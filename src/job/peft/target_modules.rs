@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::JobError;
+use super::pattern::full_match;
 
 /// Which modules get adapters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,13 +12,16 @@ pub enum TargetModules {
     AllLinear,
     /// Modules whose name ends in one of these.
     Names(Vec<String>),
+    /// Modules whose full dotted name this regular expression matches.
+    Pattern(String),
 }
 
 impl TargetModules {
-    /// Names as a command line gives them: `all-linear` alone, or modules.
+    /// Names as a command line gives them: `all-linear` alone, a lone word with signs that no name has, or modules.
     pub(crate) fn of(names: &[String]) -> Self {
         match names {
             [all] if all == "all-linear" => Self::AllLinear,
+            [pattern] if pattern.contains(|c| r"\^$*+?()[]{}|".contains(c)) => Self::Pattern(pattern.clone()),
             _ => Self::Names(names.to_vec()),
         }
     }
@@ -28,6 +32,7 @@ impl Serialize for TargetModules {
         match self {
             Self::AllLinear => serializer.serialize_str("all-linear"),
             Self::Names(names) => names.serialize(serializer),
+            Self::Pattern(pattern) => serializer.serialize_str(pattern),
         }
     }
 }
@@ -39,14 +44,14 @@ impl<'de> Deserialize<'de> for TargetModules {
             type Value = TargetModules;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a list of module names or \"all-linear\"")
+                f.write_str("a list of module names, \"all-linear\" or a regular expression")
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                match text {
-                    "all-linear" => Ok(TargetModules::AllLinear),
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
-                }
+                Ok(match text {
+                    "all-linear" => TargetModules::AllLinear,
+                    _ => TargetModules::Pattern(text.to_owned()),
+                })
             }
 
             fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
@@ -63,13 +68,23 @@ impl<'de> Deserialize<'de> for TargetModules {
 
 impl TargetModules {
     /// # Errors
-    /// A list without names, or with an empty one.
+    /// A list without names, or with an empty one; what is no regular expression.
     pub(super) fn validate(&self) -> Result<(), JobError> {
+        self.validate_as(
+            "train.peft.target_modules",
+            "name a module, such as \"q_proj\", or leave it out for the model type's default",
+        )
+    }
+
+    /// # Errors
+    /// As [`Self::validate`], of `field`.
+    pub(super) fn validate_as(&self, field: &'static str, fix: &str) -> Result<(), JobError> {
         match self {
             Self::Names(names) if names.is_empty() || names.iter().any(String::is_empty) => {
-                let fix = "name a module, such as \"q_proj\", or leave it out for the model type's default";
-                Err(JobError::invalid("train.peft.target_modules", format!("{names:?}"), fix))
+                Err(JobError::invalid(field, format!("{names:?}"), fix))
             }
+            Self::Pattern(pattern) if pattern.is_empty() => Err(JobError::invalid(field, "\"\"", fix)),
+            Self::Pattern(pattern) => full_match(field, pattern).map(drop),
             _ => Ok(()),
         }
     }

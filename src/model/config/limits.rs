@@ -16,6 +16,7 @@ pub(super) const NUM_HIDDEN_LAYERS: Limit = up_to(10_000);
 pub(super) const NUM_HEADS: Limit = up_to(1 << 14);
 pub(super) const HEAD_DIM: Limit = up_to(1 << 14);
 pub(super) const INTERMEDIATE_SIZE: Limit = up_to(1 << 24);
+pub(super) const PER_LAYER_WIDTH: Limit = Limit { min: 0, max: 1 << 20 };
 pub(super) const TYPE_VOCAB_SIZE: Limit = Limit { min: 0, max: 1 << 24 };
 pub(super) const NUM_LABELS: Limit = up_to(1 << 24);
 pub(super) const BUCKETS: Limit = up_to(1 << 20);

@@ -119,6 +119,7 @@ fn targets(lora: &Lora) -> String {
         None => String::new(),
         Some(TargetModules::AllLinear) => "--target-modules all-linear".to_owned(),
         Some(TargetModules::Names(names)) => format!("--target-modules {}", names.join(",")),
+        Some(TargetModules::Pattern(pattern)) => format!("--target-modules '{pattern}'"),
     }
 }
 

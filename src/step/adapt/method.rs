@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::super::error::EstimateError;
+use super::selection::Ranks;
 use super::targets::{self, Targets};
 use crate::arch::Network;
 use crate::ghost::{Context, Tensor};
@@ -61,24 +62,25 @@ pub(super) fn adapt(
 }
 
 /// Makes a layer's adapter.
-type Make<'a> = Box<dyn FnMut(&Linear) -> Box<dyn Adapter> + 'a>;
+type Make<'a> = Box<dyn FnMut(&Linear, Option<&str>) -> Box<dyn Adapter> + 'a>;
 
 fn add_adapters(cx: &Context, network: &mut dyn Network, model: &Model, peft: &Peft) -> Result<(), EstimateError> {
     let targets = Targets::of(network, model, peft)?;
     let mut refused = None;
-    targets.visit(network, |linear| refused = refused.take().or_else(|| why_not(peft, linear)));
+    targets.visit(network, |linear, _| refused = refused.take().or_else(|| why_not(peft, linear)));
     if let Some(why) = refused {
         return Err(EstimateError::Method { method: peft.type_name(), why: why.to_owned() });
     }
     let mut make: Make<'_> = match peft {
         Peft::Lora(lora) => {
+            let ranks = Ranks::of(lora)?;
             let spec = LoraSpec { r: lora.r, dropout: lora.lora_dropout, use_dora: lora.use_dora };
-            Box::new(move |linear| Box::new(Lora::new(cx, linear, spec)))
+            Box::new(move |linear, path| Box::new(Lora::new(cx, linear, LoraSpec { r: ranks.of_module(path), ..spec })))
         }
         Peft::AdaLora(method) => {
-            Box::new(move |linear| Box::new(AdaLora::new(cx, linear, method.init_r, method.lora_dropout)))
+            Box::new(move |linear, _| Box::new(AdaLora::new(cx, linear, method.init_r, method.lora_dropout)))
         }
-        Peft::LoHa(method) => Box::new(move |linear| Box::new(LoHa::new(cx, linear, method.r, method.rank_dropout))),
+        Peft::LoHa(method) => Box::new(move |linear, _| Box::new(LoHa::new(cx, linear, method.r, method.rank_dropout))),
         Peft::LoKr(method) => {
             let spec = LoKrSpec {
                 r: method.r,
@@ -87,7 +89,7 @@ fn add_adapters(cx: &Context, network: &mut dyn Network, model: &Model, peft: &P
                 rank_dropout: method.rank_dropout,
                 rank_dropout_scale: method.rank_dropout_scale,
             };
-            Box::new(move |linear| Box::new(LoKr::new(cx, linear, spec)))
+            Box::new(move |linear, _| Box::new(LoKr::new(cx, linear, spec)))
         }
         Peft::Oft(method) => {
             let spec = OftSpec {
@@ -96,12 +98,12 @@ fn add_adapters(cx: &Context, network: &mut dyn Network, model: &Model, peft: &P
                 block_share: method.block_share,
                 terms: method.num_cayley_neumann_terms,
             };
-            Box::new(move |linear| Box::new(Oft::new(cx, linear, spec)))
+            Box::new(move |linear, _| Box::new(Oft::new(cx, linear, spec)))
         }
         Peft::Vera(method) => {
             let widths = widest(network, &targets);
             let mut shared: Option<Rc<VeraProjections>> = None;
-            Box::new(move |linear| {
+            Box::new(move |linear, _| {
                 let (r, dtype) = (method.r, linear.adapter_dtype());
                 let make = || Rc::new(VeraProjections::new(cx, r, widths.0, widths.1, dtype));
                 let projections = || Rc::clone(shared.get_or_insert_with(make));
@@ -110,7 +112,7 @@ fn add_adapters(cx: &Context, network: &mut dyn Network, model: &Model, peft: &P
         }
         Peft::Ia3(method) => {
             let scales_input = feed_forward(model, method)?;
-            Box::new(move |linear| {
+            Box::new(move |linear, _| {
                 let own = (linear.name, linear.part);
                 Box::new(Ia3::new(cx, linear, scales_input.iter().any(|name| targets::names(name, own))))
             })
@@ -120,7 +122,7 @@ fn add_adapters(cx: &Context, network: &mut dyn Network, model: &Model, peft: &P
             return Err(EstimateError::Method { method: other.type_name(), why });
         }
     };
-    targets.visit(network, |linear| linear.adapter = Some(make(linear)));
+    targets.visit(network, |linear, path| linear.adapter = Some(make(linear, path)));
     Ok(())
 }
 
@@ -139,7 +141,7 @@ fn why_not(peft: &Peft, linear: &Linear) -> Option<&'static str> {
 /// `_find_dim`: the widest input and the widest output of the layers.
 fn widest(network: &mut dyn Network, targets: &Targets) -> (u64, u64) {
     let (mut widest_in, mut widest_out) = (0, 0);
-    targets.visit(network, |linear| {
+    targets.visit(network, |linear, _| {
         widest_in = widest_in.max(linear.in_features);
         widest_out = widest_out.max(linear.out_features);
     });

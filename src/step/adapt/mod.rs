@@ -1,6 +1,8 @@
 //! What a training method makes of a loaded model: which parameters train, and which adapters it gets.
 
 mod method;
+mod selection;
+mod stacked;
 mod targets;
 
 pub(super) use method::Adapted;
@@ -113,24 +115,6 @@ pub(super) fn trainable(network: &mut dyn Network, adapted: &Adapted) -> Vec<Ten
     });
     all.extend(adapted.virtual_tokens.iter().flat_map(VirtualTokens::parameters).cloned());
     all
-}
-
-/// Bytes of what is trained of a tower, which a batch of text gives no gradient.
-pub(super) fn idle_bytes(network: &mut dyn Network) -> u64 {
-    let mut bytes: u64 = 0;
-    network.leaves(&mut |mut leaf| {
-        if leaf.part() != Part::Tower {
-            return;
-        }
-        let trained = |parameter: &Tensor| if parameter.requires_grad() { parameter.bytes() } else { 0 };
-        bytes += leaf.dense_parameters().into_iter().map(|parameter| trained(parameter)).sum::<u64>();
-        if let Leaf::Linear(linear) = leaf
-            && let Some(adapter) = &linear.adapter
-        {
-            bytes += adapter.parameters().into_iter().map(trained).sum::<u64>();
-        }
-    });
-    bytes
 }
 
 /// Parameters that were added: adapters, trained or not, copies of modules, virtual tokens.

@@ -6,65 +6,124 @@ use crate::model::{Model, one_line};
 use crate::nn::{Leaf, Linear, Part};
 
 use super::super::error::EstimateError;
+use super::selection::Selection;
+use super::stacked;
 
 /// `mamba_model_types` of that check, peft 0.21.
 const MAMBA_TYPES: [&str; 5] = ["falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"];
 
-/// Linear layers by their names and what they are part of.
-pub(super) struct Targets(Vec<(&'static str, Part)>);
+/// Linear layers, each by its place among the leaves.
+pub(super) struct Targets {
+    /// Whether a leaf is one of them.
+    chosen: Vec<bool>,
+    /// Full names of the leaves, where they are known.
+    paths: Option<Vec<String>>,
+}
 
 impl Targets {
     /// Those that `peft` asks for.
     ///
     /// # Errors
-    /// None of the names is a linear layer's, or none are given and PEFT has no default.
+    /// None of the names is a linear layer's, or none are given and PEFT has no default; a pattern cannot be matched.
     pub(super) fn of(network: &mut dyn Network, model: &Model, peft: &Peft) -> Result<Self, EstimateError> {
-        let known = linear_layers(network);
+        let paths = network.paths();
+        let mut selection = Selection::of(model, peft, paths.as_deref())?;
+        let mapped = stacked::mapped(model, peft);
         let asked: Vec<String> = match peft.target_modules() {
-            Some(TargetModules::AllLinear) => {
-                let convolutions = convolutions(network);
-                let all: Vec<_> =
-                    known.into_iter().filter(|layer| layer.1 != Part::Head && !convolutions.contains(layer)).collect();
-                return Self(all).that_peft_takes(model, peft);
+            Some(TargetModules::Pattern(_)) if !mapped.is_empty() => {
+                let all = paths.clone().unwrap_or_default();
+                let former = stacked::former(&all, mapped);
+                selection.resolve(&[all, former].concat())?
             }
+            Some(TargetModules::AllLinear | TargetModules::Pattern(_)) => Vec::new(),
             Some(TargetModules::Names(names)) => names.clone(),
             None => owned(default_targets(network, model, peft)?),
         };
-        let found: Vec<_> =
-            known.iter().copied().filter(|layer| asked.iter().any(|name| names(name, *layer))).collect();
-        if found.is_empty() {
-            let mut known: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-            known.dedup();
-            let model = model.name().to_owned();
-            return Err(EstimateError::NoTarget { targets: shown(&asked), model, known: known.join(", ") });
+        let all_linear = peft.target_modules() == Some(&TargetModules::AllLinear);
+        let mapped_name = |name: &String| mapped.contains(&name.rsplit('.').next().unwrap_or(name));
+        if !mapped.is_empty() && (all_linear || asked.iter().any(mapped_name)) {
+            let why = format!(
+                "for {} PEFT 0.21 turns all-linear and the names {} into adapters of the experts, which transformers 5 stacks in \
+                 parameters: not modelled; name attention's modules alone, such as [\"q_proj\", \"v_proj\"]",
+                model.model_type(),
+                mapped.join(", ")
+            );
+            return Err(EstimateError::Method { method: peft.type_name(), why });
         }
-        Self(found).that_peft_takes(model, peft)
+        let (mut chosen, mut known) = (Vec::new(), Vec::new());
+        let mut failed = None;
+        network.leaves(&mut |leaf| {
+            let at = chosen.len();
+            let path = paths.as_ref().and_then(|paths| paths.get(at));
+            let Leaf::Linear(linear) = leaf else {
+                chosen.push(false);
+                return;
+            };
+            if !known.contains(&linear.name) {
+                known.push(linear.name);
+            }
+            let layer = (linear.name, linear.part);
+            let named = match &selection.pattern {
+                Some(_) => selection.matches(path),
+                // what `all-linear` leaves out, though names may ask for it: convolutions
+                None if all_linear => Ok(linear.part != Part::Head && !linear.convolution),
+                None => Ok(asked.iter().any(|name| names(name, layer)) && selection.has_layer_of(path)),
+            };
+            let excluded = selection.excludes(layer, path);
+            match (named, excluded) {
+                (Ok(named), Ok(excluded)) => chosen.push(named && !excluded),
+                (Err(error), _) | (_, Err(error)) => {
+                    failed.get_or_insert(error);
+                    chosen.push(false);
+                }
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        selection.takes_linear_layers_alone(network, &asked, paths.as_deref())?;
+        if !chosen.contains(&true) && !all_linear {
+            let (model, known) = (model.name().to_owned(), known.join(", "));
+            return Err(match peft.target_modules() {
+                Some(TargetModules::Pattern(pattern)) => {
+                    let example = paths.iter().flatten().find(|path| path.contains(".0.")).cloned();
+                    let (pattern, example) = (one_line(pattern), example.unwrap_or_default());
+                    EstimateError::NoMatch { pattern, model, known, example }
+                }
+                _ => EstimateError::NoTarget { targets: shown(&asked), model, known },
+            });
+        }
+        Self { chosen, paths }.that_peft_takes(network, model, peft)
     }
 
     /// # Errors
     /// `_check_lora_target_modules_mamba` of PEFT's `tuners_utils.py` refuses one of them: kernels of `mamba_ssm` read its
     /// weight past the adapter.
-    fn that_peft_takes(self, model: &Model, peft: &Peft) -> Result<Self, EstimateError> {
+    fn that_peft_takes(self, network: &mut dyn Network, model: &Model, peft: &Peft) -> Result<Self, EstimateError> {
         let lora_like = matches!(peft, Peft::Lora(_) | Peft::AdaLora(_));
         let model_type = model.model_type().to_string();
-        if lora_like && MAMBA_TYPES.contains(&model_type.as_str()) && self.0.iter().any(|(name, _)| *name == "out_proj")
-        {
+        if !lora_like || !MAMBA_TYPES.contains(&model_type.as_str()) {
+            return Ok(self);
+        }
+        let mut refused = false;
+        self.visit(network, |linear, _| refused |= linear.name == "out_proj");
+        if refused {
             let why = format!("PEFT refuses out_proj of {model_type} models: name target_modules without it");
             return Err(EstimateError::Method { method: peft.type_name(), why });
         }
         Ok(self)
     }
 
-    /// Whether `linear` is one of them.
-    pub(super) fn contain(&self, linear: &Linear) -> bool {
-        self.0.contains(&(linear.name, linear.part))
-    }
-
-    /// Runs `visit` on each of them.
-    pub(super) fn visit(&self, network: &mut dyn Network, mut visit: impl FnMut(&mut Linear)) {
-        network.leaves(&mut |leaf| match leaf {
-            Leaf::Linear(linear) if self.contain(linear) => visit(linear),
-            _ => {}
+    /// Runs `visit` on each of them, with its full name where that is known.
+    pub(super) fn visit(&self, network: &mut dyn Network, mut visit: impl FnMut(&mut Linear, Option<&str>)) {
+        let mut at = 0;
+        network.leaves(&mut |leaf| {
+            if let Leaf::Linear(linear) = leaf
+                && self.chosen.get(at) == Some(&true)
+            {
+                visit(linear, self.paths.as_ref().and_then(|paths| paths.get(at)).map(String::as_str));
+            }
+            at += 1;
         });
     }
 }
@@ -78,31 +137,6 @@ fn shown(names: &[String]) -> Vec<String> {
 
 fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
-}
-
-fn linear_layers(network: &mut dyn Network) -> Vec<(&'static str, Part)> {
-    let mut known: Vec<(&'static str, Part)> = Vec::new();
-    network.leaves(&mut |leaf| {
-        if let Leaf::Linear(linear) = leaf
-            && !known.contains(&(linear.name, linear.part))
-        {
-            known.push((linear.name, linear.part));
-        }
-    });
-    known
-}
-
-/// What `all-linear` leaves out, though names may ask for it.
-fn convolutions(network: &mut dyn Network) -> Vec<(&'static str, Part)> {
-    let mut found = Vec::new();
-    network.leaves(&mut |leaf| {
-        if let Leaf::Linear(linear) = leaf
-            && linear.convolution
-        {
-            found.push((linear.name, linear.part));
-        }
-    });
-    found
 }
 
 /// Whether `asked`, perhaps the end of a path such as `mlp.c_proj`, means this layer.

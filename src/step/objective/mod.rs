@@ -56,8 +56,16 @@ impl Learned {
         job: &Train,
         load: &dyn Fn(bool) -> Box<dyn Network>,
     ) -> Result<Self, EstimateError> {
-        if job.objective != Objective::Sft && !network.has_backbone() {
-            let fix = "this kind of model can only be trained by its own loss; use \"sft\"";
+        let possible = match job.objective {
+            Objective::Sft => true,
+            Objective::Embedding => network.has_last_hidden_state(),
+            _ => network.has_backbone(),
+        };
+        if !possible {
+            let fix = match network.has_last_hidden_state() {
+                true => "this kind of model can be trained by its own loss or to embed; use \"sft\" or \"embedding\"",
+                false => "this kind of model can only be trained by its own loss; use \"sft\"",
+            };
             return Err(JobError::unsupported("train.objective", job.objective, fix).into());
         }
         let reference = || load(false);

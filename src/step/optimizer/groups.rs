@@ -9,9 +9,6 @@ use crate::nn::{Leaf, Module, Part};
 /// optimizer treats all alike.
 pub(crate) fn own_matrices(job: &Train, model: &mut (impl Module + ?Sized), parameters: &[Tensor]) -> Vec<bool> {
     let is_muon = job.optim == Optim::Muon;
-    if job.optim == Optim::AdamMini {
-        return queries_and_keys(model, parameters);
-    }
     if !is_muon && !job.optim.is_low_rank() {
         return Vec::new();
     }
@@ -43,20 +40,6 @@ pub(crate) fn own_matrices(job: &Train, model: &mut (impl Module + ?Sized), para
             matrix && is_found(parameter) != is_muon && !is_tied_head(parameter)
         })
         .collect()
-}
-
-/// Adam-mini's (`wqk_names`): one second moment a head.
-fn queries_and_keys(model: &mut (impl Module + ?Sized), parameters: &[Tensor]) -> Vec<bool> {
-    const NAMES: [&str; 6] = ["k_proj", "q_proj", "wq", "wk", "query", "key"];
-    let mut found: Vec<Tensor> = Vec::new();
-    model.leaves(&mut |mut leaf| {
-        let name = leaf.name();
-        if NAMES.iter().any(|part| name.contains(part)) {
-            found.extend(leaf.dense_parameters().into_iter().map(|parameter| (*parameter).clone()));
-        }
-    });
-    let is_found = |parameter: &Tensor| found.iter().any(|other| other.same_storage(parameter));
-    parameters.iter().map(|parameter| parameter.dims().len() == 2 && is_found(parameter)).collect()
 }
 
 /// Where a linear layer stands in transformers' names for the parts of a Llama-like model.

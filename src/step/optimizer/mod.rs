@@ -17,6 +17,7 @@ use crate::dtype::DType;
 use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor};
 use crate::job::{OffloadOptimizer, Optim, Train};
 
+pub(super) use adam_mini::{Share, shares};
 pub(super) use groups::own_matrices;
 pub(super) use offload::least_elements;
 
@@ -53,9 +54,9 @@ struct Group {
 
 impl Optimizer {
     /// What `job` asks for, over `parameters`. `is_own` says of each whether it is one of those that an optimizer for
-    /// matrices treats in its own way ([`own_matrices`]); others have no use for it. `head_numel`: elements of a head's share
-    /// of a query projection, for Adam-mini.
-    pub(super) fn new(cx: &Context, job: &Train, head_numel: u64, parameters: Vec<Tensor>, is_own: &[bool]) -> Self {
+    /// matrices treats in its own way ([`own_matrices`]); others have no use for it. `shares`: for
+    /// Adam-mini ([`shares`]).
+    pub(super) fn new(cx: &Context, job: &Train, shares: Vec<Share>, parameters: Vec<Tensor>, is_own: &[bool]) -> Self {
         let (optim, rank) = (job.optim, job.optim_rank);
         if job.offload_optimizer != OffloadOptimizer::No {
             let algorithm = Box::new(offload::Offloaded::new(cx, job.offload_optimizer, &parameters));
@@ -108,11 +109,7 @@ impl Optimizer {
                     vec![Group { parameters: own, algorithm: muon }, Group { parameters: rest, algorithm: others }];
                 return Self { parameters, groups };
             }
-            Optim::AdamMini => {
-                let algorithm = Box::new(adam_mini::AdamMini::new(head_numel, own.len(), count));
-                let groups = vec![Group { parameters: [own, rest].concat(), algorithm }];
-                return Self { parameters, groups };
-            }
+            Optim::AdamMini => Box::new(adam_mini::AdamMini::new(shares)),
             Optim::GaloreAdamw => return Self { groups: low_rank(low_rank::Projection::Svd), parameters },
             Optim::ApolloAdamw => return Self { groups: low_rank(low_rank::Projection::Random), parameters },
         };

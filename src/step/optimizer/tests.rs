@@ -69,7 +69,7 @@ fn every_allocation_of_a_step_is_pytorchs() -> Result<(), Box<dyn Error>> {
         let parameters = with_gradients(&cx, &row.parameters);
         let is_own: Vec<bool> = (0..parameters.len()).map(|at| row.hidden.contains(&at)).collect();
         let start = cx.ledger().len();
-        let mut optimizer = Optimizer::new(&cx, &job(row.optim, row.rank), 0, parameters.clone(), &is_own);
+        let mut optimizer = Optimizer::new(&cx, &job(row.optim, row.rank), Vec::new(), parameters.clone(), &is_own);
         for _ in 0..2 {
             clip_grad_norm(&cx, &parameters);
             optimizer.step(&cx);
@@ -87,7 +87,7 @@ fn states_of_a_paged_optimizer_are_counted_where_they_lie() {
     let cx = Context::new();
     let bf16 = |dims: &[u64]| (FloatType::Bf16, dims.to_vec());
     let parameters = with_gradients(&cx, &[bf16(&[99_999]), bf16(&[100_000]), bf16(&[4095])]);
-    let mut optimizer = Optimizer::new(&cx, &job(Optim::PagedAdamw8bit, 0), 0, parameters.clone(), &[]);
+    let mut optimizer = Optimizer::new(&cx, &job(Optim::PagedAdamw8bit, 0), Vec::new(), parameters.clone(), &[]);
     optimizer.step(&cx);
     assert_eq!(optimizer.paged_bytes(), 2 * 100_000);
     let scales = |numel: u64| 4 * numel.div_ceil(256);
@@ -105,7 +105,7 @@ fn parameters_without_a_gradient_get_no_states() -> Result<(), Box<dyn Error>> {
         if optim == Optim::Adagrad {
             continue; // its sums are there from the start
         }
-        let mut optimizer = Optimizer::new(&cx, &job(optim, 1), 1, vec![parameter], &[true]);
+        let mut optimizer = Optimizer::new(&cx, &job(optim, 1), Vec::new(), vec![parameter], &[true]);
         clip_grad_norm(&cx, &optimizer.parameters);
         optimizer.step(&cx);
         assert!(events(&cx, start).is_empty(), "{name}");
@@ -118,7 +118,7 @@ fn parameters_without_a_gradient_get_no_states() -> Result<(), Box<dyn Error>> {
 fn zeroed_gradients_stay() {
     let cx = Context::new();
     let parameters = with_gradients(&cx, &[(FloatType::Fp32, vec![8, 8])]);
-    let optimizer = Optimizer::new(&cx, &job(Optim::Sgd, 0), 0, parameters.clone(), &[]);
+    let optimizer = Optimizer::new(&cx, &job(Optim::Sgd, 0), Vec::new(), parameters.clone(), &[]);
     optimizer.zero_grad(false);
     assert!(parameters[0].grad().is_some());
     optimizer.zero_grad(true);

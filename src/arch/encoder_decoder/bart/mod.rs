@@ -8,7 +8,7 @@ use std::rc::Rc;
 pub(super) use self::layer::{BartLayer, Given};
 use self::positions::PositionTable;
 use super::cache::SeqCache;
-use super::model::Stacks;
+use super::model::{Stacks, shared_table};
 use crate::arch::bidirectional::bidirectional_mask;
 use crate::arch::forward::Forward;
 use crate::arch::masks::MaskRequest;
@@ -32,24 +32,29 @@ impl Stacks for Bart {
     const DEFAULT_TARGETS: &'static [&'static str] = &["q_proj", "v_proj"];
     const SHIFTS_LATE: bool = false;
 
-    fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> Self {
-        Self {
-            encoder: BartStack::new(builder, model, &model.encoder, false),
-            decoder: BartStack::new(builder, model, &model.decoder, true),
+    fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> (Embedding, Self) {
+        let shared = shared_table(builder, model);
+        // each stack has a token table of its own until the model inside ties them
+        let encoder_table = token_table(builder, model);
+        let encoder = BartStack::new(builder, model, &model.encoder, false);
+        let decoder_table = token_table(builder, model);
+        let decoder = BartStack::new(builder, model, &model.decoder, true);
+        drop((encoder_table, decoder_table));
+        let stacks = Self {
+            encoder,
+            decoder,
             final_logits_bias: (model.model_type != ModelType::M2m100)
                 .then(|| builder.buffer("final_logits_bias", &[1, model.vocab_size], builder.dtype)),
             caches_in_training: model.model_type == ModelType::M2m100,
-        }
+        };
+        (shared, stacks)
     }
 
     fn caches_in_training(&self) -> bool {
         self.caches_in_training
     }
 
-    fn tie(&mut self) {
-        self.encoder.embed_tokens = None;
-        self.decoder.embed_tokens = None;
-    }
+    fn tie(&mut self) {}
 
     fn encode(&self, cx: &Context, embed: &Embedding, ids: &Tensor, run: Forward<'_>) -> Tensor {
         self.encoder.forward(cx, embed, ids, None, run, None)
@@ -89,9 +94,11 @@ impl Module for Bart {
     }
 }
 
+fn token_table(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> Embedding {
+    builder.embedding("embed_tokens", model.vocab_size, model.d_model)
+}
+
 struct BartStack {
-    /// The stack's own token table, until it is tied.
-    embed_tokens: Option<Embedding>,
     embed_positions: PositionTable,
     layers: Vec<Rc<BartLayer>>,
     layernorm_embedding: Option<NormLayer>,
@@ -99,20 +106,26 @@ struct BartStack {
     layer_norm: Option<NormLayer>,
     dropout: f64,
     is_decoder: bool,
+    renames_mask: bool,
 }
 
 impl BartStack {
     fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig, stack: &Stack, is_decoder: bool) -> Self {
+        let embed_positions = PositionTable::new(builder, model);
+        let layers =
+            (0..stack.num_layers).map(|_| Rc::new(BartLayer::new(builder, model, stack, is_decoder))).collect();
+        let norm = |name| builder.norm(name, LAYER_NORM, model.d_model);
+        let layernorm_embedding = model.embedding_norm.then(|| norm("layernorm_embedding"));
+        let layer_norm = model.final_norm.then(|| norm("layer_norm"));
+        embed_positions.initialise(builder);
         Self {
-            embed_tokens: Some(builder.embedding("embed_tokens", model.vocab_size, model.d_model)),
-            embed_positions: PositionTable::new(builder, model),
-            layers: (0..stack.num_layers).map(|_| Rc::new(BartLayer::new(builder, model, stack, is_decoder))).collect(),
-            layernorm_embedding: model
-                .embedding_norm
-                .then(|| builder.norm("layernorm_embedding", LAYER_NORM, model.d_model)),
-            layer_norm: model.final_norm.then(|| builder.norm("layer_norm", LAYER_NORM, model.d_model)),
+            embed_positions,
+            layers,
+            layernorm_embedding,
+            layer_norm,
             dropout: model.dropout,
             is_decoder,
+            renames_mask: matches!(model.model_type, ModelType::Bart | ModelType::M2m100),
         }
     }
 
@@ -136,6 +149,8 @@ impl BartStack {
         let mask_of = |keys| bidirectional_mask(cx, implementation, [batch, length, keys], run.attention_mask, dtype);
         let given;
         let mut _position_ids = None;
+        let mut _ones = None;
+        let renames_mask = self.renames_mask;
         let positions;
         if self.is_decoder {
             _position_ids = self.embed_positions.decoder_ids(cx, length);
@@ -153,7 +168,8 @@ impl BartStack {
                 dtype,
             }
             .make(cx);
-            drop(ones);
+            // BART and M2M-100 give the mask that is made of it the same name
+            _ones = (!renames_mask).then_some(ones);
             let encoder_mask = encoded.and_then(|encoded| mask_of(encoded.dim(1)));
             positions = self.embed_positions.of_decoder(cx, ids, _position_ids.as_ref());
             given = Given { implementation, mask, encoded: encoded.cloned(), encoder_mask };

@@ -32,6 +32,18 @@ impl PositionTable {
         }
     }
 
+    /// `create_weight`, which `_init_weights` calls: the table once more, filled half by half.
+    pub(super) fn initialise(&self, builder: &Builder<'_>) {
+        let Self::Fixed(table) = self else { return };
+        let [table] = table.tensors.as_slice() else { return };
+        let (rows, width) = (table.dim(0), table.dim(1));
+        let _out = builder.temporary(&[rows, width], table.dtype());
+        let sines = width.div_ceil(2);
+        for half in [sines, width - sines] {
+            drop(builder.temporary(&[rows, half], table.dtype()));
+        }
+    }
+
     /// Positions of the encoder's tokens.
     pub(super) fn of_encoder(&self, cx: &Context, ids: &Tensor) -> Tensor {
         let [batch, length] = [ids.dim(0), ids.dim(1)];

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use self::attention::Branch;
 use self::feed_forward::FeedForward;
 use super::cache::SeqCache;
-use super::model::Stacks;
+use super::model::{Stacks, shared_table};
 use crate::arch::bidirectional::bidirectional_mask;
 use crate::arch::forward::Forward;
 use crate::arch::masks::MaskRequest;
@@ -30,12 +30,14 @@ impl Stacks for T5 {
     const DEFAULT_TARGETS: &'static [&'static str] = &["q", "v"];
     const SHIFTS_LATE: bool = true;
 
-    fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> Self {
-        Self {
+    fn new(builder: &Builder<'_>, model: &EncoderDecoderConfig) -> (Embedding, Self) {
+        let shared = shared_table(builder, model);
+        let stacks = Self {
             encoder: T5Stack::new(builder, model, &model.encoder, false),
             decoder: T5Stack::new(builder, model, &model.decoder, true),
             scales_output: model.scales_output,
-        }
+        };
+        (shared, stacks)
     }
 
     fn caches_in_training(&self) -> bool {

@@ -46,6 +46,18 @@ fn key_splits(row_blocks: u64, keys: u64, width: u64) -> u64 {
 
 /// Head widths are padded to a multiple of this before the kernel (`pad_last_dim`).
 const ALIGN_WIDTH: u64 = 8;
+/// The widest heads its kernels have.
+pub const MAX_WIDTH: u64 = 256;
+
+/// Whose code calls the kernels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// `aten::_scaled_dot_product_flash_attention`
+    Torch,
+    /// The flash-attn package (`flash_attn_interface.py`, `csrc/flash_attn/flash_api.cpp`, 2.8), on rows of this many sequences
+    /// without padding where there is a number.
+    Package { sequences: Option<u64> },
+}
 
 impl Context {
     /// Flash attention of heads of any width up to 256.
@@ -55,14 +67,15 @@ impl Context {
         key: &Tensor,
         value: &Tensor,
         options: AttentionOptions,
+        caller: Caller,
     ) -> Tensor {
         let width = query.dim(-1);
         if width.is_multiple_of(ALIGN_WIDTH) {
-            return self.flash_attention(query, key, value, options);
+            return self.flash_attention(query, key, value, options, caller);
         }
         let padded = width.next_multiple_of(ALIGN_WIDTH);
         let [query, key, value] = [query, key, value].map(|t| self.pad_last(t, padded));
-        let out = self.flash_attention(&query, &key, &value, options);
+        let out = self.flash_attention(&query, &key, &value, options, caller);
         self.narrow(out, -1, 0, width)
     }
 
@@ -84,12 +97,13 @@ impl Context {
 
     /// Saves query, key, value, the output and a number a row; backward sums the query's gradient in fp32 and, for grouped
     /// heads, keeps key and value gradients of every query head until they are summed.
-    pub(super) fn flash_attention(
+    fn flash_attention(
         &self,
         query: &Tensor,
         key: &Tensor,
         value: &Tensor,
         options: AttentionOptions,
+        caller: Caller,
     ) -> Tensor {
         let inputs = [query, key, value];
         let node = self.record(&inputs, &inputs.map(Some));
@@ -111,29 +125,34 @@ impl Context {
             [1, rounded_width(width)].map(|columns| self.launch(kernel("split"), &inputs, part(columns), DType::F32))
         });
         let seed = self.launch(kernel("seed"), &[], Layout::contiguous(&[2]), DType::I64);
-        let offset = self.launch(kernel("offset"), &[], Layout::contiguous(&[]), DType::I64);
+        // the package keeps both in one tensor
+        let offset =
+            (caller == Caller::Torch).then(|| self.launch(kernel("offset"), &[], Layout::contiguous(&[]), DType::I64));
         if options.dropout {
             drop(self.scratch("generator state", 16));
         }
         if let Some(mut node) = node {
-            for kept in [&out, &logsumexp, &seed, &offset] {
+            for kept in [Some(&out), Some(&logsumexp), Some(&seed), offset.as_ref()].into_iter().flatten() {
                 node.save_output(self, kept);
             }
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 let saved = [incoming.saved(0), incoming.saved(1), incoming.saved(2)];
                 let kernel = Kernel::AttentionBackward;
-                // the kernel wants the gradient and the output as contiguous [batch, length, heads, width]
+                // PyTorch wants the gradient and the output as contiguous [batch, length, heads, width]
                 let _copies = [incoming.grad, incoming.saved(3)].map(|t| {
                     let heads_last = t.layout().transpose(1, 2);
                     let copy = || cx.launch(Kernel::Copy, &[t], Layout::contiguous(heads_last.dims()), t.dtype());
-                    (!heads_last.is_contiguous()).then(copy)
+                    (caller == Caller::Torch && !heads_last.is_contiguous()).then(copy)
                 });
                 let gradient =
                     |t: &Tensor| cx.launch(kernel("flash"), &saved, Layout::elementwise(&[t.layout()]), t.dtype());
                 let [dq, dk, dv] = saved.map(gradient);
                 let buffer =
                     |what, dims: &[u64], dtype| cx.launch(kernel(what), &saved, Layout::contiguous(dims), dtype);
-                let rows = length.next_multiple_of(ROW_BLOCK);
+                let rows = match caller {
+                    Caller::Package { sequences: Some(sequences) } => length + ROW_BLOCK * sequences,
+                    _ => length.next_multiple_of(ROW_BLOCK),
+                };
                 let columns = rounded_width(width);
                 let _delta = buffer("delta", &[batch, heads, rows], DType::F32);
                 let _dq_sum = buffer("query sum", &[batch, rows, heads, columns], DType::F32);

@@ -4,6 +4,8 @@ mod efficient;
 mod flash;
 mod math;
 
+use self::flash::Caller;
+pub use self::flash::MAX_WIDTH as FLASH_MAX_WIDTH;
 use crate::dtype::DType;
 use crate::ghost::context::Context;
 use crate::ghost::tensor::Tensor;
@@ -43,7 +45,7 @@ impl AttentionKernel {
         let aligned = (query.dim(-1) * query.dtype().bytes()).is_multiple_of(16);
         // values narrower than keys are for the other kernels
         let same_width = query.dim(-1) == value.dim(-1);
-        if half && mask.is_none() && same_width && query.dim(-1) <= 256 {
+        if half && mask.is_none() && same_width && query.dim(-1) <= FLASH_MAX_WIDTH {
             Self::Flash
         } else if !options.grouped && aligned && mask.is_none_or(|mask| mask.layout().strides().last() == Some(&1)) {
             Self::Efficient
@@ -78,10 +80,21 @@ impl Context {
         let kernel = AttentionKernel::choose([query, key, value], mask, options);
         let bias = mask.map(|mask| self.attention_bias(mask, query.dtype(), kernel == AttentionKernel::Efficient));
         match kernel {
-            AttentionKernel::Flash => self.padded_flash_attention(query, key, value, options),
+            AttentionKernel::Flash => self.padded_flash_attention(query, key, value, options, Caller::Torch),
             AttentionKernel::Efficient => self.efficient_attention(query, key, value, bias.as_ref()),
             // autocast ends where it has cast the call's arguments
             AttentionKernel::Math => self.with_autocast_off(|| self.math_attention(query, key, value, bias, options)),
         }
+    }
+
+    /// `flash_attn_func` of the flash-attn package, or, on rows of that many `sequences` without padding,
+    /// `flash_attn_varlen_func`; heads up to [`FLASH_MAX_WIDTH`] wide, half types.
+    pub fn flash_attn_package(
+        &self,
+        [query, key, value]: [&Tensor; 3],
+        options: AttentionOptions,
+        sequences: Option<u64>,
+    ) -> Tensor {
+        self.padded_flash_attention(query, key, value, options, Caller::Package { sequences })
     }
 }

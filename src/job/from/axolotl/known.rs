@@ -48,8 +48,6 @@ pub(super) const FIELDS: Known = Known {
         ("jagged_restart_*", Either, "merging adapters while training is not modelled"),
         ("lora_rank_pattern", More, "one rank is modelled for all modules"),
         ("lora_target_parameters", More, "adapters on parameters are not modelled"),
-        ("peft_layers_to_transform", Less, "adapters are modelled on every layer"),
-        ("peft_layers_pattern", Less, "adapters are modelled on every layer"),
         ("peft_layer_replication", More, "replicated layers are not modelled"),
         ("peft_trainable_token_indices", More, "trained tokens are not modelled"),
         ("fix_untrained_tokens", Either, "changed embeddings are not modelled"),

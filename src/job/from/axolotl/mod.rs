@@ -264,6 +264,15 @@ fn lora(fields: &mut Fields, draft: &mut Draft, adapter: &Got<String>) -> Result
             return Err(fields.missing("no lora_target_modules; add them, or lora_target_linear: true"));
         }
     });
+    if let Some(got) = fields.names("peft_layers_to_transform")? {
+        let numbers = got.value.iter().map(|word| word.parse()).collect::<Result<_, _>>();
+        lora.layers_to_transform = numbers.map_err(|_| got.error("give the layers' numbers, from 0"))?;
+        draft.lora_sources.push(got.to("layers_to_transform"));
+    }
+    if let Some(got) = fields.names("peft_layers_pattern")? {
+        draft.lora_sources.push(got.to("layers_pattern"));
+        lora.layers_pattern = got.value;
+    }
     if let Some(got) = fields.names("lora_modules_to_save")? {
         draft.lora_sources.push(got.to("modules_to_save"));
         lora.modules_to_save = got.value;

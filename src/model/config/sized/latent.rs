@@ -48,7 +48,12 @@ fn latent_class() -> Class {
 }
 
 pub(in crate::model::config) fn longcat_flash(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
-    let mut model = read(name, fields, &latent_class())?;
+    // transformers writes twice the number beside it: a layer attends twice
+    let mut map = fields.map().clone();
+    if map.contains_key("num_layers") {
+        map.remove("num_hidden_layers");
+    }
+    let mut model = read(name, Fields::new(&map, fields.model_type), &latent_class())?;
     let latent = Latent::read(fields, 1536)?;
     let (width, heads) = (wide(model.hidden_size), wide(model.attention.num_heads));
     let experts = Experts::read(fields, "expert_ffn_hidden_size")?;

@@ -1,7 +1,9 @@
 //! Families whose parameters are counted, layer by layer, and whose forward pass is not known.
 
+mod gemma;
 mod latent;
 
+pub(super) use self::gemma::{gemma3n_text, gemma4_text, with_towers};
 pub(super) use self::latent::{deepseek_v4, kimi_linear, longcat_flash, sparse_latent};
 
 use super::base::{Class, EXPERTS_PER_TOK, HeadDim, IntermediateSize, KvHeads, read};
@@ -258,6 +260,26 @@ pub(super) fn laguna(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mo
             // a bias that is a parameter
             experts: if sparse[index] { experts.count(width) + experts.number } else { 0 },
             norms: 2 * width + 2 * own.head_dim,
+            ..Parts::default()
+        })
+    })?;
+    Ok(model)
+}
+
+pub(super) fn mellum(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
+    let mut model =
+        read(name, fields, &Class { kv_heads: KvHeads::Default(Some(4)), head_dim: HeadDim::Or(128), ..class() })?;
+    let heads = Heads::of(&model);
+    let width = heads.width;
+    let experts = Experts::read(fields, "moe_intermediate_size")?;
+    let sparse = sparse_layers(&model, fields, 0)?;
+    let inner = wide(model.mlp.intermediate_size);
+    set_layers(&mut model, |index| {
+        Ok(Parts {
+            attention: heads.projections(),
+            mlp: if sparse[index] { 0 } else { gated(width, inner) },
+            experts: if sparse[index] { experts.count(width) } else { 0 },
+            norms: 2 * width + 2 * heads.head_dim,
             ..Parts::default()
         })
     })?;
