@@ -131,15 +131,11 @@ fn what_is_installed(installed: &Inventory, width: u16) -> String {
     }
     out.push('\n');
     if !installed.devices.is_empty() {
-        let mut rows = table(&["gpu", "GiB", "used", "free", "known as"], width);
-        for device in &installed.devices {
-            rows.add_row(row(device));
-        }
-        out.push_str(&lines(&rows));
+        out.push_str(&devices(&installed.devices, width));
     }
     for device in &installed.devices {
         if let Some(problem) = &device.problem {
-            let line = format!("{}: {}", label(device), plain(problem));
+            let line = format!("{}: {}", short(&label(device), usize::from(width) / 2), plain(problem));
             out.push_str(&format!("{}\n", warning(wrap(&line, width, "  "))));
         }
     }
@@ -147,6 +143,39 @@ fn what_is_installed(installed: &Inventory, width: u16) -> String {
         out.push_str(&(wrap(&plain(problem), width, "  ") + "\n"));
     }
     out
+}
+
+/// Between two columns.
+const GAP: usize = 3;
+
+/// The devices as a table, without what they are known as where it has no room for that.
+fn devices(devices: &[Device], width: u16) -> String {
+    let header = ["gpu", "GiB", "used", "free", "known as"];
+    let mut cells: Vec<[String; 5]> = devices.iter().map(row).collect();
+    let widest = |cells: &[[String; 5]], column: usize| {
+        let widths = cells.iter().map(|row| row[column].chars().count());
+        widths.max().unwrap_or_default().max(header[column].len()) + GAP
+    };
+    let sizes: usize = (1..4).map(|column| widest(&cells, column)).sum();
+    let room = usize::from(width).saturating_sub(sizes);
+    let all = widest(&cells, 0) + widest(&cells, 4) <= room + GAP;
+    for row in &mut cells {
+        row[0] = short(&row[0], room);
+    }
+    let columns = if all { 5 } else { 4 };
+    let mut rows = table(&header[..columns], width);
+    for row in cells {
+        rows.add_row(row.into_iter().take(columns));
+    }
+    lines(&rows)
+}
+
+/// The text, or as much of it as has room.
+fn short(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    text.chars().take(room.saturating_sub(1)).chain(['…']).collect()
 }
 
 fn row(device: &Device) -> [String; 5] {
@@ -162,19 +191,18 @@ fn row(device: &Device) -> [String; 5] {
 
 /// A device in a few words: its place, its name, how many.
 fn label(device: &Device) -> String {
-    const LONGEST: usize = 36;
     let mut words = Vec::new();
     if let Some(index) = device.index {
         words.push(format!("{index}"));
     }
     let name = plain(&device.name);
-    let short = name.strip_prefix("NVIDIA ").or_else(|| name.strip_prefix("NVIDIA-")).unwrap_or(&name);
-    words.push(if short.is_empty() { "no name".to_owned() } else { short.chars().take(LONGEST).collect() });
+    let bare = name.strip_prefix("NVIDIA ").or_else(|| name.strip_prefix("NVIDIA-")).unwrap_or(&name);
+    words.push(if bare.is_empty() { "no name".to_owned() } else { bare.to_owned() });
     if device.count > 1 {
         words.push(format!("x{}", device.count));
     }
     if let Some(node) = &device.node {
-        words.push(format!("on {}", plain(node).chars().take(LONGEST).collect::<String>()));
+        words.push(format!("on {}", plain(node)));
     }
     words.join(" ")
 }

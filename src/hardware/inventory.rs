@@ -107,7 +107,6 @@ pub struct Process {
     pub used: Option<Bytes>,
 }
 
-#[expect(clippy::ref_option, reason = "serde passes fields by reference")]
 fn slug<S: serde::Serializer>(gpu: &Option<&'static Gpu>, serializer: S) -> Result<S::Ok, S::Error> {
     gpu.map(|gpu| gpu.slug.as_str()).serialize(serializer)
 }

@@ -32,11 +32,11 @@ enum Size {
 }
 
 /// Longer lists are no one's own.
-const MOST_BYTES: usize = 1 << 20;
+const MOST_BYTES: usize = 256 << 10;
 
 pub(super) fn read(text: &str) -> Result<Inventory, InventoryError> {
     if text.len() > MOST_BYTES {
-        return Err(InventoryError::Toml(format!("larger than {} MiB; is it a list of GPUs?", MOST_BYTES >> 20)));
+        return Err(InventoryError::Toml(format!("larger than {} KiB; is it a list of GPUs?", MOST_BYTES >> 10)));
     }
     let list: List = toml::from_str(text).map_err(|error| InventoryError::Toml(one_line(text, &error)))?;
     let mut inventory = Inventory::of(Origin::List);

@@ -9,10 +9,19 @@ use crate::units::Bytes;
 /// Elements and texts of a file; a machine of 16 GPUs has about 20,000.
 const MOST_NODES: u32 = 500_000;
 
+/// Attributes of a file: a GPU has one, and the parser compares those of an element with one another.
+const MOST_ATTRIBUTES: usize = 4096;
+
 pub(super) fn read(text: &str) -> Result<Inventory, InventoryError> {
     // it names its DTD, and needs no entity of its own
     if text.contains("<!ENTITY") {
         return Err(InventoryError::Wrong("XML: it declares entities, which nvidia-smi does not".to_owned()));
+    }
+    let values = text.split('=').skip(1).filter(|after| after.trim_start().starts_with(['"', '\'']));
+    if values.count() > MOST_ATTRIBUTES {
+        return Err(InventoryError::Wrong(format!(
+            "XML: more than {MOST_ATTRIBUTES} attributes; nvidia-smi prints few"
+        )));
     }
     let options = ParsingOptions { allow_dtd: true, nodes_limit: MOST_NODES, ..ParsingOptions::default() };
     let document = Document::parse_with_options(text, options)?;
