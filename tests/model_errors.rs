@@ -26,7 +26,7 @@ fn said(config: &Value) -> String {
 fn an_unknown_model_type_lists_the_nearest() {
     assert_eq!(
         said(&json!({"model_type": "gemma9"})),
-        "unknown model_type `gemma9`: the nearest known are gemma, gemma2, gemma3, gemma3_text"
+        "unknown model_type `gemma9`: the nearest known are gemma, gemma2, gemma3, gemma4, gemma3n"
     );
     assert!(said(&json!({"model_type": "LlamaForCausalLM"})).contains("the nearest known are llama"));
     for odd in ["", "xlnet"] {

@@ -170,5 +170,5 @@ fn completions_and_manual_pages() {
     assert!(vramplan("man").contains(".TH vramplan 1"));
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(vramplan(&format!("man {}", folder.path().display())), "");
-    assert!(std::fs::read_to_string(folder.path().join("vramplan-fit.1")).unwrap().contains("nvidia-smi"));
+    assert!(std::fs::read_to_string(folder.path().join("vramplan-fit.1")).unwrap().contains(r"nvidia\-smi"));
 }

@@ -62,6 +62,13 @@ pub(super) enum Command {
     Params(ParamsArgs),
 }
 
+impl Command {
+    /// Whether its exit code is a judgement.
+    pub(super) const fn judges(&self) -> bool {
+        matches!(self, Self::Fit(_) | Self::Solve(_) | Self::Plan(_) | Self::Check(_))
+    }
+}
+
 /// What a job is: a model and what is done with it, from a file, flags or both.
 #[derive(Debug, Args)]
 pub(super) struct JobArgs {

@@ -67,7 +67,8 @@ pub fn main() -> ExitCode {
         Ok(answer) => answer,
         Err(error) => {
             complain(&error.to_string());
-            return ExitCode::from(exit::USAGE);
+            let untold = cli.command.judges() && error.is_unknown();
+            return ExitCode::from(if untold { exit::UNKNOWN } else { exit::USAGE });
         }
     };
     match print(&answer.text) {

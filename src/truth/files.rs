@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use super::Row;
 
 /// What lies beside them, of other forms.
-const OTHER_FILES: [&str; 7] = [
+const OTHER_FILES: [&str; 8] = [
     "allocator.jsonl",
     "layouts.jsonl",
+    "module_names.jsonl",
     "optimizer_events.jsonl",
     "parameters.jsonl",
     "published.jsonl",

@@ -32,6 +32,12 @@ impl PerLayer {
     }
 }
 
+/// How far sliding layers see; they do not see everything, whatever a configuration leaves out.
+fn window(fields: Fields<'_>, default: u64) -> Result<Option<u64>, ModelError> {
+    let window = fields.nullable_integer("sliding_window", limits::SLIDING_WINDOW)?;
+    Ok(window.or_class_default(Some(default)).or(Some(default)))
+}
+
 /// The text part of Gemma 4: a fifth or sixth layer attends to everything, with wider heads.
 pub(in crate::model::config) fn gemma4_text(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let class =
@@ -48,6 +54,7 @@ pub(in crate::model::config) fn gemma4_text(name: &str, fields: Fields<'_>) -> R
     let heads = Heads::of(&model);
     let width = heads.width;
     let unified = fields.model_type == ModelType::Gemma4UnifiedText;
+    model.sliding_window = window(fields, if unified { 1024 } else { 512 })?;
     let full_dim = number(fields, "global_head_dim", limits::HEAD_DIM, 512)?;
     let full_kv = number(fields, "num_global_key_value_heads", limits::NUM_HEADS, model.attention.num_kv_heads)?;
     let shares_values = fields.boolean("attention_k_eq_v", false)?;
@@ -108,6 +115,7 @@ pub(in crate::model::config) fn gemma3n_text(name: &str, fields: Fields<'_>) -> 
             false => LayerType::SlidingAttention,
         }),
     };
+    model.sliding_window = window(fields, 512)?;
     let heads = Heads::of(&model);
     let (width, dim) = (heads.width, heads.head_dim);
     let per_layer = PerLayer::read(fields, 256)?;
