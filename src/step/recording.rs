@@ -60,7 +60,7 @@ impl Recording {
     /// Records the run of `job` on `model`.
     ///
     /// # Errors
-    /// As [`estimate`].
+    /// As [`estimate`](super::estimate).
     pub fn of(model: &Model, job: &Job) -> Result<Self, EstimateError> {
         let headed = &*headed(model, job)?;
         let recorded = recorded(headed, job)?;
