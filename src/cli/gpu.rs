@@ -32,8 +32,7 @@ impl GpuArgs {
 
     /// Of the cards the one with the most memory that nobody holds.
     pub(super) fn roomiest(&self) -> Result<Card, CliError> {
-        let free = |card: &Card| card.room.memory_bytes.saturating_sub(card.room.driver_bytes + card.room.in_use_bytes);
-        self.cards()?.into_iter().max_by_key(free).ok_or(CliError::NoGpu)
+        self.cards()?.into_iter().max_by_key(|card| card.room.free()).ok_or(CliError::NoGpu)
     }
 
     /// The room with the context that was asked for.

@@ -108,10 +108,7 @@ impl Question {
     /// # Errors
     /// The job is larger than any device.
     pub fn about(model: &Model, recording: Recording) -> Result<Self, EstimateError> {
-        let estimate = recording.estimate()?;
-        let Played::Completed { reserved } = recording.play(Bytes(u64::MAX)) else {
-            return Err(EstimateError::TooLarge);
-        };
+        let (estimate, reserved) = recording.estimate_and_reserved()?;
         let margin = Margin::of(model, recording.job(), &estimate);
         Ok(Self { highs: recording.highs(), recording, estimate, reserved, margin, played: Arc::default() })
     }
@@ -138,8 +135,7 @@ impl Question {
             Run::OutOfMemory { .. } => self.reserved,
         };
         let device_bytes = shown + beside;
-        let free = room.memory_bytes.saturating_sub(room.driver_bytes + room.in_use_bytes);
-        let mut headroom_bytes = difference(free, device_bytes);
+        let mut headroom_bytes = difference(room.free(), device_bytes);
         if let Run::OutOfMemory { .. } = run {
             // what is missing of the card, not what a larger one would have cached
             headroom_bytes = headroom_bytes.min(-1);

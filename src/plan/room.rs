@@ -98,14 +98,14 @@ impl Room {
         Self { workspace_bytes: MORE_WORKSPACE, ..self }
     }
 
-    /// What the allocator can have for `job`.
-    pub fn capacity(&self, job: &Job) -> Bytes {
-        self.memory_bytes.saturating_sub(self.taken(job))
+    /// What a new process can have.
+    pub fn free(&self) -> Bytes {
+        self.memory_bytes.saturating_sub(self.driver_bytes + self.in_use_bytes)
     }
 
-    /// What `job`'s allocator cannot have.
-    fn taken(&self, job: &Job) -> Bytes {
-        self.driver_bytes + self.in_use_bytes + self.beside(job)
+    /// What the allocator can have for `job`.
+    pub fn capacity(&self, job: &Job) -> Bytes {
+        self.free().saturating_sub(self.beside(job))
     }
 
     /// What the job's process takes beside its allocator's segments.

@@ -84,7 +84,22 @@ impl Recording {
     /// # Errors
     /// No card is.
     pub fn estimate(&self) -> Result<Estimate, EstimateError> {
-        played(self, false)
+        played(self, false).map(|(estimate, _)| estimate)
+    }
+
+    /// As [`Recording::estimate`], with the most that [`Recording::play`] reserves on such a card.
+    ///
+    /// # Errors
+    /// As [`Recording::estimate`].
+    pub(crate) fn estimate_and_reserved(&self) -> Result<(Estimate, Bytes), EstimateError> {
+        let (estimate, settled) = played(self, false)?;
+        if let Some(reserved) = settled {
+            return Ok((estimate, reserved));
+        }
+        match self.play(Bytes(u64::MAX)) {
+            Played::Completed { reserved } => Ok((estimate, reserved)),
+            Played::OutOfMemory { .. } => Err(EstimateError::TooLarge),
+        }
     }
 
     /// Plays the run, loading included, on a card that can give `capacity` to the allocator.

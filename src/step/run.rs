@@ -30,7 +30,7 @@ const TIMELINE_POINTS: usize = 512;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn estimate(model: &Model, job: &Job) -> Result<Estimate, EstimateError> {
-    played(&Recording::of(model, job)?, false)
+    played(&Recording::of(model, job)?, false).map(|(estimate, _)| estimate)
 }
 
 /// As [`estimate`], with allocated bytes over the step.
@@ -38,7 +38,7 @@ pub fn estimate(model: &Model, job: &Job) -> Result<Estimate, EstimateError> {
 /// # Errors
 /// As [`estimate`].
 pub fn estimate_with_timeline(model: &Model, job: &Job) -> Result<Estimate, EstimateError> {
-    played(&Recording::of(model, job)?, true)
+    played(&Recording::of(model, job)?, true).map(|(estimate, _)| estimate)
 }
 
 /// Every charge and release of a job's run, in order: loading, the first step and a steady one.
@@ -50,13 +50,15 @@ pub fn record(model: &Model, job: &Job) -> Result<Vec<Entry>, EstimateError> {
     Ok([load, first, steady].concat())
 }
 
-/// What a recorded run takes on a card that is large enough.
-pub(super) fn played(recording: &Recording, with_timeline: bool) -> Result<Estimate, EstimateError> {
+/// What a recorded run takes on a card that is large enough; and most that was reserved, loading included, where every
+/// further step leaves the allocator as it finds it.
+pub(super) fn played(recording: &Recording, with_timeline: bool) -> Result<(Estimate, Option<Bytes>), EstimateError> {
     let Recording { summary, basis, job, recorded } = recording;
     let mut playback = Playback::default();
     playback.run(&recorded.load);
     let loaded = playback.live_by_category();
     playback.reset_peaks();
+    let reserved_by_loading = Bytes(playback.peak_reserved());
     // what loading took for a moment was given back before the first step
     playback.reset_reserved();
     if with_timeline && recorded.steady.is_empty() {
@@ -64,6 +66,7 @@ pub(super) fn played(recording: &Recording, with_timeline: bool) -> Result<Estim
     }
     playback.run(&recorded.first);
     let mut peak = Highest::of(&playback);
+    let mut settled = true;
     if let Workload::Train(train) = &job.workload {
         playback.reset_peaks();
         if with_timeline {
@@ -71,7 +74,8 @@ pub(super) fn played(recording: &Recording, with_timeline: bool) -> Result<Estim
         }
         let before = playback.allocator().clone();
         playback.run(&recorded.steady);
-        if !playback.continues_like(&before) {
+        settled = playback.continues_like(&before);
+        if !settled {
             repeat(&mut playback, &recorded.steady, train);
         }
         peak = peak.max(Highest::of(&playback));
@@ -82,7 +86,7 @@ pub(super) fn played(recording: &Recording, with_timeline: bool) -> Result<Estim
     let timeline = with_timeline.then(|| thin(playback.timeline()));
     let reserved = Bytes(playback.peak_reserved());
     let parts = parts(peak.parts);
-    Ok(Estimate {
+    let estimate = Estimate {
         schema: "vramplan.estimate/1",
         model: summary.clone(),
         peak: Peak {
@@ -103,7 +107,8 @@ pub(super) fn played(recording: &Recording, with_timeline: bool) -> Result<Estim
         phases: merge(playback.phases()),
         basis: basis.clone(),
         timeline,
-    })
+    };
+    Ok((estimate, settled.then(|| reserved.max(reserved_by_loading))))
 }
 
 /// Micro-batches beyond those that were recorded, and one more step: nothing new happens in them, but the allocator's

@@ -151,11 +151,7 @@ fn judge(entry: &Entry, asked: &Asked, written: ModelRef) -> Result<Judgement, C
     let figures = Figures::new(question.estimate(), entry.context);
     let fit = card.as_ref().map(|card| question.fit(&card.room));
     let (device_bytes, limit_bytes, headroom_bytes) = match (&fit, &entry.limit) {
-        (Some(fit), _) => {
-            let room = &fit.room;
-            let free = room.memory_bytes.saturating_sub(room.driver_bytes + room.in_use_bytes);
-            (fit.device_bytes, free, fit.headroom_bytes)
-        }
+        (Some(fit), _) => (fit.device_bytes, fit.room.free(), fit.headroom_bytes),
         (None, Limit::Budget(budget)) => (figures.device_bytes, *budget, difference(*budget, figures.device_bytes)),
         (None, _) => return Err(CliError::NoGpu),
     };
