@@ -7,7 +7,8 @@ use vramplan::Bytes;
 use vramplan::hardware::{self, Prices};
 use vramplan::job::{Infer, Job, Lora, Optim, Peft, Precision, TargetModules, Train};
 use vramplan::model::{self, Model};
-use vramplan::plan::{self, Constraints, Goal, Judgement, Quality, Quantity, Question, Room, Verdict};
+use vramplan::plan::{self, Constraints, Goal, Judgement, Quality, Quantity, Question, Room, Subject, Verdict};
+use vramplan::step::Doubts;
 
 fn small(layers: u64, hidden: u64, vocab: u64) -> Model {
     let config = json!({
@@ -88,12 +89,28 @@ proptest! {
     fn every_suggestion_applied_fits(model in models(), job in jobs(), share in 0.3_f64..1.0) {
         let question = Question::of(&model, &job).expect("an estimate");
         let room = around(&question, share);
-        for suggestion in plan::suggest(&model, &question, &room) {
-            let changed = Question::of(&model, &suggestion.job).expect("an estimate");
-            prop_assert_eq!(changed.fit(&room).verdict, Verdict::Fits);
-            prop_assert_eq!(changed.fit(&room).device_bytes, suggestion.device_bytes);
-            prop_assert!(suggestion.changes.iter().all(|change| change.from != change.to));
+        let doubts = Doubts { doubtful: true, ..Doubts::default() };
+        for subject in [Subject::from(&model), Subject::doubted(&model, &doubts)] {
+            for suggestion in plan::suggest(subject, &question, &room) {
+                let changed = Question::of(subject, &suggestion.job).expect("an estimate");
+                prop_assert_eq!(changed.fit(&room).verdict, Verdict::Fits);
+                prop_assert_eq!(changed.fit(&room).device_bytes, suggestion.device_bytes);
+                prop_assert!(suggestion.changes.iter().all(|change| change.from != change.to));
+            }
         }
+    }
+
+    #[test]
+    fn what_the_files_leave_open_never_makes_more_fit(model in models(), job in jobs(), share in 0.5_f64..2.0) {
+        let room = around(&Question::of(&model, &job).expect("an estimate"), share);
+        let doubts = Doubts { doubtful: true, ..Doubts::default() };
+        let subjects = [Subject::from(&model), Subject::doubted(&model, &doubts)];
+        let [sure, unsure] = subjects.map(|subject| {
+            let solution = plan::solve(subject, &job, &room, Quantity::Batch, 1).expect("a solution");
+            (solution.answer.map_or(0, |answer| answer.value), solution.validated)
+        });
+        prop_assert!(unsure.0 <= sure.0, "{unsure:?} {sure:?}");
+        prop_assert!(!unsure.1);
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use super::args::{HubFlags, JobArgs};
 use super::error::CliError;
-use super::source::Remarks;
-use super::{backend, from, layer};
+use super::{backend, from, layer, source};
 use crate::job::from::Report;
 use crate::job::{Job, JobFile};
 use crate::model::Model;
-use crate::step::Basis;
+use crate::plan::Subject;
+use crate::step::Doubts;
 
 /// More than any job file needs, and little enough to hold.
 const MAX_JOB_FILE: u64 = 1 << 20;
@@ -23,7 +23,8 @@ pub(super) struct Asked {
     pub(super) config: serde_json::Value,
     /// What was made of a training configuration's fields.
     pub(super) report: Option<Report>,
-    remarks: Remarks,
+    /// What the files it is made from leave open.
+    pub(super) doubts: Doubts,
 }
 
 impl Asked {
@@ -53,16 +54,14 @@ impl Asked {
     ) -> Result<Self, CliError> {
         job.validate()?;
         let source = backend::find(&job.model, hub)?;
-        let remarks = Remarks::on(&source, &mut job, precision_given)?;
-        Ok(Self { job, model: source.model, config: source.config, report, remarks })
+        let mut doubts = source::doubts(&source, &mut job, precision_given)?;
+        doubts.doubtful |= report.as_ref().is_some_and(|report| !report.is_complete());
+        Ok(Self { job, model: source.model, config: source.config, report, doubts })
     }
 
-    /// Adds to what an estimate rests on what the files it is made from leave open.
-    pub(super) fn add_to(&self, basis: &mut Basis) {
-        self.remarks.add_to(basis);
-        if let Some(report) = &self.report {
-            basis.validated &= report.is_complete();
-        }
+    /// The model with what is open.
+    pub(super) const fn subject(&self) -> Subject<'_> {
+        Subject::doubted(&self.model, &self.doubts)
     }
 }
 

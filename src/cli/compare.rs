@@ -1,20 +1,27 @@
 //! `vramplan compare`: ways of fine-tuning a model side by side.
 
 use super::args::CompareArgs;
+use super::asked::Asked;
 use super::error::CliError;
 use super::text::{bold, gib, grouped, lines, percent, plain, table, width, wrap};
-use super::{backend, layer};
-use crate::job::ModelRef;
+use super::{describe, layer};
+use crate::job::{Job, Workload};
 use crate::plan::{self, Choice, Comparison, Fitting};
 
 pub(super) fn run(args: &CompareArgs) -> Result<String, CliError> {
     let train = layer::train_job(&args.common, &args.train, &args.peft, Default::default())?;
-    let model = backend::resolve(&ModelRef::Named(args.model.clone()), &args.hub)?;
-    let comparison = plan::compare(&model, &train)?;
+    let precision_given = args.common.precision.is_some();
+    let asked = Asked::about(Job::train(args.model.clone(), train), None, precision_given, &args.hub)?;
+    let Workload::Train(train) = &asked.job.workload else {
+        return Err(CliError::Unmodelled("compare: only ways of training are compared in this version".to_owned()));
+    };
+    let comparison = plan::compare(asked.subject(), train)?;
     if args.json {
         return super::text::json(&comparison);
     }
-    Ok(text(&comparison, width()))
+    let mut out = text(&comparison, width());
+    out.push_str(&describe::notes(&asked.doubts.notes, width()));
+    Ok(out)
 }
 
 /// Narrower than this the table keeps its numbers and the words go below it.

@@ -49,7 +49,13 @@ pub(super) fn basis(basis: &Basis, width: u16) -> String {
         out.push_str(&warning(line));
         out.push('\n');
     }
-    for note in &basis.notes {
+    out + &notes(&basis.notes, width)
+}
+
+/// What a reader should know about figures, a paragraph each.
+pub(super) fn notes(notes: &[String], width: u16) -> String {
+    let mut out = String::new();
+    for note in notes {
         paragraph(&mut out, &format!("- {note}"), width);
     }
     out

@@ -54,7 +54,7 @@ pub(super) fn run(args: &EstimateArgs) -> Result<String, CliError> {
         return formula_alone(args, job, model, formula()?, width);
     }
     let mut estimate = backend::estimate(model, job, args.timeline)?;
-    asked.add_to(&mut estimate.basis);
+    estimate.basis.doubt(&asked.doubts);
     let formula = if args.method == Method::Both { Some(formula()?) } else { None };
     if args.json {
         estimate.basis.notes.extend(report.into_iter().flat_map(Report::notes));

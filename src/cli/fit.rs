@@ -12,7 +12,6 @@ use super::gpu::Card;
 use super::{Answer, describe, exit, text};
 use crate::hardware;
 use crate::plan::{self, Fit, Judged, Question, Room, Rung, Suggestion, Verdict};
-use crate::step::Recording;
 use crate::units::Bytes;
 
 /// `vramplan.fit/1`
@@ -79,9 +78,7 @@ pub(super) fn run(args: &FitArgs) -> Result<Answer, CliError> {
 fn judge(args: &FitArgs) -> Result<Answer, CliError> {
     let cards = args.gpu.cards()?;
     let asked = Asked::of(&args.job)?;
-    let mut recording = Recording::of(&asked.model, &asked.job)?;
-    asked.add_to(recording.basis_mut());
-    let question = Question::about(&asked.model, recording)?;
+    let question = Question::of(asked.subject(), &asked.job)?;
     let fits: Vec<Fit> = cards.iter().map(|card| question.fit(&card.room)).collect();
     // the first of those with the best verdict and the most to spare
     let best = (0..cards.len()).rev().max_by_key(|i| (rank(fits[*i].verdict), fits[*i].headroom_bytes)).unwrap_or(0);
@@ -89,7 +86,7 @@ fn judge(args: &FitArgs) -> Result<Answer, CliError> {
     let judged = Judged::new(&question, &room);
     let fits_one = judged.fit.verdict == Verdict::Fits;
     let suggestions =
-        if fits_one || args.no_suggestions { Vec::new() } else { plan::suggest(&asked.model, &question, &room) };
+        if fits_one || args.no_suggestions { Vec::new() } else { plan::suggest(asked.subject(), &question, &room) };
     let larger = (!fits_one && !args.no_suggestions)
         .then(|| plan::smallest_gpu(&question, hardware::by_memory(), |gpu| args.gpu.with_context(Room::on(gpu))));
     let code = match judged.fit.verdict {

@@ -7,7 +7,7 @@ use super::args::PlanArgs;
 use super::asked::Asked;
 use super::error::CliError;
 use super::text::{self, bold, gib, grouped, lines, plain, table, wrap};
-use super::{Answer, exit, gpus, hub};
+use super::{Answer, describe, exit, gpus, hub};
 use crate::hardware::{self, Gpu};
 use crate::job::{Train, Workload};
 use crate::plan::{self, Claim, Constraints, Judgement, Plan, Quality, ROOFLINE, Searched};
@@ -30,6 +30,8 @@ pub(super) struct Output<'a> {
     approximate: &'static str,
     #[serde(flatten)]
     searched: &'a Searched,
+    /// What the files that the model comes from leave open.
+    notes: &'a [String],
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -72,7 +74,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<Answer, CliError> {
     };
     let notice =
         Some(format!("searching methods, optimizers and micro-batches on {} GPUs ...", constraints.gpus.len()));
-    let searched = hub::announced(notice, || plan::search(&asked.model, train, &constraints))?;
+    let searched = hub::announced(notice, || plan::search(asked.subject(), train, &constraints))?;
     let code = if searched.plans.is_empty() { exit::DOES_NOT_FIT } else { 0 };
     if args.json {
         let output = Output {
@@ -84,12 +86,15 @@ pub(super) fn run(args: &PlanArgs) -> Result<Answer, CliError> {
             max_seq_length: train.max_seq_length,
             approximate: ROOFLINE,
             searched: &searched,
+            notes: &asked.doubts.notes,
         };
         return Ok(Answer { text: text::json(&output)?, code });
     }
     let batch = format!("{effective_batch} x {} tokens in an optimizer step", train.max_seq_length);
     let heading = format!("{}: {batch}\n", bold(plain(asked.model.name())));
-    Ok(Answer { text: heading + &report(&searched, text::width()), code })
+    let width = text::width();
+    let out = heading + &report(&searched, width) + &describe::notes(&asked.doubts.notes, width);
+    Ok(Answer { text: out, code })
 }
 
 /// The GPUs at hand, or every one a job can be put on.
@@ -173,7 +178,7 @@ fn count(count: usize) -> u64 {
 }
 
 fn tutorial(args: &PlanArgs, asked: &Asked, train: &Train) -> Result<Answer, CliError> {
-    let claims = plan::tutorial_table(&asked.model, train.max_seq_length)?;
+    let claims = plan::tutorial_table(asked.subject(), train.max_seq_length)?;
     if args.json {
         let model = asked.model.name();
         let output =

@@ -21,6 +21,8 @@ pub(super) struct Output<'a, T> {
     model: &'a str,
     #[serde(flatten)]
     solution: &'a T,
+    /// What the files that the model and the job come from leave open.
+    notes: &'a [String],
 }
 
 /// A line of the table.
@@ -43,14 +45,15 @@ pub(super) fn run(args: &SolveArgs) -> Result<Answer, CliError> {
     let asked = Asked::of(&args.job)?;
     let (told, json) = match args.quantity {
         Solved::Gpu => {
-            let question = Question::of(&asked.model, &asked.job)?;
+            let question = Question::of(asked.subject(), &asked.job)?;
             let ladder =
                 plan::smallest_gpu(&question, hardware::by_memory(), |gpu| args.gpu.with_context(plan::Room::on(gpu)));
-            (of_ladder(&ladder, "smallest GPU"), output(&asked.model, &ladder)?)
+            (of_ladder(&ladder, "smallest GPU"), output(&asked, &ladder)?)
         }
         Solved::Model => {
-            let ladder = plan::largest_model(family(&args.family)?, &asked.job, &args.gpu.roomiest()?.room);
-            (of_ladder(&ladder, "largest model"), output(&asked.model, &ladder)?)
+            let ladder =
+                plan::largest_model(family(&args.family)?, &asked.job, &asked.doubts, &args.gpu.roomiest()?.room);
+            (of_ladder(&ladder, "largest model"), output(&asked, &ladder)?)
         }
         Solved::Batch => field(args, &asked, Quantity::Batch)?,
         Solved::Seq => field(args, &asked, Quantity::Seq)?,
@@ -67,17 +70,18 @@ pub(super) fn run(args: &SolveArgs) -> Result<Answer, CliError> {
         out.push_str(&describe::heading(&asked.model, &asked.job, args.job.is_default(), parameters, width));
     }
     out.push_str(&report(&told, width));
+    out.push_str(&describe::notes(&asked.doubts.notes, width));
     Ok(Answer { text: out, code })
 }
 
 fn field(args: &SolveArgs, asked: &Asked, quantity: Quantity) -> Result<(Told, String), CliError> {
     let room = args.gpu.roomiest()?.room;
-    let solution = plan::solve(&asked.model, &asked.job, &room, quantity, args.step)?;
-    Ok((of_solution(&solution), output(&asked.model, &solution)?))
+    let solution = plan::solve(asked.subject(), &asked.job, &room, quantity, args.step)?;
+    Ok((of_solution(&solution), output(asked, &solution)?))
 }
 
-fn output<T: Serialize>(model: &Model, solution: &T) -> Result<String, CliError> {
-    text::json(&Output { schema: SCHEMA, model: model.name(), solution })
+fn output<T: Serialize>(asked: &Asked, solution: &T) -> Result<String, CliError> {
+    text::json(&Output { schema: SCHEMA, model: asked.model.name(), solution, notes: &asked.doubts.notes })
 }
 
 /// The known models whose name or type has `filter` in it.

@@ -7,7 +7,7 @@ use super::backend;
 use super::error::CliError;
 use crate::job::{Job, Precision, Workload};
 use crate::model::{Checkpoint, QuantMethod, Quantization, Source, TypeTotal};
-use crate::step::{self, Basis, StoredWeights};
+use crate::step::{self, Doubts, StoredWeights};
 use crate::units::Bytes;
 
 /// What is shown of a checkpoint.
@@ -85,106 +85,92 @@ pub(super) fn disagreement(source: &Source) -> Result<Option<String>, CliError> 
         .then(|| format!("{} holds {found} parameters and the configuration describes {described}", checkpoint.name)))
 }
 
-/// What a reader of an estimate must be told of the model's files; `doubtful`: the figures may be wrong for it.
-#[derive(Default)]
-pub(super) struct Remarks {
-    notes: Vec<String>,
-    doubtful: bool,
-}
-
-impl Remarks {
-    /// Remarks on a job, whose precision becomes the checkpoint's where it does not say one itself.
-    ///
-    /// # Errors
-    /// The checkpoint's weights are stored in a way whose run is not modelled, and the job names no other.
-    pub(super) fn on(source: &Source, job: &mut Job, precision_given: bool) -> Result<Self, CliError> {
-        let mut remarks = Self { notes: source.notes.clone(), doubtful: false };
-        if let Some(quantization) = &source.quantization {
-            remarks.quantized(source, quantization, job, precision_given)?;
-        }
-        if let Some(difference) = disagreement(source)? {
-            remarks.notes.push(format!("{difference}: the estimate follows the configuration"));
-            remarks.doubtful = true;
-        }
-        let precision = *precision_of(job);
-        if let Some(checkpoint) = source.checkpoint.as_ref().filter(|checkpoint| checkpoint.format == "GGUF") {
-            let types: Vec<&str> = checkpoint.by_dtype().into_keys().collect();
-            remarks.notes.push(format!(
+/// What a model's files leave open of a job, whose precision becomes the checkpoint's where it does not say one itself.
+///
+/// # Errors
+/// The checkpoint's weights are stored in a way whose run is not modelled, and the job names no other.
+pub(super) fn doubts(source: &Source, job: &mut Job, precision_given: bool) -> Result<Doubts, CliError> {
+    let mut doubts = Doubts { notes: source.notes.clone(), doubtful: false };
+    if let Some(quantization) = &source.quantization {
+        quantized(&mut doubts, source, quantization, job, precision_given)?;
+    }
+    if let Some(difference) = disagreement(source)? {
+        doubts.notes.push(format!("{difference}: the estimate follows the configuration"));
+        doubts.doubtful = true;
+    }
+    let precision = *precision_of(job);
+    if let Some(checkpoint) = source.checkpoint.as_ref().filter(|checkpoint| checkpoint.format == "GGUF") {
+        let types: Vec<&str> = checkpoint.by_dtype().into_keys().collect();
+        doubts.notes.push(format!(
                 "the file's {} ({}) are not estimated as they are: weights are taken to be {precision}, unpacked when loaded, \
                  as transformers does where it has no kernel for them; llama.cpp is not modelled",
                 Bytes(checkpoint.bytes()),
                 types.join(", ")
             ));
-            remarks.doubtful = true;
-        } else if let Some(checkpoint) = &source.checkpoint
-            && source.quantization.is_none()
-            && !precision_given
+        doubts.doubtful = true;
+    } else if let Some(checkpoint) = &source.checkpoint
+        && source.quantization.is_none()
+        && !precision_given
+    {
+        let largest = checkpoint.by_dtype().into_iter().max_by_key(|(_, total)| total.bytes);
+        if let Some((name, _)) =
+            largest.filter(|(name, _)| name.to_lowercase() != precision.to_string().replace("fp", "f"))
         {
-            let largest = checkpoint.by_dtype().into_iter().max_by_key(|(_, total)| total.bytes);
-            if let Some((name, _)) =
-                largest.filter(|(name, _)| name.to_lowercase() != precision.to_string().replace("fp", "f"))
-            {
-                remarks.notes.push(format!(
-                    "the checkpoint is mostly {name}, and weights are taken to be {precision}; --precision says otherwise"
-                ));
-            }
+            doubts.notes.push(format!(
+                "the checkpoint is mostly {name}, and weights are taken to be {precision}; --precision says otherwise"
+            ));
         }
-        Ok(remarks)
     }
+    Ok(doubts)
+}
 
-    fn quantized(
-        &mut self,
-        source: &Source,
-        quantization: &Quantization,
-        job: &mut Job,
-        precision_given: bool,
-    ) -> Result<(), CliError> {
-        let name = quantization.name();
-        if precision_given {
+/// What a checkpoint's quantisation leaves open.
+fn quantized(
+    doubts: &mut Doubts,
+    source: &Source,
+    quantization: &Quantization,
+    job: &mut Job,
+    precision_given: bool,
+) -> Result<(), CliError> {
+    let name = quantization.name();
+    if precision_given {
+        let precision = *precision_of(job);
+        doubts.notes.push(format!("the checkpoint is stored as {name}; the job's {precision} is estimated instead"));
+        return Ok(());
+    }
+    match &quantization.method {
+        QuantMethod::Bnb4bit { nf4, double_quant } => {
+            *precision_of(job) = if *nf4 { Precision::Nf4 } else { Precision::Fp4 };
+            *double_quant_of(job) = *double_quant;
+        }
+        QuantMethod::Bnb8bit => *precision_of(job) = Precision::Int8,
+        QuantMethod::Fp8 { .. } | QuantMethod::Mxfp4 | QuantMethod::CompressedTensors(_) => {
             let precision = *precision_of(job);
-            self.notes.push(format!("the checkpoint is stored as {name}; the job's {precision} is estimated instead"));
+            let stored = step::stored_weights(&source.model, quantization).ok();
+            let stored = stored.map_or_else(String::new, |weights| format!(" ({})", Bytes(weights.total_bytes)));
+            doubts.notes.push(format!(
+                "the checkpoint is stored as {name}{stored}; its weights are taken to be unpacked to {precision}, as \
+                     transformers does where it has no kernels for them. With such kernels weights take less"
+            ));
+            doubts.doubtful = true;
             return Ok(());
         }
-        match &quantization.method {
-            QuantMethod::Bnb4bit { nf4, double_quant } => {
-                *precision_of(job) = if *nf4 { Precision::Nf4 } else { Precision::Fp4 };
-                *double_quant_of(job) = *double_quant;
-            }
-            QuantMethod::Bnb8bit => *precision_of(job) = Precision::Int8,
-            QuantMethod::Fp8 { .. } | QuantMethod::Mxfp4 | QuantMethod::CompressedTensors(_) => {
-                let precision = *precision_of(job);
-                let stored = step::stored_weights(&source.model, quantization).ok();
-                let stored = stored.map_or_else(String::new, |weights| format!(" ({})", Bytes(weights.total_bytes)));
-                self.notes.push(format!(
-                    "the checkpoint is stored as {name}{stored}; its weights are taken to be unpacked to {precision}, as \
-                     transformers does where it has no kernels for them. With such kernels weights take less"
-                ));
-                self.doubtful = true;
-                return Ok(());
-            }
-            _ => {
-                return Err(CliError::Usage(format!(
-                    "{}: its weights are stored as {name}, and how such layers run is not modelled; `vramplan params` says \
+        _ => {
+            return Err(CliError::Usage(format!(
+                "{}: its weights are stored as {name}, and how such layers run is not modelled; `vramplan params` says \
                      what the weights take, and --precision (nf4, int8, bf16 ...) estimates the model in that precision",
-                    source.model.name()
-                )));
-            }
+                source.model.name()
+            )));
         }
-        if quantization.not_converted.iter().any(|pattern| pattern != "lm_head") {
-            self.notes.push(format!(
-                "the checkpoint leaves more than the head unquantised ({}); the estimate does not",
-                quantization.not_converted.join(", ")
-            ));
-            self.doubtful = true;
-        }
-        Ok(())
     }
-
-    /// Adds the remarks to what an estimate rests on.
-    pub(super) fn add_to(&self, basis: &mut Basis) {
-        basis.validated &= !self.doubtful;
-        basis.notes.extend_from_slice(&self.notes);
+    if quantization.not_converted.iter().any(|pattern| pattern != "lm_head") {
+        doubts.notes.push(format!(
+            "the checkpoint leaves more than the head unquantised ({}); the estimate does not",
+            quantization.not_converted.join(", ")
+        ));
+        doubts.doubtful = true;
     }
+    Ok(())
 }
 
 fn precision_of(job: &mut Job) -> &mut Precision {

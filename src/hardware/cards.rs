@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::catalogue::find;
+use super::catalogue::{Gpu, find};
 use crate::units::Bytes;
 
 /// A card and its memory.
@@ -33,19 +33,19 @@ const COMMON: [(&str, &str); 12] = [
     ("MI300X 192GB", "mi300x"),
 ];
 
-/// The common card with the least memory that holds as much; `None`: none of them does.
+/// One card for each common size with its entry of the catalogue, the least memory first.
 ///
 /// ```
-/// use vramplan::{Bytes, hardware::smallest_card};
+/// use vramplan::{Bytes, hardware::common_cards};
 ///
-/// assert_eq!(smallest_card(Bytes::from_mib(20_000)).map(|card| card.name), Some("RTX 4090 24GB"));
+/// let mut large = common_cards().filter(|(card, _)| card.memory >= Bytes::from_mib(20_000));
+/// assert_eq!(large.next().map(|(card, gpu)| (card.name, gpu.slug.as_str())), Some(("RTX 4090 24GB", "rtx-4090")));
 /// ```
-pub fn smallest_card(bytes: Bytes) -> Option<Card> {
-    cards().filter(|card| card.memory >= bytes).min_by_key(|card| card.memory)
-}
-
-fn cards() -> impl Iterator<Item = Card> {
-    COMMON.into_iter().filter_map(|(name, slug)| Some(Card { name, memory: find(slug).ok()?.memory() }))
+pub fn common_cards() -> impl Iterator<Item = (Card, &'static Gpu)> {
+    COMMON.into_iter().filter_map(|(name, slug)| {
+        let gpu = find(slug).ok()?;
+        Some((Card { name, memory: gpu.memory() }, gpu))
+    })
 }
 
 #[cfg(test)]
@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn the_catalogue_has_every_common_card_with_what_its_driver_reports() {
-        assert_eq!(cards().count(), COMMON.len());
+        assert_eq!(common_cards().count(), COMMON.len());
+        assert!(common_cards().is_sorted_by_key(|(card, _)| card.memory));
         assert!(COMMON.iter().all(|(_, slug)| find(slug).is_ok_and(|gpu| gpu.memory_is_reported())));
     }
 }

@@ -7,7 +7,7 @@ pub mod nvml;
 mod outside;
 mod prices;
 
-pub use cards::{Card, smallest_card};
+pub use cards::{Card, common_cards};
 pub use catalogue::{Gpu, GpuError, by_memory, catalogue, compute_capability, find, most_kept_by_driver, recognise};
 pub use inventory::{Device, Inventory, Mig, Origin, Process};
 pub use outside::{InventoryError, MOST_BYTES};

@@ -3,9 +3,11 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::hardware::{Card, smallest_card};
+use super::fit::{Question, Verdict};
+use super::room::Room;
+use super::subject::Subject;
+use crate::hardware::{Card, common_cards};
 use crate::job::{Bottleneck, Ia3, Job, Lora, Peft, Precision, PrefixTuning, PromptTuning, Train};
-use crate::model::Model;
 use crate::step::{self, Estimate, EstimateError};
 use crate::units::Bytes;
 
@@ -55,7 +57,7 @@ pub struct Fitting {
     pub dominated_by: &'static str,
     /// Its bytes.
     pub dominated_by_bytes: Bytes,
-    /// The card of the list with the least memory that holds `device_bytes`; `None`: none does.
+    /// The common card with the least memory that it fits, as `fit` judges; `None`: it fits none of them.
     pub smallest_gpu: Option<Card>,
     /// Whether measurements stand behind the estimate.
     pub validated: bool,
@@ -85,7 +87,9 @@ const ADAPTER: &str = "tasks kept apart or combined; layers stay in the model at
 /// assert_eq!([trainable(0), trainable(1)], [Some(6_738_415_616), Some(4_194_304)]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn compare(model: &Model, train: &Train) -> Result<Comparison, EstimateError> {
+pub fn compare<'a>(subject: impl Into<Subject<'a>>, train: &Train) -> Result<Comparison, EstimateError> {
+    let subject = subject.into();
+    let model = subject.model;
     let parameters = step::count_parameters(model, None)?.total;
     let asked = |default: Peft| match &train.peft {
         Some(peft) if peft.type_name() == default.type_name() => peft.clone(),
@@ -103,19 +107,21 @@ pub fn compare(model: &Model, train: &Train) -> Result<Comparison, EstimateError
         ("IA3", IA3, with(Some(asked(Peft::Ia3(Ia3::default()))))),
         ("adapter", ADAPTER, with(Some(asked(Peft::Adapter(Bottleneck::default()))))),
     ];
-    let methods = ways.into_iter().map(|(name, when, train)| choice(model, name, when, train)).collect();
+    let methods = ways.into_iter().map(|(name, when, train)| choice(subject, name, when, train)).collect();
     Ok(Comparison { schema: "vramplan.compare/1", model: model.name().to_owned(), parameters, methods })
 }
 
-fn choice(model: &Model, name: &'static str, when: &'static str, train: Train) -> Choice {
-    match step::estimate(model, &Job::train(model.name(), train)) {
-        Ok(estimate) => Choice { name, when, takes: Some(Fitting::of(&estimate)), error: None },
+fn choice(subject: Subject<'_>, name: &'static str, when: &'static str, train: Train) -> Choice {
+    match Question::of(subject, &Job::train(subject.model.name(), train)) {
+        Ok(question) => Choice { name, when, takes: Some(Fitting::of(&question)), error: None },
         Err(error) => Choice { name, when, takes: None, error: Some(error.to_string()) },
     }
 }
 
 impl Fitting {
-    fn of(estimate: &Estimate) -> Self {
+    fn of(question: &Question) -> Self {
+        let estimate: &Estimate = question.estimate();
+        let fits = |(card, gpu): (Card, _)| (question.fit(&Room::on(gpu)).verdict == Verdict::Fits).then_some(card);
         let parts = estimate.at_peak.named();
         let largest = parts.into_iter().max_by_key(|(_, bytes)| *bytes);
         let (dominated_by, dominated_by_bytes) = largest.unwrap_or(("weights", Bytes::ZERO));
@@ -126,7 +132,7 @@ impl Fitting {
             allocated_bytes: estimate.peak.allocated_bytes,
             dominated_by,
             dominated_by_bytes,
-            smallest_gpu: smallest_card(estimate.peak.device_bytes),
+            smallest_gpu: common_cards().find_map(fits),
             validated: estimate.basis.validated,
         }
     }

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::margin::Margin;
 use super::room::Room;
+use super::subject::Subject;
 use crate::job::Job;
-use crate::model::Model;
 use crate::step::{Basis, Estimate, EstimateError, High, ModelSummary, Peak, Played, Recording};
 use crate::units::Bytes;
 
@@ -95,19 +95,13 @@ pub struct Question {
 }
 
 impl Question {
-    /// Runs `job` on `model`.
+    /// Runs `job` on a model.
     ///
     /// # Errors
     /// As [`step::estimate`](crate::step::estimate).
-    pub fn of(model: &Model, job: &Job) -> Result<Self, EstimateError> {
-        Self::about(model, Recording::of(model, job)?)
-    }
-
-    /// The question of a run that was recorded.
-    ///
-    /// # Errors
-    /// The job is larger than any device.
-    pub fn about(model: &Model, recording: Recording) -> Result<Self, EstimateError> {
+    pub fn of<'a>(subject: impl Into<Subject<'a>>, job: &Job) -> Result<Self, EstimateError> {
+        let Subject { model, doubts } = subject.into();
+        let recording = Recording::of(model, job)?.doubted(doubts);
         let (estimate, reserved) = recording.estimate_and_reserved()?;
         let margin = Margin::of(model, recording.job(), &estimate);
         Ok(Self { highs: recording.highs(), recording, estimate, reserved, margin, played: Arc::default() })

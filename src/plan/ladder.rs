@@ -5,9 +5,11 @@ use serde::Serialize;
 
 use super::fit::{Question, Verdict};
 use super::room::Room;
+use super::subject::Subject;
 use crate::hardware::Gpu;
 use crate::job::{Job, ModelRef};
 use crate::model::Model;
+use crate::step::Doubts;
 use crate::units::Bytes;
 
 /// A GPU or a model that was tried.
@@ -85,14 +87,15 @@ pub fn smallest_gpu(question: &Question, gpus: &[&Gpu], room: impl Fn(&Gpu) -> R
     Ladder { quantity: "gpu", answer: None, next, skipped: Vec::new() }
 }
 
-/// The largest of `models`, which come with their numbers of parameters, that `job` fits `room` with.
-pub fn largest_model(mut models: Vec<(Model, u64)>, job: &Job, room: &Room) -> Ladder {
+/// The largest of `models`, which come with their numbers of parameters, that `job`, of which `doubts` are open, fits `room`
+/// with.
+pub fn largest_model(mut models: Vec<(Model, u64)>, job: &Job, doubts: &Doubts, room: &Room) -> Ladder {
     models.sort_by_key(|(_, parameters)| *parameters);
     let mut skipped = Vec::new();
     let mut rungs = Vec::new();
     for (model, _) in &models {
         let job = Job { model: ModelRef::Named(model.name().to_owned()), workload: job.workload.clone() };
-        match Question::of(model, &job) {
+        match Question::of(Subject::doubted(model, doubts), &job) {
             Ok(question) => rungs.push(Rung::of(model.name(), &question, room)),
             Err(error) => skipped.push(format!("{}: {error}", model.name())),
         }

@@ -7,6 +7,7 @@ mod margin;
 mod room;
 mod search;
 mod solve;
+mod subject;
 mod suggest;
 mod tutorial;
 
@@ -18,5 +19,6 @@ pub use margin::{Kind, KindErrors, Margin, errors_of, measured};
 pub use room::Room;
 pub use search::{Constraints, Goal, Offer, Plan, Quality, ROOFLINE, Searched, search};
 pub use solve::{Quantity, Solution, SolveError, Tried, solve};
+pub use subject::Subject;
 pub use suggest::{Change, Suggestion, suggest};
 pub use tutorial::{Claim, ClaimRun, Judgement, TutorialError, tutorial_table};

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::fit::{Question, Verdict};
 use super::room::Room;
+use super::subject::Subject;
 use crate::job::{Job, Peft, Workload};
 use crate::model::Model;
 use crate::step::EstimateError;
@@ -148,7 +149,14 @@ pub enum SolveError {
 /// assert_eq!((answer.verdict, next.verdict == answer.verdict), (plan::Verdict::Fits, false));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn solve(model: &Model, job: &Job, room: &Room, quantity: Quantity, step: u64) -> Result<Solution, SolveError> {
+pub fn solve<'a>(
+    subject: impl Into<Subject<'a>>,
+    job: &Job,
+    room: &Room,
+    quantity: Quantity,
+    step: u64,
+) -> Result<Solution, SolveError> {
+    let subject = subject.into();
     let field = quantity.field(job)?;
     if step == 0 {
         return Err(SolveError::NoStep);
@@ -156,13 +164,13 @@ pub fn solve(model: &Model, job: &Job, room: &Room, quantity: Quantity, step: u6
     let mut validated = true;
     let mut attempt = |steps: u64| -> Result<Tried, EstimateError> {
         let value = steps.saturating_mul(step);
-        let question = Question::of(model, &quantity.set(job, value))?;
+        let question = Question::of(subject, &quantity.set(job, value))?;
         validated &= question.estimate().basis.validated;
         let fit = question.fit(room);
         let (device_bytes, headroom_bytes) = (fit.device_bytes, fit.headroom_bytes);
         Ok(Tried { value, verdict: fit.verdict, device_bytes, headroom_bytes })
     };
-    let most = (quantity.most(model, job) / step).max(1);
+    let most = (quantity.most(subject.model, job) / step).max(1);
     let mut bound = None;
     let mut low: Option<Tried> = None;
     let mut high: Option<Tried> = None;

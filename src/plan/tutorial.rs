@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::fit::{Question, Verdict};
 use super::room::Room;
+use super::subject::Subject;
 use crate::hardware::{GpuError, find};
 use crate::job::{Job, Lora, MixedPrecision, Peft, Precision, TargetModules, Train};
-use crate::model::Model;
 use crate::step::EstimateError;
 use crate::units::Bytes;
 
@@ -94,12 +94,13 @@ pub enum TutorialError {
 /// assert_eq!(claims[4].judgement, Judgement::Depends); // QLoRA on one RTX 4090: only checkpointed
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn tutorial_table(model: &Model, tokens: u64) -> Result<Vec<Claim>, TutorialError> {
+pub fn tutorial_table<'a>(subject: impl Into<Subject<'a>>, tokens: u64) -> Result<Vec<Claim>, TutorialError> {
+    let subject = subject.into();
     let mut claims = Vec::new();
     for (method, name, gpu_count) in CLAIMS {
         let gpu = find(name)?;
         let runs = ways(method, tokens).into_iter().map(|(way, train)| {
-            let fit = Question::of(model, &Job::train(model.name(), train))?.fit(&Room::on(gpu));
+            let fit = Question::of(subject, &Job::train(subject.model.name(), train))?.fit(&Room::on(gpu));
             let (verdict, device_bytes, headroom_bytes) = (fit.verdict, fit.device_bytes, fit.headroom_bytes);
             Ok(ClaimRun { way, verdict, device_bytes, headroom_bytes })
         });

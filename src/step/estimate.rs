@@ -168,3 +168,20 @@ pub struct Basis {
     /// What a reader should know about the figures.
     pub notes: Vec<String>,
 }
+
+/// What the files that a model and a job come from leave open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// What a reader should know about it.
+    pub notes: Vec<String>,
+    /// Whether the figures may be wrong for it.
+    pub doubtful: bool,
+}
+
+impl Basis {
+    /// Adds what is open.
+    pub fn doubt(&mut self, doubts: &Doubts) {
+        self.validated &= !doubts.doubtful;
+        self.notes.extend_from_slice(&doubts.notes);
+    }
+}

@@ -3,7 +3,7 @@
 use super::basis;
 use super::count::count_parameters;
 use super::error::EstimateError;
-use super::estimate::{Basis, Estimate, Held, ModelSummary};
+use super::estimate::{Basis, Doubts, Estimate, Held, ModelSummary};
 use super::head::headed;
 use super::record::{self, Recorded};
 use super::run::played;
@@ -74,9 +74,11 @@ impl Recording {
         &self.job
     }
 
-    /// What the figures rest on; a caller that knows more of the model's files adds it here.
-    pub fn basis_mut(&mut self) -> &mut Basis {
-        &mut self.basis
+    /// The same run of a model whose files leave something open.
+    #[must_use]
+    pub fn doubted(mut self, doubts: &Doubts) -> Self {
+        self.basis.doubt(doubts);
+        self
     }
 
     /// What the job takes on a card that is large enough.

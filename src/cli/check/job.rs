@@ -13,7 +13,7 @@ use crate::check::{Base, Entry, Figures, Inputs, Limit, Locked};
 use crate::hardware::Gpu;
 use crate::job::{Job, ModelRef};
 use crate::plan::{self, Fit, Question, Suggestion, Verdict, difference};
-use crate::step::{Estimate, Recording};
+use crate::step::Estimate;
 use crate::units::Bytes;
 
 /// What came of a job.
@@ -145,9 +145,7 @@ fn judge(entry: &Entry, asked: &Asked, written: ModelRef) -> Result<Judgement, C
     let card = card
         .map(|(gpu, memory)| GpuArgs { gpu, memory, gpus_from: None, context: entry.context }.roomiest())
         .transpose()?;
-    let mut recording = Recording::of(&asked.model, &asked.job)?;
-    asked.add_to(recording.basis_mut());
-    let question = Question::about(&asked.model, recording)?;
+    let question = Question::of(asked.subject(), &asked.job)?;
     let figures = Figures::new(question.estimate(), entry.context);
     let fit = card.as_ref().map(|card| question.fit(&card.room));
     let (device_bytes, limit_bytes, headroom_bytes) = match (&fit, &entry.limit) {
@@ -159,7 +157,7 @@ fn judge(entry: &Entry, asked: &Asked, written: ModelRef) -> Result<Judgement, C
     let suggestion = card
         .as_ref()
         .filter(|_| over)
-        .and_then(|card| plan::suggest(&asked.model, &question, &card.room).into_iter().next());
+        .and_then(|card| plan::suggest(asked.subject(), &question, &card.room).into_iter().next());
     let inputs = Inputs::new(entry, &Job { model: written, ..asked.job.clone() }, &asked.config);
     Ok(Judgement {
         gpu: card.and_then(|card| card.gpu),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use self::candidates::Ladder;
 use super::fit::{Question, Verdict};
 use super::room::Room;
+use super::subject::Subject;
 use crate::hardware::{Gpu, Price, Prices};
 use crate::job::{Job, Train};
 use crate::model::Model;
@@ -151,7 +152,13 @@ pub struct Searched {
 /// assert!(searched.plans.iter().any(|plan| plan.quality == Quality::Full));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn search(model: &Model, train: &Train, constraints: &Constraints<'_>) -> Result<Searched, EstimateError> {
+pub fn search<'a>(
+    subject: impl Into<Subject<'a>>,
+    train: &Train,
+    constraints: &Constraints<'_>,
+) -> Result<Searched, EstimateError> {
+    let subject = subject.into();
+    let model = subject.model;
     let ladders = candidates::ladders(model, train, constraints.least_quality, constraints.effective_batch);
     let offers: Vec<Option<Offer>> = constraints
         .gpus
@@ -174,7 +181,7 @@ pub fn search(model: &Model, train: &Train, constraints: &Constraints<'_>) -> Re
     }
     let (not_estimated, reason) = (errors.len(), errors.first().map(ToString::to_string));
     let plausible_count = plausible.len();
-    let plans = frontier(model, plausible, constraints);
+    let plans = frontier(subject, plausible, constraints);
     Ok(Searched { candidates, plausible: plausible_count, jobs_run, not_estimated, reason, plans })
 }
 
@@ -269,7 +276,7 @@ fn flags(ladder: &Ladder, train: &Train) -> String {
 
 /// Of plans that may fit, the best that do: each is judged before it is kept, and none is kept that another is better than
 /// in every respect.
-fn frontier(model: &Model, mut plausible: Vec<Plan>, constraints: &Constraints<'_>) -> Vec<Plan> {
+fn frontier(subject: Subject<'_>, mut plausible: Vec<Plan>, constraints: &Constraints<'_>) -> Vec<Plan> {
     let goal = constraints.goal;
     plausible.sort_by(|a, b| order(a, b, goal));
     let mut questions: HashMap<String, Option<Question>> = HashMap::new();
@@ -281,7 +288,7 @@ fn frontier(model: &Model, mut plausible: Vec<Plan>, constraints: &Constraints<'
         }
         // a job is named by its flags and method
         let key = format!("{} {}", plan.quality.name(), plan.flags);
-        let question = questions.entry(key).or_insert_with(|| Question::of(model, &plan.job).ok());
+        let question = questions.entry(key).or_insert_with(|| Question::of(subject, &plan.job).ok());
         let Some(question) = question else { continue };
         let Some(gpu) = constraints.gpus.iter().find(|gpu| gpu.slug == plan.gpu) else { continue };
         let fit = question.fit(&Room::on(gpu));

@@ -8,8 +8,8 @@ use serde::Serialize;
 use self::levers::{Burden, Lever, Notch};
 use super::fit::{Fit, Question, Verdict};
 use super::room::Room;
+use super::subject::Subject;
 use crate::job::Job;
-use crate::model::Model;
 use crate::step::EstimateError;
 use crate::units::Bytes;
 
@@ -52,12 +52,12 @@ const MOST_SUGGESTIONS: usize = 12;
 /// assert!(suggestions[0].changes.iter().any(|change| change.field == "train.peft"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn suggest(model: &Model, question: &Question, room: &Room) -> Vec<Suggestion> {
-    Search { model, job: question.job(), room, levers: levers::levers(question.job()) }.run(question)
+pub fn suggest<'a>(subject: impl Into<Subject<'a>>, question: &Question, room: &Room) -> Vec<Suggestion> {
+    Search { subject: subject.into(), job: question.job(), room, levers: levers::levers(question.job()) }.run(question)
 }
 
 struct Search<'a> {
-    model: &'a Model,
+    subject: Subject<'a>,
     job: &'a Job,
     room: &'a Room,
     levers: Vec<Lever>,
@@ -132,7 +132,7 @@ impl Search<'_> {
 
     /// The job with these levers pulled, where it fits; an error where there is no such job.
     fn pull(&self, pulled: Pulled) -> Result<Option<Found>, EstimateError> {
-        let question = Question::of(self.model, &self.changed(&pulled))?;
+        let question = Question::of(self.subject, &self.changed(&pulled))?;
         let fit = question.fit(self.room);
         Ok((fit.verdict == Verdict::Fits).then_some(Found { pulled, question, fit }))
     }
