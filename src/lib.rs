@@ -12,6 +12,7 @@ pub mod job;
 pub mod model;
 pub mod nn;
 pub mod plan;
+pub mod serve;
 pub mod step;
 pub mod truth;
 pub mod units;

@@ -15,6 +15,7 @@ mod from;
 mod gpu;
 mod gpus;
 mod hub;
+mod kv;
 mod layer;
 mod models;
 mod params;
@@ -97,6 +98,7 @@ fn run(cli: &Cli) -> Result<Answer, CliError> {
         Command::Solve(args) => solve::run(args)?,
         Command::Plan(args) => plan::run(args)?,
         Command::Compare(args) => compare::run(args)?.into(),
+        Command::Kv(args) => kv::run(args)?.into(),
         Command::Gpus(args) => gpus::run(args)?.into(),
         Command::Schema(args) => schema::run(args)?.into(),
         Command::Completions(args) => shell::completions(args)?.into(),

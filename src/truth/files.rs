@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::Row;
 
 /// What lies beside them, of other forms.
-const OTHER_FILES: [&str; 8] = [
+const OTHER_FILES: [&str; 9] = [
     "allocator.jsonl",
+    "caches.jsonl",
     "layouts.jsonl",
     "module_names.jsonl",
     "optimizer_events.jsonl",
