@@ -136,3 +136,53 @@ fn what_makes_no_sense_is_refused() -> Result<(), Box<dyn std::error::Error>> {
     assert!(bert.contains("does not generate"), "{bert}");
     Ok(())
 }
+
+/// What an engine's log says of its cache.
+#[derive(Deserialize)]
+struct Logged {
+    engine: String,
+    model: String,
+    kv_cache_dtype: KvCacheDtype,
+    tokens: u64,
+    /// llama.cpp: of all tokens, as printed.
+    kv_mib: Option<f64>,
+    /// vLLM: what is given to the cache on each GPU, as printed.
+    kv_gib: Option<f64>,
+    #[serde(default = "one")]
+    tensor_parallel_size: u64,
+}
+
+const fn one() -> u64 {
+    1
+}
+
+/// Tokens in a block of vLLM.
+const BLOCK: u64 = 16;
+
+#[test]
+#[expect(clippy::cast_precision_loss, reason = "figures that are printed with two digits")]
+fn engines_print_what_is_reckoned() -> Result<(), Box<dyn std::error::Error>> {
+    let mut checked = [0, 0];
+    for line in include_str!("truth/engine_kv.jsonl").lines() {
+        let row: Logged = serde_json::from_str(line)?;
+        let model = model::resolve(&row.model)?;
+        let request = KvRequest { context: row.tokens, dtype: row.kv_cache_dtype, ..KvRequest::default() };
+        let answer = kv(&model, &request)?;
+        let tokens = answer.bytes_per_sequence.0 - answer.fixed_bytes_per_sequence.0;
+        if let Some(printed) = row.kv_mib {
+            let reckoned = tokens as f64 / f64::from(1 << 20);
+            assert!((reckoned - printed).abs() <= 0.005 + 1e-9, "{line}: {reckoned}");
+            checked[0] += 1;
+        }
+        if let Some(printed) = row.kv_gib {
+            let block = (BLOCK * answer.bytes_per_token.0 / row.tensor_parallel_size) as f64;
+            let blocks = |gib: f64| (gib * f64::from(1 << 30) / block).floor();
+            let found = (row.tokens / BLOCK) as f64;
+            let (least, most) = (blocks(printed - 0.005), blocks(printed + 0.005));
+            assert!((least..=most).contains(&found), "{} {line}: {least} to {most} blocks", row.engine);
+            checked[1] += 1;
+        }
+    }
+    assert!(checked >= [15, 15], "{checked:?}");
+    Ok(())
+}
