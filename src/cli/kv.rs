@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::args::{HubFlags, words};
+use super::args::job::HubFlags;
+use super::args::words::words;
 use super::error::CliError;
 use super::text::{self, bold, gib, grouped, lines, plain, table, wrap};
 use super::{backend, describe};

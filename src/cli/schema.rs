@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, json_schema};
 use serde_json::Value;
 
-use super::args::SchemaArgs;
+use super::args::showing::SchemaArgs;
 use super::error::CliError;
 use super::text::{self, lines, table};
 use super::{check, estimate, fit, gpus, models, params, plan, solve};
