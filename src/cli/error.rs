@@ -7,7 +7,7 @@ use crate::hardware::{GpuError, InventoryError, PricesError};
 use crate::job::JobError;
 use crate::model::ModelError;
 use crate::plan::{SolveError, TutorialError};
-use crate::serve::KvError;
+use crate::serve::{KvError, VllmError};
 use crate::step::EstimateError;
 
 /// Why a command gives no answer.
@@ -25,6 +25,8 @@ pub(super) enum CliError {
     Gpu(#[from] GpuError),
     #[error(transparent)]
     Kv(#[from] KvError),
+    #[error(transparent)]
+    Vllm(#[from] VllmError),
     #[error(transparent)]
     Solve(#[from] SolveError),
     #[error(transparent)]
@@ -81,6 +83,7 @@ impl CliError {
             Self::Job(error) | Self::Estimate(EstimateError::Job(error)) => error.is_unsupported(),
             Self::Model(error) => matches!(error, ModelError::UnknownModelType { .. }),
             Self::NoGpu | Self::Unmodelled(_) | Self::Kv(KvError::Unknown { .. }) => true,
+            Self::Vllm(error) => matches!(error, VllmError::Paging { .. } | VllmError::Kv(KvError::Unknown { .. })),
             Self::Estimate(error) | Self::Solve(SolveError::Estimate(error)) => {
                 matches!(error, EstimateError::CountedOnly { .. } | EstimateError::ScanTooLong { .. })
             }

@@ -59,8 +59,10 @@ Examples:
   vramplan kv deepseek-v3 --context 131072 --kv-cache-dtype fp8
   vramplan kv gemma-3-27b --context 32768 --block-size 16 --shared-prefix 2000 --concurrency 64
   vramplan kv qwen3-8b --kv-cache-dtype q8_0 --json | jq .bytes_per_token
+  vramplan kv llama-3.1-8b --context 32768 --gpu a100-40gb        what vLLM leaves for the cache
 
-Exit codes: 0 the answer was printed, 2 bad usage or input, 3 what the model keeps is not known.";
+Exit codes: 0 the answer was printed, 1 with --gpu: vLLM does not start, or too close to tell, 2 bad usage or input,
+3 what the model keeps, or how vLLM pages it, is not known.";
 
 pub(super) const CHECK_EXAMPLES: &str = "\
 Examples:

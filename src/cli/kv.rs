@@ -1,14 +1,20 @@
 //! `vramplan kv`: what sequences keep on the card.
 
 use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::args::job::HubFlags;
 use super::args::words::words;
 use super::error::CliError;
 use super::text::{self, bold, gib, grouped, lines, plain, table, wrap};
-use super::{backend, describe};
+use super::{Answer, backend, describe, exit};
+use crate::hardware;
 use crate::job::{FloatType, KvCacheDtype, ModelRef};
-use crate::serve::{self, Kv, KvLayers, KvRequest};
+use crate::model::Source;
+use crate::plan::Verdict;
+use crate::serve::{self, Division, Kv, KvLayers, KvRequest, VllmRequest};
+use crate::step;
 
 #[derive(Debug, Args)]
 pub(super) struct KvArgs {
@@ -18,7 +24,7 @@ pub(super) struct KvArgs {
     #[arg(long, visible_alias = "max-model-len", value_name = "N")]
     context: Option<u64>,
     /// Sequences at the same time
-    #[arg(long, visible_alias = "max-num-seqs", value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     concurrency: u64,
     /// How keys and values are stored [default: as the model computes]
     #[arg(long, value_name = "DTYPE", value_parser = words::<KvCacheDtype>(KvCacheDtype::NAMES, KvCacheDtype::ALIASES))]
@@ -38,6 +44,18 @@ pub(super) struct KvArgs {
     /// Tokens an encoder has read of each sequence [default: as many as the context]
     #[arg(long, value_name = "N")]
     encoder_tokens: Option<u64>,
+    /// Divide this GPU as vLLM does, and tell how much of it is left for the cache
+    #[arg(long, value_name = "GPU", help_heading = "vLLM")]
+    gpu: Option<String>,
+    /// Share of the GPU that the engine takes
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9, requires = "gpu", help_heading = "vLLM")]
+    gpu_memory_utilization: f64,
+    /// Sequences that are sampled at once [default: 256; 1024 on GPUs of 70 GiB and more that are no A100]
+    #[arg(long, value_name = "N", requires = "gpu", help_heading = "vLLM")]
+    max_num_seqs: Option<u64>,
+    /// Tokens of one step [default: 2048; 8192 on GPUs of 70 GiB and more that are no A100]
+    #[arg(long, value_name = "N", requires = "gpu", help_heading = "vLLM")]
+    max_num_batched_tokens: Option<u64>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -45,11 +63,29 @@ pub(super) struct KvArgs {
     hub: HubFlags,
 }
 
-pub(super) fn run(args: &KvArgs) -> Result<String, CliError> {
-    let model = backend::resolve(&ModelRef::Named(args.model.clone()), &args.hub)?;
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Output {
+    #[serde(flatten)]
+    kv: Kv,
+    /// How vLLM divides the GPU; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vllm: Option<OnGpu>,
+}
+
+/// An engine's division of a GPU.
+#[derive(Serialize, JsonSchema)]
+struct OnGpu {
+    gpu: String,
+    #[serde(flatten)]
+    division: Division,
+}
+
+pub(super) fn run(args: &KvArgs) -> Result<Answer, CliError> {
+    let source = backend::find(&ModelRef::Named(args.model.clone()), &args.hub)?;
+    let model = &source.model;
     let context = args.context.unwrap_or_else(|| model.max_position_embeddings());
-    let answer = serve::kv(
-        &model,
+    let kv = serve::kv(
+        model,
         &KvRequest {
             context,
             concurrency: args.concurrency,
@@ -61,10 +97,77 @@ pub(super) fn run(args: &KvArgs) -> Result<String, CliError> {
             encoder_tokens: args.encoder_tokens.unwrap_or(context),
         },
     )?;
+    let vllm = args.gpu.as_deref().map(|gpu| divide(args, &source, gpu)).transpose()?;
+    let fits = vllm.as_ref().is_none_or(|on| on.division.verdict == Verdict::Fits);
+    let code = if fits { 0 } else { exit::DOES_NOT_FIT };
+    let output = Output { kv, vllm };
     if args.json {
-        return text::json(&answer);
+        return Ok(Answer { text: text::json(&output)?, code });
     }
-    Ok(report(&answer, args.dtype, text::width()))
+    let width = text::width();
+    let mut out = report(&output.kv, args.dtype, width);
+    if let Some(on) = &output.vllm {
+        out.push_str(&divided(on, width));
+    }
+    Ok(Answer { text: out, code })
+}
+
+fn divide(args: &KvArgs, source: &Source, gpu: &str) -> Result<OnGpu, CliError> {
+    let gpu = hardware::find(gpu)?;
+    let base = VllmRequest::on(gpu.memory().saturating_sub(gpu.kept_by_driver()), gpu.slug.starts_with("a100"));
+    let weights = match &source.quantization {
+        Some(quantization) => {
+            let stored = step::stored_weights(&source.model, quantization).map_err(|why| {
+                CliError::Unmodelled(format!("{}: {why}; what vLLM loads of it is not known", source.model.name()))
+            })?;
+            Some(crate::Bytes(stored.total_bytes))
+        }
+        None => None,
+    };
+    let request = VllmRequest {
+        gpu_memory_utilization: args.gpu_memory_utilization,
+        max_model_len: args.context,
+        max_num_seqs: args.max_num_seqs.unwrap_or(base.max_num_seqs),
+        max_num_batched_tokens: args.max_num_batched_tokens.unwrap_or(base.max_num_batched_tokens),
+        kv_cache_dtype: args.kv_cache_dtype.unwrap_or_default(),
+        block_size: if args.block_size > 1 { args.block_size } else { base.block_size },
+        weights,
+        ..base
+    };
+    Ok(OnGpu { gpu: gpu.slug.clone(), division: serve::vllm(&source.model, &request)? })
+}
+
+fn divided(OnGpu { gpu, division }: &OnGpu, width: u16) -> String {
+    let mut out = format!("\n{} on {gpu}\n\n", bold(division.versions));
+    let mut rows = table(&["", "GiB"], width);
+    let missing = division.kv_cache_bytes < 0;
+    for (what, bytes) in [
+        ("what the engine takes of the GPU", division.requested_bytes),
+        ("- weights", division.weights_bytes),
+        ("- the profiling run", division.profile_bytes),
+        ("- libraries", division.other_bytes),
+        (if missing { "missing" } else { "left for the cache" }, crate::Bytes(division.kv_cache_bytes.unsigned_abs())),
+    ] {
+        rows.add_row([what.to_owned(), gib(bytes)]);
+    }
+    out.push_str(&lines(&rows));
+    let verdict = match division.verdict {
+        Verdict::Fits => "it starts",
+        Verdict::Tight => "it may not start, so close is it",
+        _ => "it does not start: not enough KV cache blocks",
+    };
+    let told = format!(
+        "{} tokens, {:.2} sequences of {}: {verdict}. The longest --max-model-len with which it does: {}.",
+        grouped(division.kv_cache_tokens),
+        division.max_concurrency,
+        grouped(division.max_model_len),
+        grouped(division.longest_max_model_len)
+    );
+    out.push_str(&format!("\n{}\n", wrap(&told, width, "")));
+    if !division.validated {
+        out.push_str(&format!("{}\n", wrap("NOT VALIDATED: no log stands behind figures of this kind.", width, "  ")));
+    }
+    out + &describe::notes(&division.notes, width)
 }
 
 fn report(kv: &Kv, computes_in: FloatType, width: u16) -> String {

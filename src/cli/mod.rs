@@ -98,7 +98,7 @@ fn run(cli: &Cli) -> Result<Answer, CliError> {
         Command::Solve(args) => solve::run(args)?,
         Command::Plan(args) => plan::run(args)?,
         Command::Compare(args) => compare::run(args)?.into(),
-        Command::Kv(args) => kv::run(args)?.into(),
+        Command::Kv(args) => kv::run(args)?,
         Command::Gpus(args) => gpus::run(args)?.into(),
         Command::Schema(args) => schema::run(args)?.into(),
         Command::Completions(args) => shell::completions(args)?.into(),

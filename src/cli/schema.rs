@@ -7,11 +7,10 @@ use serde_json::Value;
 use super::args::showing::SchemaArgs;
 use super::error::CliError;
 use super::text::{self, lines, table};
-use super::{check, estimate, fit, gpus, models, params, plan, solve};
+use super::{check, estimate, fit, gpus, kv, models, params, plan, solve};
 use crate::check::Lock;
 use crate::job::JobFile;
 use crate::plan::{Comparison, Ladder, Solution};
-use crate::serve::Kv;
 
 /// A shape of JSON that has a name.
 struct Named {
@@ -37,7 +36,7 @@ const SCHEMAS: [Named; 15] = [
     },
     Named { name: "gpus", what: "gpus --json", schema: printed::<gpus::Output<'static>> },
     Named { name: "job", what: "a job file, estimate --job", schema: read::<JobFile> },
-    Named { name: "kv", what: "kv --json", schema: printed::<Kv> },
+    Named { name: "kv", what: "kv --json", schema: printed::<kv::Output> },
     Named { name: "lock", what: "vramplan.lock", schema: printed::<Lock> },
     Named { name: "model", what: "models show --json", schema: printed::<models::Shown> },
     Named { name: "models", what: "models --json", schema: printed::<models::List> },

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use super::Row;
 
 /// What lies beside them, of other forms.
-const OTHER_FILES: [&str; 10] = [
+const OTHER_FILES: [&str; 11] = [
     "allocator.jsonl",
     "caches.jsonl",
     "engine_kv.jsonl",
+    "engine_pools.jsonl",
     "layouts.jsonl",
     "module_names.jsonl",
     "optimizer_events.jsonl",
