@@ -7,9 +7,10 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::examples::{
-    CHECK_EXAMPLES, COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, FIT_EXAMPLES, GPUS_EXAMPLES, MODELS_EXAMPLES,
-    PARAMS_EXAMPLES, PLAN_EXAMPLES, SHOW_EXAMPLES, SOLVE_EXAMPLES,
+    CHECK_EXAMPLES, COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, FIT_EXAMPLES, GPUS_EXAMPLES, MEASURE_EXAMPLES,
+    MODELS_EXAMPLES, PARAMS_EXAMPLES, PLAN_EXAMPLES, SHOW_EXAMPLES, SOLVE_EXAMPLES,
 };
+use super::measure::MeasureArgs;
 use crate::job::{
     AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective,
     OffloadOptimizer, Optim, Peft, Precision,
@@ -45,6 +46,9 @@ pub(super) enum Command {
     /// Lay ways of fine-tuning a model side by side
     #[command(after_help = COMPARE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Compare(Box<CompareArgs>),
+    /// Run a command, measure what its processes hold of the GPUs, and compare that with a job's estimate
+    #[command(after_help = MEASURE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
+    Measure(Box<MeasureArgs>),
     /// List the models that are known by name, or show one
     #[command(after_help = MODELS_EXAMPLES, args_conflicts_with_subcommands = true)]
     Models(ModelsArgs),
@@ -65,7 +69,7 @@ pub(super) enum Command {
 impl Command {
     /// Whether its exit code is a judgement.
     pub(super) const fn judges(&self) -> bool {
-        matches!(self, Self::Fit(_) | Self::Solve(_) | Self::Plan(_) | Self::Check(_))
+        matches!(self, Self::Fit(_) | Self::Solve(_) | Self::Plan(_) | Self::Check(_) | Self::Measure(_))
     }
 }
 
