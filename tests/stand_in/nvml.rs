@@ -326,7 +326,7 @@ pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
     SUCCESS
 }
 
-/// The first process of each card draws too.
+/// The first process of each card draws too; those of a script do not.
 #[cfg(not(old))]
 #[no_mangle]
 pub unsafe extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v3(
@@ -335,6 +335,7 @@ pub unsafe extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v3(
     infos: *mut Process,
 ) -> c_int {
     let first = match processes(handle) {
+        Ok(_) if plays("script") => None,
         Ok(processes) => processes.first().copied(),
         Err(error) => return error,
     };

@@ -20,10 +20,9 @@ impl Report {
         let failed = |source| CliError::WriteFile { path: path.to_owned(), source };
         // a link stays one
         let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        if let Ok(there) = std::fs::metadata(&target)
-            && !there.is_file()
-        {
-            let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+        // what /dev/stdout stands for is somebody's, a file too
+        if path.starts_with("/dev") || std::fs::metadata(&target).is_ok_and(|there| !there.is_file()) {
+            let file = OpenOptions::new().append(true).open(path).map_err(failed)?;
             return Ok(Self::Stream { file, path: path.to_owned() });
         }
         let folder = match target.parent() {

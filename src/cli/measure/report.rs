@@ -44,15 +44,15 @@ pub(super) fn text(output: &Output<'_>, expected: Option<&Expected>, width: u16)
         out.push_str(&compared(comparison, width));
         out.push_str(&describe::basis(&comparison.basis, width));
     }
-    match &output.saved {
-        Some(saved) => match &saved.problem {
+    if let Some(saved) = &output.saved {
+        let file = plain(&saved.file);
+        match &saved.problem {
             Some(problem) => {
-                let line = format!("Nothing was added to {}: {}", plain(&saved.file), plain(problem));
+                let line = format!("Nothing was added to {file}: {}", plain(problem));
                 out.push_str(&(warning(wrap(&line, width, "  ")) + "\n"));
             }
-            None => paragraph(&mut out, &format!("Added to {}.", plain(&saved.file)), width),
-        },
-        None => {}
+            None => paragraph(&mut out, &format!("Added to {file}."), width),
+        }
     }
     out
 }
