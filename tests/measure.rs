@@ -366,6 +366,23 @@ mod stand_in {
         assert_eq!(error, "error: --gpu 7: the driver has no such GPU; it has 0, 1, 2\n");
     }
 
+    #[test]
+    fn a_gpu_that_says_nothing_from_the_first_is_a_warning_and_slices_are_read() {
+        let machine = Machine::new("");
+        let lost = says(machine.command("--gpu 2", "exit 4").env("STAND_IN", "cards"), 4);
+        assert!(lost.starts_with("warning: no GPU is measured: GPU 2: the GPU is lost"), "{lost}");
+        assert_eq!(machine.report()["notes"], serde_json::json!([]));
+        // one that is cut into slices
+        machine.command("--gpu 4", "exit 4").env("STAND_IN", "cards").assert().code(4).stderr("");
+        assert_eq!((&machine.report()["problem"], &machine.report()["notes"]), (&Value::Null, &serde_json::json!([])));
+        let whole =
+            machine.command("", "exit 4").env("STAND_IN", "cards").assert().code(4).stderr("").get_output().clone();
+        assert!(whole.stdout.is_empty());
+        assert!(machine.report()["notes"][0].as_str().unwrap().starts_with("GPU 2: the GPU is lost"));
+        let error = says(machine.command("--require-gpu", "exit 4").env("STAND_IN", "none"), 3);
+        assert_eq!(error, "error: --require-gpu: the driver runs and has no GPU\n");
+    }
+
     /// What `estimate` says, and what is measured, on both sides of it.
     #[test]
     fn the_estimate_is_beside_the_measurement_with_their_difference() {

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::sampler::Seen;
 use super::series::{Point, Series};
-use crate::hardware::Device;
 use crate::hardware::nvml::Use;
+use crate::hardware::{Device, Mig};
 use crate::units::Bytes;
 
 /// What a figure is made of.
@@ -112,6 +112,20 @@ impl Gpu {
         self.before.as_ref()?.used
     }
 
+    /// Why nothing could be read of it before the command began, where nothing could.
+    pub(super) fn problem_before(&self) -> Option<String> {
+        let before = self.before.as_ref()?;
+        if before.used.is_some() || before.processes.is_some() {
+            return None;
+        }
+        let why = before.problem.as_deref().unwrap_or("nothing runs on it itself, for it is cut into slices");
+        Some(format!("{}: {why}", self.name()))
+    }
+
+    fn name(&self) -> String {
+        self.device.index.map_or_else(|| "a GPU".to_owned(), |index| format!("GPU {index}"))
+    }
+
     fn measured(self, basis: Basis) -> Option<Measured> {
         let used_before = self.used_before();
         let series = match basis {
@@ -139,8 +153,9 @@ pub(super) fn settle(gpus: Vec<Gpu>) -> (Vec<Measured>, Vec<String>) {
     let seen_anywhere = gpus.iter().any(|gpu| !gpu.processes.is_empty());
     let mut used = Vec::new();
     let mut notes = Vec::new();
+    let mut silent = Vec::new();
     for gpu in gpus {
-        let name = gpu.device.index.map_or_else(|| "a GPU".to_owned(), |index| format!("GPU {index}"));
+        let name = gpu.name();
         let basis = match (gpu.processes.is_empty(), gpu.unsaid) {
             (false, 0) => Basis::Processes,
             (false, _) if gpu.used_before().is_some() => {
@@ -158,8 +173,10 @@ pub(super) fn settle(gpus: Vec<Gpu>) -> (Vec<Measured>, Vec<String>) {
                 Basis::Card
             }
             (true, _) => {
-                if let Some(problem) = &gpu.problem {
-                    notes.push(format!("{name}: {problem}"));
+                match (&gpu.problem, gpu.problem_before()) {
+                    (Some(problem), _) => notes.push(format!("{name}: {problem}")),
+                    (None, Some(problem)) if gpu.device.mig != Mig::Parent => silent.push(problem),
+                    _ => {}
                 }
                 continue;
             }
@@ -168,6 +185,10 @@ pub(super) fn settle(gpus: Vec<Gpu>) -> (Vec<Measured>, Vec<String>) {
             Some(measured) => used.push(measured),
             None => notes.push(format!("{name}: a process of the command was on it, and what it held is not known")),
         }
+    }
+    // what was silent throughout matters where the command may have been on it
+    if used.is_empty() {
+        notes.append(&mut silent);
     }
     (used, notes)
 }

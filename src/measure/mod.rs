@@ -83,20 +83,22 @@ impl Meter {
         self.opened.as_ref()
     }
 
-    /// Why nothing can be measured, where it cannot.
-    pub(crate) fn problem(&self) -> Option<String> {
+    /// Why nothing can be measured of the GPUs `only`, all where it is empty; `None`: something can.
+    pub(crate) fn problem(&self, only: &[u32]) -> Option<String> {
         let Some(inventory) = &self.opened else {
             return Some(format!("the NVIDIA driver does not answer within {} s", PATIENCE.as_secs()));
         };
         if let Some(problem) = &inventory.problem {
             return Some(problem.clone());
         }
-        let problems: Option<Vec<String>> = self
-            .before
-            .iter()
-            .map(|now| if now.used.is_some() { None } else { Some(now.problem.clone().unwrap_or_default()) })
-            .collect();
-        problems.map(|problems| format!("no GPU says what is used of it: {}", problems.join("; ")))
+        let mut problems = Vec::new();
+        for (_, gpu) in self.gpus(only) {
+            match gpu.problem_before() {
+                None => return None,
+                Some(problem) => problems.push(problem),
+            }
+        }
+        Some(problems.join("; "))
     }
 
     /// Runs the command to its end, whatever the driver does; `only`: GPUs to look at, all where it is empty.

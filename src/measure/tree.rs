@@ -17,6 +17,7 @@ pub(super) enum Kin {
     /// Another that is there.
     Other,
     /// Nothing of that number is seen from here: it has ended, or it is outside this container.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     Unseen,
 }
 

@@ -33,7 +33,7 @@ pub(super) fn run(args: &MeasureArgs) -> Result<Answer, CliError> {
     args.save.as_deref().map(files::check_appendable).transpose()?;
     let meter = Meter::open(Duration::from_millis(args.interval));
     check_gpus(args, &meter)?;
-    let problem = meter.problem();
+    let problem = meter.problem(&args.gpu);
     if let Some(problem) = &problem {
         let problem = text::plain(problem);
         if args.require_gpu {

@@ -139,6 +139,8 @@ impl<'a> Output<'a> {
         // the first of those with the most
         let fullest = run.gpus.iter().rev().max_by_key(|gpu| gpu.peak.bytes);
         let mut notes = run.notes.clone();
+        // what is said of all of them need not be said of each
+        notes.retain(|note| problem.as_ref().is_none_or(|problem| !problem.contains(note.as_str())));
         if run.gpus.len() > 1 && expected.is_some() {
             notes.push(
                 "the estimate is of one GPU; it is compared with the GPU that the command held the most of".to_owned(),
