@@ -265,9 +265,9 @@ mod stand_in {
         assert_eq!(gpu["processes"][0]["peak_bytes"], 3000 * MIB);
         let at = gpu["peak_seconds"].as_f64().unwrap();
         assert!(at > 0.15 && at < report["seconds"].as_f64().unwrap() - 0.15, "{report}");
-        // a third of the time each
+        // about a third of the time each
         let mean = gpu["mean_bytes"].as_u64().unwrap() / MIB;
-        assert!((1700..=2300).contains(&mean), "{mean}");
+        assert!((1300..=2700).contains(&mean), "{mean}");
         let timeline: Vec<u64> =
             gpu["timeline"].as_array().unwrap().iter().map(|point| point["bytes"].as_u64().unwrap() / MIB).collect();
         let mut levels = timeline.clone();
