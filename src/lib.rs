@@ -13,6 +13,7 @@ mod measure;
 pub mod model;
 pub mod nn;
 pub mod plan;
+pub mod serve;
 pub mod step;
 pub mod truth;
 pub mod units;

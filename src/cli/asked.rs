@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::args::{HubFlags, JobArgs};
+use super::args::job::{HubFlags, JobArgs};
 use super::error::CliError;
 use super::{backend, from, layer, source};
 use crate::job::from::Report;

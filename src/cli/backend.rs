@@ -1,6 +1,6 @@
 //! What the commands ask of the rest of the library.
 
-use super::args::HubFlags;
+use super::args::job::HubFlags;
 use super::error::CliError;
 use super::hub;
 use crate::job::{Job, ModelRef, Peft};

@@ -20,7 +20,8 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use self::job::{Checked, Status};
 use self::lock::Since;
-use super::args::{CheckArgs, HubFlags};
+use super::args::job::HubFlags;
+use super::args::judging::CheckArgs;
 use super::asked::text_of;
 use super::error::CliError;
 use super::{Answer, exit, text};

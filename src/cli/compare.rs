@@ -1,6 +1,6 @@
 //! `vramplan compare`: ways of fine-tuning a model side by side.
 
-use super::args::CompareArgs;
+use super::args::planning::CompareArgs;
 use super::asked::Asked;
 use super::error::CliError;
 use super::text::{bold, gib, grouped, lines, percent, plain, table, width, wrap};

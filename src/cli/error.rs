@@ -7,6 +7,7 @@ use crate::hardware::{GpuError, InventoryError, PricesError};
 use crate::job::JobError;
 use crate::model::ModelError;
 use crate::plan::{SolveError, TutorialError};
+use crate::serve::KvError;
 use crate::step::EstimateError;
 
 /// Why a command gives no answer.
@@ -22,6 +23,8 @@ pub(super) enum CliError {
     Unmodelled(String),
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    #[error(transparent)]
+    Kv(#[from] KvError),
     #[error(transparent)]
     Solve(#[from] SolveError),
     #[error(transparent)]
@@ -77,7 +80,7 @@ impl CliError {
         match self {
             Self::Job(error) | Self::Estimate(EstimateError::Job(error)) => error.is_unsupported(),
             Self::Model(error) => matches!(error, ModelError::UnknownModelType { .. }),
-            Self::NoGpu | Self::Unmodelled(_) => true,
+            Self::NoGpu | Self::Unmodelled(_) | Self::Kv(KvError::Unknown { .. }) => true,
             Self::Estimate(error) | Self::Solve(SolveError::Estimate(error)) => {
                 matches!(error, EstimateError::CountedOnly { .. } | EstimateError::ScanTooLong { .. })
             }

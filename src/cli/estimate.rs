@@ -7,7 +7,7 @@ mod tests;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::args::{EstimateArgs, Method};
+use super::args::showing::{EstimateArgs, Method};
 use super::asked::Asked;
 use super::error::CliError;
 use super::{backend, describe, from, text};

@@ -53,6 +53,15 @@ The job is played against a model of PyTorch's caching allocator on a card of th
 
 Exit codes: 0 fits, 1 does not fit or tight (0 with --allow-tight), 2 bad usage or input, 3 unknown.";
 
+pub(super) const KV_EXAMPLES: &str = "\
+Examples:
+  vramplan kv llama-3-8b --context 32768 --concurrency 16
+  vramplan kv deepseek-v3 --context 131072 --kv-cache-dtype fp8
+  vramplan kv gemma-3-27b --context 32768 --block-size 16 --shared-prefix 2000 --concurrency 64
+  vramplan kv qwen3-8b --kv-cache-dtype q8_0 --json | jq .bytes_per_token
+
+Exit codes: 0 the answer was printed, 2 bad usage or input, 3 what the model keeps is not known.";
+
 pub(super) const CHECK_EXAMPLES: &str = "\
 Examples:
   vramplan check --init                       write a vramplan.toml to start from

@@ -5,7 +5,7 @@ mod report;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::args::FitArgs;
+use super::args::judging::FitArgs;
 use super::asked::Asked;
 use super::error::CliError;
 use super::gpu::Card;

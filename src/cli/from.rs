@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::args::{InferFlags, JobArgs};
+use super::args::job::{InferFlags, JobArgs};
 use super::asked::text_of;
 use super::error::CliError;
 use super::text::{plain, table, wrap};

@@ -1,6 +1,6 @@
 //! The cards that `--gpu`, `--gpus-from` or `--memory` mean.
 
-use super::args::GpuArgs;
+use super::args::judging::GpuArgs;
 use super::error::CliError;
 use super::gpus;
 use super::text::plain;

@@ -7,7 +7,7 @@ use comfy_table::ColumnConstraint;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::args::GpusArgs;
+use super::args::showing::GpusArgs;
 use super::asked::text_of;
 use super::error::CliError;
 use super::text::{bold, gib, lines, plain, table, warning, width, wrap};

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use super::args::HubFlags;
+use super::args::job::HubFlags;
 use super::error::CliError;
 use crate::hub::Hub;
 use crate::model::Source;

@@ -1,7 +1,7 @@
 //! Flags over a job file over defaults.
 
 use super::adapter;
-use super::args::{CommonFlags, InferFlags, JobArgs, PeftFlags, TrainFlags};
+use super::args::job::{CommonFlags, InferFlags, JobArgs, PeftFlags, TrainFlags};
 use super::error::CliError;
 use crate::job::{Infer, Job, JobFile, Lora, ModelRef, Peft, Precision, TargetModules, Train, Workload};
 

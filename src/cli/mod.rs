@@ -15,6 +15,7 @@ mod from;
 mod gpu;
 mod gpus;
 mod hub;
+mod kv;
 mod layer;
 mod measure;
 mod models;
@@ -104,6 +105,7 @@ fn run(cli: &Cli) -> Result<Answer, CliError> {
         Command::Solve(args) => solve::run(args)?,
         Command::Plan(args) => plan::run(args)?,
         Command::Compare(args) => compare::run(args)?.into(),
+        Command::Kv(args) => kv::run(args)?.into(),
         Command::Measure(args) => measure::run(args)?,
         Command::Gpus(args) => gpus::run(args)?.into(),
         Command::Schema(args) => schema::run(args)?.into(),

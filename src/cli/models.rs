@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::args::{HubFlags, ModelsArgs, ModelsCommand};
+use super::args::job::HubFlags;
+use super::args::showing::{ModelsArgs, ModelsCommand};
 use super::backend;
 use super::error::CliError;
 use super::text::{bold, grouped, lines, plain, table, width, wrap};

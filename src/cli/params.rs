@@ -5,7 +5,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::args::ParamsArgs;
+use super::args::showing::ParamsArgs;
 use super::error::CliError;
 use super::text::{bold, grouped, lines, percent, plain, table, trainable, width, wrap};
 use super::{backend, source};

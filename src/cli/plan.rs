@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::args::PlanArgs;
+use super::args::planning::PlanArgs;
 use super::asked::Asked;
 use super::error::CliError;
 use super::text::{self, bold, gib, grouped, lines, plain, table, wrap};

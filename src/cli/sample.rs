@@ -88,6 +88,7 @@ pub(super) fn llama_2_7b() -> Model {
         mlp: Mlp::gated(11_008, Activation::Silu),
         moe: None,
         counted: None,
+        caches: None,
         tower_left_out: 0,
         norm: Norm::Rms,
         block: Block::PreNorm,

@@ -4,13 +4,14 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, json_schema};
 use serde_json::Value;
 
-use super::args::SchemaArgs;
+use super::args::showing::SchemaArgs;
 use super::error::CliError;
 use super::text::{self, lines, table};
 use super::{check, estimate, fit, gpus, measure, models, params, plan, solve};
 use crate::check::Lock;
 use crate::job::JobFile;
 use crate::plan::{Comparison, Ladder, Solution};
+use crate::serve::Kv;
 
 /// A shape of JSON that has a name.
 struct Named {
@@ -20,7 +21,7 @@ struct Named {
 }
 
 /// Every one, by name.
-const SCHEMAS: [Named; 16] = [
+const SCHEMAS: [Named; 17] = [
     Named { name: "check", what: "check --json", schema: printed::<check::Output<'static>> },
     Named { name: "compare", what: "compare --json", schema: printed::<Comparison> },
     Named { name: "estimate", what: "estimate --json", schema: printed::<estimate::Output<'static>> },
@@ -36,6 +37,7 @@ const SCHEMAS: [Named; 16] = [
     },
     Named { name: "gpus", what: "gpus --json", schema: printed::<gpus::Output<'static>> },
     Named { name: "job", what: "a job file, estimate --job", schema: read::<JobFile> },
+    Named { name: "kv", what: "kv --json", schema: printed::<Kv> },
     Named { name: "lock", what: "vramplan.lock", schema: printed::<Lock> },
     Named { name: "measure", what: "measure --json", schema: printed::<measure::Output<'static>> },
     Named { name: "measurement", what: "a line of measure --save", schema: printed::<measure::Row<'static>> },

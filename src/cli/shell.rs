@@ -4,7 +4,8 @@ use std::path::Path;
 
 use clap::CommandFactory;
 
-use super::args::{Cli, CompletionsArgs, ManArgs};
+use super::args::Cli;
+use super::args::showing::{CompletionsArgs, ManArgs};
 use super::error::CliError;
 
 pub(super) fn completions(args: &CompletionsArgs) -> Result<String, CliError> {

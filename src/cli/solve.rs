@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::args::{SolveArgs, Solved};
+use super::args::judging::{SolveArgs, Solved};
 use super::asked::Asked;
 use super::error::CliError;
 use super::text::{self, bold, gib, lines, table, wrap};

@@ -353,8 +353,24 @@ named_enum! {
         Fp16 = "fp16",
         /// bfloat16.
         Bf16 = "bf16",
-        /// 8-bit float.
-        Fp8 = "fp8",
+        /// 8-bit float, with scales for whole tensors.
+        Fp8 = "fp8" | "fp8_e4m3" | "fp8_e5m2",
+        /// 8-bit integers with a scale and a shift for 64 of them (transformers' quantised cache).
+        Int8 = "int8",
+        /// 4-bit integers with a scale and a shift for 64 of them (transformers' quantised cache).
+        Int4 = "int4",
+        /// llama.cpp's 8-bit blocks.
+        Q8_0 = "q8_0",
+        /// llama.cpp's 5-bit blocks with a minimum.
+        Q5_1 = "q5_1",
+        /// llama.cpp's 5-bit blocks.
+        Q5_0 = "q5_0",
+        /// llama.cpp's 4-bit blocks with a minimum.
+        Q4_1 = "q4_1",
+        /// llama.cpp's 4-bit blocks.
+        Q4_0 = "q4_0",
+        /// llama.cpp's 4-bit blocks, not evenly spaced.
+        Iq4Nl = "iq4_nl",
     }
 }
 

@@ -1,7 +1,7 @@
 //! The normalised description of a decoder that everything else reads.
 
 use super::moe::{Mla, Moe};
-use super::{CountedLayer, Mixer, Tower};
+use super::{CountedLayer, LayerCache, Mixer, Tower};
 
 /// What a decoder is, as far as memory is concerned.
 ///
@@ -39,6 +39,8 @@ pub struct DecoderConfig {
     pub moe: Option<Moe>,
     /// The size of every layer, where nothing else is known of them.
     pub counted: Option<Vec<CountedLayer>>,
+    /// What every layer keeps of a sequence, where the rest of the description does not say it.
+    pub caches: Option<Vec<LayerCache>>,
     /// Parameters of a vision tower and what projects from it, which a causal language model is loaded without.
     pub tower_left_out: u64,
     /// The norm used throughout.

@@ -1,6 +1,6 @@
 //! The description of a model of which only the parameters are known.
 
-use super::{ModelType, Origin, ParameterList};
+use super::{LayerCache, ModelType, Origin, ParameterList};
 
 /// A model whose parameters are listed: it can be counted, not run.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,4 +21,6 @@ pub struct ListedConfig {
     pub max_position_embeddings: u64,
     /// Its parameters, tied ones once.
     pub parameters: ParameterList,
+    /// What each layer keeps of a sequence, where it generates.
+    pub caches: Option<Vec<LayerCache>>,
 }

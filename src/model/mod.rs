@@ -1,6 +1,7 @@
 //! What a model is: one normalised description, read from config.json files, model cards or a bare size.
 
 mod architecture;
+mod cached;
 mod card;
 mod checkpoint;
 mod config;
@@ -24,6 +25,7 @@ mod vision;
 mod vision_language;
 
 pub use architecture::Model;
+pub use cached::{Expanded, LayerCache, Span, StateCache, TokenCache, TokenCacheKind};
 pub use card::{Card, CardSummary, card, cards};
 pub use checkpoint::{Checkpoint, Gguf, GgufValue, StoredTensor, StoredType, TypeTotal};
 pub use config::from_config;

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use super::Row;
 
 /// What lies beside them, of other forms.
-const OTHER_FILES: [&str; 8] = [
+const OTHER_FILES: [&str; 10] = [
     "allocator.jsonl",
+    "caches.jsonl",
+    "engine_kv.jsonl",
     "layouts.jsonl",
     "module_names.jsonl",
     "optimizer_events.jsonl",

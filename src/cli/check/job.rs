@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::super::args::{GpuArgs, HubFlags};
+use super::super::args::job::HubFlags;
+use super::super::args::judging::GpuArgs;
 use super::super::asked::{self, Asked};
 use super::super::error::CliError;
 use super::super::from::Files;

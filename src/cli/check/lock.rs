@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::super::args::CheckArgs;
+use super::super::args::judging::CheckArgs;
 use super::super::asked::text_of;
 use super::super::error::CliError;
 use super::files;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::super::args::JobArgs;
+use super::super::args::job::JobArgs;
 
 #[derive(Debug, Args)]
 pub(in super::super) struct MeasureArgs {

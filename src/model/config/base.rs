@@ -129,6 +129,7 @@ pub(super) fn read(name: &str, fields: Fields<'_>, class: &Class) -> Result<Deco
         mlp: Mlp::gated(intermediate_size, fields.activation(class.activation.0, class.activation.1)?),
         moe: None,
         counted: None,
+        caches: None,
         tower_left_out: 0,
         norm: Norm::Rms,
         block: Block::PreNorm,

@@ -64,14 +64,15 @@ pub(super) fn recurrent_gemma(name: &str, fields: Fields<'_>) -> Result<DecoderC
         lru_width: fields.integer("lru_width", limits::HIDDEN_SIZE)?.unwrap_or(model.hidden_size),
         conv_kernel: fields.integer("conv1d_width", limits::CONV_KERNEL)?.unwrap_or(4),
     }));
+    model.sliding_window = Some(fields.integer("attention_window_size", limits::SLIDING_WINDOW)?.unwrap_or(2048));
     let pattern = match fields.list(FIELD)? {
-        None => vec![LayerType::LinearAttention, LayerType::LinearAttention, LayerType::FullAttention],
+        None => vec![LayerType::LinearAttention, LayerType::LinearAttention, LayerType::SlidingAttention],
         Some(list) => list
             .iter()
             .enumerate()
             .map(|(index, entry)| match entry.as_str() {
                 Some("recurrent") => Ok(LayerType::LinearAttention),
-                Some("attention") => Ok(LayerType::FullAttention),
+                Some("attention") => Ok(LayerType::SlidingAttention),
                 _ => Err(wrong_type(&format!("{FIELD}[{index}]"), entry, "\"recurrent\" or \"attention\"")),
             })
             .collect::<Result<_, _>>()?,

@@ -84,6 +84,7 @@ pub(super) fn without_attention(name: &str, fields: Fields<'_>, tied: bool) -> R
         mla: None,
         moe: None,
         counted: None,
+        caches: None,
         tower_left_out: 0,
         mlp: Mlp::gated(0, Activation::Silu),
         norm: Norm::Rms,

@@ -5,7 +5,9 @@ use super::limits;
 use super::vision::counted;
 use super::vision_language::no_fields;
 use super::vision_tower::{Vision, VisionDefaults};
-use crate::model::{Model, ModelError, ParameterGroup, ParameterList, Role};
+use crate::model::{
+    LayerCache, Model, ModelError, ParameterGroup, ParameterList, Role, Span, TokenCache, TokenCacheKind,
+};
 
 /// `MllamaForConditionalGeneration`
 pub(super) fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> {
@@ -51,7 +53,18 @@ pub(super) fn read(name: &str, fields: Fields<'_>) -> Result<Model, ModelError> 
             group.linear(Role::Head, "lm_head", [width, rows], false);
         }
     });
-    counted(name, fields, list, [width, layers], [rows, positions])
+    let mut model = counted(name, fields, list, [width, layers], [rows, positions])?;
+    let tiles = vision.dimension_or(&["max_num_tiles"], limits::IMAGE_SIZE, 4)?;
+    let patches = Vision::read(vision, &TOWER)?.patches.saturating_add(1);
+    let head_dim = width / heads;
+    let own = TokenCache::of_heads(kv / head_dim, head_dim, Span::All);
+    let seen = Span::Fixed(tiles.saturating_mul(patches));
+    let image = TokenCache { kind: TokenCacheKind::CrossAttention, span: seen, ..own };
+    if let Model::Listed(listed) = &mut model {
+        let of = |index| LayerCache::of(if index < layers - cross { own } else { image });
+        listed.caches = Some((0..layers).map(of).collect());
+    }
+    Ok(model)
 }
 
 const SELF: [&str; 4] = [
@@ -82,17 +95,19 @@ fn feed_forward(layer: &mut ParameterGroup, [width, inner]: [u64; 2]) {
     layer.rms_norm("language_model.layers.post_attention_layernorm", width);
 }
 
+/// `MllamaVisionConfig`'s own sizes.
+const TOWER: VisionDefaults = VisionDefaults {
+    hidden_size: 1280,
+    intermediate_size: 5120,
+    num_hidden_layers: 32,
+    image_size: 448,
+    patch_size: 14,
+};
+
 /// `MllamaVisionModel`
 fn tower(list: &mut ParameterList, fields: Fields<'_>) -> Result<(), ModelError> {
     const ROLE: Role = Role::Tower;
-    let default = VisionDefaults {
-        hidden_size: 1280,
-        intermediate_size: 5120,
-        num_hidden_layers: 32,
-        image_size: 448,
-        patch_size: 14,
-    };
-    let vision = Vision::read(fields, &default)?;
+    let vision = Vision::read(fields, &TOWER)?;
     let tiles = fields.dimension_or(&["max_num_tiles"], limits::IMAGE_SIZE, 4)?;
     let global = fields.dimension_or(&["num_global_layers"], limits::NUM_HIDDEN_LAYERS, 8)?;
     let (d, inner, patches) = (vision.hidden_size, vision.intermediate_size, vision.patches + 1);

@@ -26,6 +26,7 @@ pub(super) fn counted(
         vocab_size,
         max_position_embeddings,
         parameters,
+        caches: None,
     }))
 }
 

@@ -6,8 +6,12 @@ use super::super::base::{Class, HeadDim, KvHeads, layers, listed_layer_types, re
 use super::super::fields::Fields;
 use super::super::limits;
 use super::super::vision_language::no_fields;
-use super::{Experts, Heads, Parts, Wide, class, count, gated, number, required, set_layers, wide};
-use crate::model::{DecoderConfig, LayerType, Model, ModelError, ModelType, Packing, ParameterList, Role, Tower};
+use super::{
+    Experts, Heads, Parts, Wide, class, count, gated, narrow, number, required, set_caches, set_layers, wide, window,
+};
+use crate::model::{
+    DecoderConfig, LayerType, Model, ModelError, ModelType, Packing, ParameterList, Role, TokenCache, Tower,
+};
 
 /// Rows of a table of embeddings for each layer, unless the file says otherwise.
 const ROWS: u64 = 262_144;
@@ -30,12 +34,6 @@ impl PerLayer {
             width => self.table + hidden * width + 2 * hidden * width + hidden,
         }
     }
-}
-
-/// How far sliding layers see; they do not see everything, whatever a configuration leaves out.
-fn window(fields: Fields<'_>, default: u64) -> Result<Option<u64>, ModelError> {
-    let window = fields.nullable_integer("sliding_window", limits::SLIDING_WINDOW)?;
-    Ok(window.or_class_default(Some(default)).or(Some(default)))
 }
 
 /// The text part of Gemma 4: a fifth or sixth layer attends to everything, with wider heads.
@@ -68,6 +66,13 @@ pub(in crate::model::config) fn gemma4_text(name: &str, fields: Fields<'_>) -> R
     };
     let inner = wide(model.mlp.intermediate_size);
     let types = model.layer_types.clone();
+    set_caches(&mut model, |index, span| {
+        let full = types.get(index) == Some(&LayerType::FullAttention);
+        let dim = if full { full_dim } else { heads.head_dim };
+        let kv = if full && shares_values { full_kv } else { heads.kv_heads };
+        let shared = u64::try_from(index).is_ok_and(|index| index + idle >= all);
+        Ok(if shared { Vec::new() } else { vec![TokenCache::of_heads(narrow(kv)?, narrow(dim)?, span)] })
+    })?;
     set_layers(&mut model, |index| {
         let full = types.get(index) == Some(&LayerType::FullAttention);
         let dim = if full { full_dim } else { heads.head_dim };
@@ -123,6 +128,11 @@ pub(in crate::model::config) fn gemma3n_text(name: &str, fields: Fields<'_>) -> 
     let states = number(fields, "altup_num_inputs", limits::NUM_HEADS, 4)?;
     let rank = number(fields, "laurel_rank", limits::HIDDEN_SIZE, 64)?;
     let inner = model.mlp.intermediate_size;
+    set_caches(&mut model, |index, span| {
+        let shared = u64::try_from(index).is_ok_and(|index| index + idle >= all);
+        let own = || Ok(vec![TokenCache::of_heads(narrow(heads.kv_heads)?, narrow(dim)?, span)]);
+        if shared { Ok(Vec::new()) } else { own() }
+    })?;
     set_layers(&mut model, |index| {
         let shared = u64::try_from(index).is_ok_and(|index| index + idle >= all);
         let keys = if shared { 0 } else { 2 * width * heads.kv_heads * dim };

@@ -4,8 +4,8 @@ use super::super::base::{self, Class, HeadDim, KvHeads, read};
 use super::super::fields::{Fields, Nullable, wrong_type};
 use super::super::moe::sparse_layers;
 use super::super::{hybrid, limits};
-use super::{Experts, Parts, Wide, class, gated, number, numbers, required, set_layers, wide};
-use crate::model::{DecoderConfig, LayerType, ModelError};
+use super::{Experts, Parts, Wide, class, gated, narrow, number, numbers, required, set_caches, set_layers, wide};
+use crate::model::{DecoderConfig, Expanded, LayerCache, LayerType, ModelError, Span, TokenCache, TokenCacheKind};
 
 /// Multi-head latent attention.
 struct Latent {
@@ -29,6 +29,13 @@ impl Latent {
             turned: required(fields, "qk_rope_head_dim", limits::LATENT)?,
             value: required(fields, "v_head_dim", limits::LATENT)?,
         })
+    }
+
+    /// What is kept of a token.
+    fn cache(&self, heads: Wide) -> Result<TokenCache, ModelError> {
+        let key_width = narrow(self.unturned + self.turned)?;
+        let expanded = Expanded { heads: narrow(heads)?, key_width, value_width: narrow(self.value)? };
+        Ok(TokenCache::latent(narrow(self.latent)?, narrow(self.turned)?, expanded))
     }
 
     fn count(&self, width: Wide, heads: Wide) -> Wide {
@@ -60,6 +67,8 @@ pub(in crate::model::config) fn longcat_flash(name: &str, fields: Fields<'_>) ->
     // experts that pass on what they are given have no weights, but a score each
     let idle = number(fields, "zero_expert_num", limits::EXPERTS, 256)?;
     let inner = required(fields, "ffn_hidden_size", limits::INTERMEDIATE_SIZE)?;
+    // a layer attends twice
+    set_caches(&mut model, |_, _| Ok(vec![latent.cache(heads)?; 2]))?;
     set_layers(&mut model, |_| {
         Ok(Parts {
             attention: 2 * latent.count(width, heads),
@@ -89,6 +98,11 @@ pub(in crate::model::config) fn sparse_latent(name: &str, fields: Fields<'_>) ->
     let rank = latent.query.unwrap_or(width);
     let indexer = rank * index_heads * index_dim + width * index_dim + 2 * index_dim + width * index_heads;
     let shares = texts(fields, "indexer_types", model.layer_types.len(), &["full", "shared"])?;
+    set_caches(&mut model, |index, _| {
+        let own = shares.as_ref().is_none_or(|types| types[index] == "full");
+        let key = own.then(|| narrow(index_dim).map(TokenCache::indexer_key)).transpose()?;
+        Ok(std::iter::once(latent.cache(heads)?).chain(key).collect())
+    })?;
     set_layers(&mut model, |index| {
         let own = shares.as_ref().is_none_or(|types| types[index] == "full");
         Ok(Parts {
@@ -157,6 +171,10 @@ pub(in crate::model::config) fn kimi_linear(name: &str, fields: Fields<'_>) -> R
         + head_dim
         + all * width;
     let types = model.layer_types.clone();
+    let attends = LayerCache::of(latent.cache(heads)?);
+    let recurs = LayerCache::of_state(narrow(3 * all * kernel)?, narrow(all * head_dim)?);
+    let cache = |kind: &LayerType| if *kind == LayerType::LinearAttention { recurs.clone() } else { attends.clone() };
+    model.caches = Some(types.iter().map(cache).collect());
     set_layers(&mut model, |index| {
         let linear = types[index] == LayerType::LinearAttention;
         Ok(Parts {
@@ -188,6 +206,19 @@ pub(in crate::model::config) fn deepseek_v4(name: &str, fields: Fields<'_>) -> R
     let streams = number(fields, "hc_mult", limits::NUM_HEADS, 4)?;
     let layers = model.layer_types.len();
     let ratios = numbers(fields, "compress_ratios", layers)?;
+    // a window of tokens in any case: keys that are values too
+    let window = fields.integer("sliding_window", limits::SLIDING_WINDOW)?.unwrap_or(128);
+    let (key_width, index_width) = (model.attention.head_dim, narrow(index_dim)?);
+    set_caches(&mut model, |index, _| {
+        let one = TokenCache { value_width: 0, ..TokenCache::of_heads(1, key_width, Span::Window(window)) };
+        let compressed = TokenCache { span: Span::OneOf(ratios[index]), ..one };
+        let chosen_by = TokenCache { kind: TokenCacheKind::IndexerKey, key_width: index_width, ..compressed };
+        Ok(match ratios[index] {
+            0 => vec![one],
+            4 => vec![one, compressed, chosen_by],
+            _ => vec![one, compressed],
+        })
+    })?;
     let attention = width * rank
         + rank * heads * head_dim
         + width * head_dim

@@ -6,11 +6,11 @@ mod latent;
 pub(super) use self::gemma::{gemma3n_text, gemma4_text, with_towers};
 pub(super) use self::latent::{deepseek_v4, kimi_linear, longcat_flash, sparse_latent};
 
-use super::base::{Class, EXPERTS_PER_TOK, HeadDim, IntermediateSize, KvHeads, read};
+use super::base::{Class, EXPERTS_PER_TOK, HeadDim, IntermediateSize, KvHeads, listed_layer_types, read};
 use super::fields::Fields;
 use super::limits::{self, Limit};
 use super::moe::{NUM_EXPERTS, sparse_layers};
-use crate::model::{CountedLayer, DecoderConfig, LayerType, ModelError};
+use crate::model::{CountedLayer, DecoderConfig, LayerCache, LayerType, ModelError, Span, TokenCache};
 
 /// Dimensions as they are multiplied: no product of a few of them overflows.
 type Wide = u128;
@@ -56,6 +56,38 @@ fn set_layers(model: &mut DecoderConfig, of: impl Fn(usize) -> Result<Parts, Mod
     Ok(())
 }
 
+/// Sets what the layers of `model` keep of tokens, as `of` says of each by its number and span.
+fn set_caches(
+    model: &mut DecoderConfig,
+    of: impl Fn(usize, Span) -> Result<Vec<TokenCache>, ModelError>,
+) -> Result<(), ModelError> {
+    let layer =
+        |(index, kind): (usize, &LayerType)| Ok(LayerCache { tokens: of(index, model.span_of(*kind))?, state: None });
+    let caches = model.layer_types.iter().enumerate().map(layer).collect::<Result<_, ModelError>>()?;
+    model.caches = Some(caches);
+    Ok(())
+}
+
+/// How far sliding layers see; they do not see everything, whatever a configuration leaves out.
+fn window(fields: Fields<'_>, default: u64) -> Result<Option<u64>, ModelError> {
+    let window = fields.nullable_integer("sliding_window", limits::SLIDING_WINDOW)?;
+    Ok(window.or_class_default(Some(default)).or(Some(default)))
+}
+
+/// Sets the layers that the file lists as sliding; none are where it lists none.
+fn set_windows(model: &mut DecoderConfig, fields: Fields<'_>, default: u64) -> Result<(), ModelError> {
+    if let Some(types) = listed_layer_types(fields, model.num_hidden_layers)? {
+        model.layer_types = types;
+    }
+    model.sliding_window = window(fields, default)?;
+    Ok(())
+}
+
+/// A dimension that was read within its limit.
+fn narrow(dimension: Wide) -> Result<u64, ModelError> {
+    count(dimension)
+}
+
 /// Attention with separate projections.
 struct Heads {
     width: Wide,
@@ -73,6 +105,11 @@ impl Heads {
             kv_heads: wide(spec.num_kv_heads),
             head_dim: wide(spec.head_dim),
         }
+    }
+
+    /// What is kept of a token.
+    fn cache(&self, span: Span) -> Result<TokenCache, ModelError> {
+        Ok(TokenCache::of_heads(narrow(self.kv_heads)?, narrow(self.head_dim)?, span))
     }
 
     /// Query, key, value and output projections.
@@ -131,6 +168,7 @@ pub(super) fn dbrx(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mode
     let experts = Experts::read(feeding, "ffn_hidden_size")?;
     let heads = Heads { kv_heads, ..Heads::of(&model) };
     let width = heads.width;
+    set_caches(&mut model, |_, span| Ok(vec![heads.cache(span)?]))?;
     set_layers(&mut model, |_| {
         Ok(Parts {
             attention: heads.projections(),
@@ -146,8 +184,10 @@ pub(super) fn jetmoe(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mo
     let class = Class { tie_word_embeddings: true, kv_heads: KvHeads::Same, head_dim: HeadDim::Or(128), ..class() };
     let mut model = read(name, fields, &class)?;
     let width = wide(model.hidden_size);
-    let kv_width = number(fields, "num_key_value_heads", limits::NUM_HEADS, 16)?
-        * number(fields, "kv_channels", limits::HEAD_DIM, 128)?;
+    let kv_heads = number(fields, "num_key_value_heads", limits::NUM_HEADS, 16)?;
+    let head_dim = number(fields, "kv_channels", limits::HEAD_DIM, 128)?;
+    let kv_width = kv_heads * head_dim;
+    set_caches(&mut model, |_, span| Ok(vec![TokenCache::of_heads(narrow(kv_heads)?, narrow(head_dim)?, span)]))?;
     let experts = Experts::read(fields, "intermediate_size")?;
     set_layers(&mut model, |_| {
         Ok(Parts {
@@ -170,6 +210,10 @@ pub(super) fn minimax(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, M
     let heads = Heads::of(&model);
     let experts = Experts::read(fields, "intermediate_size")?;
     let (width, inner, types) = (heads.width, heads.heads * heads.head_dim, model.layer_types.clone());
+    let attends = LayerCache::of(heads.cache(Span::All)?);
+    let recurs = LayerCache::of_state(narrow(inner * heads.head_dim)?, 0);
+    let cache = |kind: &LayerType| if *kind == LayerType::LinearAttention { recurs.clone() } else { attends.clone() };
+    model.caches = Some(types.iter().map(cache).collect());
     set_layers(&mut model, |index| {
         let linear = types[index] == LayerType::LinearAttention;
         Ok(Parts {
@@ -222,6 +266,17 @@ pub(super) fn mimo_v2_flash(name: &str, fields: Fields<'_>) -> Result<DecoderCon
         number(fields, "swa_v_head_dim", limits::HEAD_DIM, spec.head_dim)?,
         fields.boolean("add_swa_attention_sink_bias", true)?,
     );
+    let window = fields.integer("sliding_window", limits::SLIDING_WINDOW)?.unwrap_or(128);
+    let kept = |prefix: &str, kv: u64, span| -> Result<TokenCache, ModelError> {
+        let width = |field: &str, default| {
+            fields.integer(&format!("{prefix}{field}"), limits::HEAD_DIM).map(|dim| dim.unwrap_or(default))
+        };
+        let (key_width, value_width) = (width("head_dim", spec.head_dim)?, width("v_head_dim", spec.head_dim)?);
+        Ok(TokenCache { key_width, value_width, ..TokenCache::of_heads(kv, spec.head_dim, span) })
+    };
+    let swa_kv = fields.integer("swa_num_key_value_heads", limits::NUM_HEADS)?.unwrap_or(spec.num_kv_heads);
+    let (all, last) = (kept("", spec.num_kv_heads, Span::All)?, kept("swa_", swa_kv, Span::Window(window))?);
+    set_caches(&mut model, |index, _| Ok(vec![if slides[index] == 1 { last } else { all }]))?;
     set_layers(&mut model, |index| {
         let routed = sparse[index] == 1;
         Ok(Parts {
@@ -238,6 +293,7 @@ pub(super) fn mimo_v2_flash(name: &str, fields: Fields<'_>) -> Result<DecoderCon
 pub(super) fn laguna(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let mut model =
         read(name, fields, &Class { kv_heads: KvHeads::Default(Some(8)), head_dim: HeadDim::Or(128), ..class() })?;
+    set_windows(&mut model, fields, 512)?;
     let heads = Heads::of(&model);
     let width = heads.width;
     let experts = Experts::read(fields, "moe_intermediate_size")?;
@@ -251,6 +307,7 @@ pub(super) fn laguna(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mo
     if let Some(most) = each.iter().flatten().max() {
         fields.at_most("num_attention_heads_per_layer", *most, "most heads", limits::NUM_HEADS.max)?;
     }
+    set_caches(&mut model, |_, span| Ok(vec![heads.cache(span)?]))?;
     set_layers(&mut model, |index| {
         let own = Heads { heads: each.as_ref().map_or(heads.heads, |each| wide(each[index])), ..heads };
         Ok(Parts {
@@ -269,11 +326,13 @@ pub(super) fn laguna(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, Mo
 pub(super) fn mellum(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let mut model =
         read(name, fields, &Class { kv_heads: KvHeads::Default(Some(4)), head_dim: HeadDim::Or(128), ..class() })?;
+    set_windows(&mut model, fields, 1024)?;
     let heads = Heads::of(&model);
     let width = heads.width;
     let experts = Experts::read(fields, "moe_intermediate_size")?;
     let sparse = sparse_layers(&model, fields, 0)?;
     let inner = wide(model.mlp.intermediate_size);
+    set_caches(&mut model, |_, span| Ok(vec![heads.cache(span)?]))?;
     set_layers(&mut model, |index| {
         Ok(Parts {
             attention: heads.projections(),

@@ -1,0 +1,7 @@
+//! What serving a model takes: the cache that grows with sequences, and how engines divide a card.
+
+mod cache_type;
+mod kv;
+
+pub use cache_type::CacheType;
+pub use kv::{Kv, KvError, KvLayers, KvRequest, kv};
