@@ -31,7 +31,7 @@ pub(in super::super) struct MeasureArgs {
     #[arg(long, help_heading = "Measuring")]
     pub(super) json: bool,
     /// The command and its arguments, after --
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, required = true, value_name = "COMMAND", help_heading = "Measuring")]
     pub(super) command: Vec<OsString>,
 }
 
