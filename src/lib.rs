@@ -9,6 +9,7 @@ pub mod ghost;
 pub mod hardware;
 pub mod hub;
 pub mod job;
+mod measure;
 pub mod model;
 pub mod nn;
 pub mod plan;

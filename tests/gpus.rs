@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use proptest::prelude::*;
 use serde_json::Value;
 use vramplan::Bytes;
 use vramplan::hardware::{Inventory, Mig, Origin, Prices};
+
+#[cfg(all(target_os = "linux", feature = "nvml"))]
+#[path = "stand_in/mod.rs"]
+mod nvml;
 
 fn vramplan(arguments: &[&str]) -> assert_cmd::Command {
     let mut command = assert_cmd::Command::cargo_bin("vramplan").unwrap();
@@ -62,27 +65,8 @@ fn tables_fit_their_width() {
 
 #[cfg(all(target_os = "linux", feature = "nvml"))]
 mod stand_in {
-    use std::sync::OnceLock;
-
     use super::*;
-
-    /// The folder with the stand-in for NVIDIA's library, compiled once.
-    fn library(old: bool) -> &'static Path {
-        static FOLDERS: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
-        FOLDERS[usize::from(old)].get_or_init(|| {
-            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(if old { "nvml-old" } else { "nvml" });
-            std::fs::create_dir_all(&folder).unwrap();
-            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand_in/nvml.rs");
-            let mut rustc = Command::new("rustc");
-            rustc.args(["--edition", "2021", "--crate-type", "cdylib", "-D", "warnings", "--crate-name", "nvml"]);
-            if old {
-                rustc.args(["--cfg", "old", "-A", "dead_code"]);
-            }
-            let status = rustc.arg("-o").arg(folder.join("libnvidia-ml.so.1")).arg(source).status().unwrap();
-            assert!(status.success());
-            folder
-        })
-    }
+    use crate::nvml::library;
 
     fn machine(kind: &str, old: bool, arguments: &[&str]) -> assert_cmd::Command {
         let mut command = vramplan(arguments);

@@ -113,6 +113,28 @@ Examples:
 
 Flags of one method change its row; the others keep PEFT's defaults.";
 
+pub(super) const MEASURE_EXAMPLES: &str = "\
+Examples:
+  vramplan measure -- python train.py
+  vramplan measure llama-3.2-1b --lora --batch 4 --seq 1024 -- python train.py
+  vramplan measure --from axolotl.yml -- accelerate launch -m axolotl.cli.train axolotl.yml
+  vramplan measure --job job.toml --save measured.jsonl -- ./train.sh
+  vramplan measure --gpu 0 --interval 20 --json --output report.json -- python train.py
+
+NVIDIA's driver is asked every so often what the command and all its descendants hold of each GPU, as nvidia-smi shows
+it: the allocator's memory and the CUDA context. A peak that comes and goes between two readings is missed, so what is
+measured is the least that the peak was. A caching allocator keeps what it has taken, so it is seldom missed there.
+Where the driver does not say what a process holds (containers, WSL), the figure is what is used of the card less what
+was used before; the report says so.
+
+Standard input, output and error are the command's. The report comes to standard error when it has ended, or to the
+file of --output; so does --json, since standard output is the command's. Signals are handed on, and the report comes
+all the same. What the command has left behind is not waited for.
+
+Exit codes: the command's own, 128 and the signal's number where a signal ended it, 127 it is not found, 126 it cannot
+be run; before it has begun 2 bad usage or input, 3 there is no telling (--require-gpu and no GPU; a job this version
+cannot estimate).";
+
 pub(super) const MODELS_EXAMPLES: &str = "\
 Examples:
   vramplan models

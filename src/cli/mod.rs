@@ -17,6 +17,7 @@ mod gpus;
 mod hub;
 mod kv;
 mod layer;
+mod measure;
 mod models;
 mod params;
 mod plan;
@@ -44,6 +45,12 @@ pub(super) mod exit {
     pub(in super::super) const USAGE: u8 = 2;
     /// There is no telling.
     pub(in super::super) const UNKNOWN: u8 = 3;
+    /// `measure`: the command is there and cannot be run.
+    pub(in super::super) const CANNOT_RUN: u8 = 126;
+    /// `measure`: there is no such command.
+    pub(in super::super) const NOT_FOUND: u8 = 127;
+    /// `measure`: added to the number of the signal that ended the command.
+    pub(in super::super) const SIGNAL: i32 = 128;
 }
 
 /// What a command prints, and the code it exits with.
@@ -99,6 +106,7 @@ fn run(cli: &Cli) -> Result<Answer, CliError> {
         Command::Plan(args) => plan::run(args)?,
         Command::Compare(args) => compare::run(args)?.into(),
         Command::Kv(args) => kv::run(args)?,
+        Command::Measure(args) => measure::run(args)?,
         Command::Gpus(args) => gpus::run(args)?.into(),
         Command::Schema(args) => schema::run(args)?.into(),
         Command::Completions(args) => shell::completions(args)?.into(),
@@ -141,6 +149,14 @@ fn one_line(error: &clap::Error) -> String {
     let lines: Vec<&str> = lines.collect();
     let line = lines.join("; ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
+    if text.contains("Usage: vramplan measure ") {
+        let how = "the command to run comes after --, as in `vramplan measure llama-2-7b -- python train.py`";
+        match error.kind() {
+            ErrorKind::MissingRequiredArgument => return format!("no command; {how}"),
+            ErrorKind::UnknownArgument if !line.contains("'-") => return format!("{line}; {how}"),
+            _ => {}
+        }
+    }
     match (error.kind(), context(ContextKind::InvalidArg).unwrap_or_default().as_str()) {
         (ErrorKind::MissingRequiredArgument, missing) => format!("{missing} is missing; `--help` shows how to give it"),
         (ErrorKind::UnknownArgument, word @ ("true" | "false")) => {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::args::showing::SchemaArgs;
 use super::error::CliError;
 use super::text::{self, lines, table};
-use super::{check, estimate, fit, gpus, kv, models, params, plan, solve};
+use super::{check, estimate, fit, gpus, kv, measure, models, params, plan, solve};
 use crate::check::Lock;
 use crate::job::JobFile;
 use crate::plan::{Comparison, Ladder, Solution};
@@ -20,7 +20,7 @@ struct Named {
 }
 
 /// Every one, by name.
-const SCHEMAS: [Named; 15] = [
+const SCHEMAS: [Named; 17] = [
     Named { name: "check", what: "check --json", schema: printed::<check::Output<'static>> },
     Named { name: "compare", what: "compare --json", schema: printed::<Comparison> },
     Named { name: "estimate", what: "estimate --json", schema: printed::<estimate::Output<'static>> },
@@ -38,6 +38,8 @@ const SCHEMAS: [Named; 15] = [
     Named { name: "job", what: "a job file, estimate --job", schema: read::<JobFile> },
     Named { name: "kv", what: "kv --json", schema: printed::<kv::Output> },
     Named { name: "lock", what: "vramplan.lock", schema: printed::<Lock> },
+    Named { name: "measure", what: "measure --json", schema: printed::<measure::Output<'static>> },
+    Named { name: "measurement", what: "a line of measure --save", schema: printed::<measure::Row<'static>> },
     Named { name: "model", what: "models show --json", schema: printed::<models::Shown> },
     Named { name: "models", what: "models --json", schema: printed::<models::List> },
     Named { name: "params", what: "params --json", schema: printed::<params::Output> },

@@ -7,8 +7,11 @@
 mod driver;
 #[cfg(feature = "nvml")]
 mod older;
+mod watch;
 
-use super::inventory::{Inventory, Origin};
+pub use watch::{Use, Watch};
+
+use super::inventory::Inventory;
 
 /// The GPUs of this machine, with slices as devices of their own. Where there is no driver, or this version was built
 /// without the feature `nvml`, none, and [`Inventory::problem`] says why; a GPU that does not answer is in the list with
@@ -20,12 +23,5 @@ use super::inventory::{Inventory, Origin};
 /// assert!(!inventory.devices.is_empty() || inventory.problem.is_some());
 /// ```
 pub fn detect() -> Inventory {
-    let mut inventory = Inventory::of(Origin::Nvml);
-    #[cfg(feature = "nvml")]
-    driver::ask(&mut inventory);
-    #[cfg(not(feature = "nvml"))]
-    {
-        inventory.problem = Some("this program was built without the feature nvml".to_owned());
-    }
-    inventory
+    Watch::open().into_inventory()
 }

@@ -109,7 +109,7 @@ impl Room {
     }
 
     /// What the job's process takes beside its allocator's segments.
-    pub(super) fn beside(&self, job: &Job) -> Bytes {
+    pub(crate) fn beside(&self, job: &Job) -> Bytes {
         let threads = match job.workload {
             Workload::Train(_) => 2,
             Workload::Infer(_) => 1,

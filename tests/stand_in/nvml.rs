@@ -3,6 +3,10 @@
 //! Compiled by `tests/gpus.rs` as a C library; `STAND_IN` says what kind of machine it plays:
 //! `cards` (the list below), `none` (no GPU), `not-loaded`, `mismatch` and `count-denied` (errors), `many` (a count and a
 //! number of processes that cannot be). With `--cfg old` it lacks the calls that came with driver 510.
+//!
+//! `STAND_IN=script` plays three cards whose processes are in the file of `STAND_IN_SCRIPT`, read at every question, a line each:
+//! `CARD pid PID MIB` (or `-` for what the driver does not say), `CARD used MIB`, `CARD lost`, `hangs`. What is used of a
+//! card is what its lines say together. The file may not be there.
 #![allow(non_snake_case)]
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
@@ -91,6 +95,57 @@ const SLICES: [Card; 2] = [
     },
 ];
 
+/// What the script says of a card now.
+#[derive(Default)]
+struct Scene {
+    used: u64,
+    processes: Vec<(c_uint, u64)>,
+    lost: bool,
+}
+
+/// The scene, for as long as nothing else is played.
+fn scene(handle: Handle) -> Option<Scene> {
+    if !plays("script") {
+        return None;
+    }
+    let mut scene = Scene::default();
+    let text = std::env::var("STAND_IN_SCRIPT").ok().and_then(|path| std::fs::read_to_string(path).ok());
+    for line in text.unwrap_or_default().lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if words == ["hangs"] {
+            std::thread::sleep(std::time::Duration::from_secs(3600));
+        }
+        let mine = words.first().and_then(|word| word.parse().ok()) == Some((handle as usize).wrapping_sub(1));
+        match words.get(1..) {
+            Some(["pid", pid, mib]) if mine => {
+                let bytes = mib.parse::<u64>().map_or(UNAVAILABLE, |mib| mib * MIB);
+                scene.used += mib.parse::<u64>().unwrap_or(0);
+                scene.processes.extend(pid.parse().map(|pid| (pid, bytes)));
+            }
+            Some(["used", mib]) if mine => scene.used += mib.parse::<u64>().unwrap_or(0),
+            Some(["lost"]) if mine => scene.lost = true,
+            _ => {}
+        }
+    }
+    Some(scene)
+}
+
+fn memory(handle: Handle) -> Result<[u64; 3], c_int> {
+    match scene(handle) {
+        Some(Scene { lost: true, .. }) => Err(GPU_IS_LOST),
+        Some(scene) => Ok([24_564, 347, scene.used]),
+        None => card(handle).and_then(|card| card.memory),
+    }
+}
+
+fn processes(handle: Handle) -> Result<Vec<(c_uint, u64)>, c_int> {
+    match scene(handle) {
+        Some(Scene { lost: true, .. }) => Err(GPU_IS_LOST),
+        Some(scene) => Ok(scene.processes),
+        None => card(handle).and_then(|card| card.processes).map(<[_]>::to_vec),
+    }
+}
+
 /// Handles of slices are above those of cards.
 const FIRST_SLICE: usize = 1000;
 const LOST: [usize; 2] = [2, 3];
@@ -101,6 +156,9 @@ fn plays(kind: &str) -> bool {
 
 fn card(handle: Handle) -> Result<&'static Card, c_int> {
     let index = (handle as usize).wrapping_sub(1);
+    if plays("script") {
+        return Ok(&PLAIN);
+    }
     if LOST.contains(&index) {
         return Err(GPU_IS_LOST);
     }
@@ -130,6 +188,10 @@ pub extern "C" fn nvmlInit_v2() -> c_int {
     match () {
         () if plays("not-loaded") => DRIVER_NOT_LOADED,
         () if plays("mismatch") => LIB_RM_VERSION_MISMATCH,
+        () if plays("hangs") => {
+            std::thread::sleep(std::time::Duration::from_secs(3600));
+            SUCCESS
+        }
         () => SUCCESS,
     }
 }
@@ -152,6 +214,7 @@ pub unsafe extern "C" fn nvmlDeviceGetCount_v2(count: *mut c_uint) -> c_int {
     let cards = match () {
         () if plays("none") => 0,
         () if plays("many") => c_uint::MAX,
+        () if plays("script") => 3,
         () => CARDS.len() as c_uint,
     };
     unsafe { *count = cards };
@@ -165,6 +228,19 @@ pub unsafe extern "C" fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, handle: *m
     }
     unsafe { *handle = (index as usize + 1) as Handle };
     SUCCESS
+}
+
+/// Slices are asked for by name.
+#[no_mangle]
+pub unsafe extern "C" fn nvmlDeviceGetHandleByUUID(uuid: *const c_char, handle: *mut Handle) -> c_int {
+    let uuid = unsafe { std::ffi::CStr::from_ptr(uuid) };
+    match SLICES.iter().position(|slice| uuid.to_bytes() == slice.uuid.as_bytes()) {
+        Some(place) => {
+            unsafe { *handle = (FIRST_SLICE + place + 1) as Handle };
+            SUCCESS
+        }
+        None => NOT_FOUND,
+    }
 }
 
 #[no_mangle]
@@ -193,7 +269,7 @@ pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(handle: Handle, info: *mut M
     if unsafe { (*info).version } as usize != size_of::<Memory>() | 2 << 24 {
         return INVALID_ARGUMENT;
     }
-    code(card(handle).and_then(|card| card.memory).map(|[total, reserved, used]| unsafe {
+    code(memory(handle).map(|[total, reserved, used]| unsafe {
         (*info).total = total * MIB;
         (*info).reserved = reserved * MIB;
         (*info).used = used * MIB;
@@ -233,7 +309,7 @@ pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
     count: *mut c_uint,
     infos: *mut Process,
 ) -> c_int {
-    let processes = match card(handle).and_then(|card| card.processes) {
+    let processes = match processes(handle) {
         Ok(processes) => processes,
         Err(error) => return error,
     };
@@ -250,7 +326,7 @@ pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
     SUCCESS
 }
 
-/// The first process of each card draws too.
+/// The first process of each card draws too; those of a script do not.
 #[cfg(not(old))]
 #[no_mangle]
 pub unsafe extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v3(
@@ -258,8 +334,9 @@ pub unsafe extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v3(
     count: *mut c_uint,
     infos: *mut Process,
 ) -> c_int {
-    let first = match card(handle).and_then(|card| card.processes) {
-        Ok(processes) => processes.first(),
+    let first = match processes(handle) {
+        Ok(_) if plays("script") => None,
+        Ok(processes) => processes.first().copied(),
         Err(error) => return error,
     };
     let room = unsafe { *count };
@@ -269,7 +346,7 @@ pub unsafe extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v3(
         Some(_) if room == 0 => INSUFFICIENT_SIZE,
         Some((pid, _)) => {
             let process =
-                Process { pid: *pid, used: MIB, gpu_instance: c_uint::MAX, compute_instance: c_uint::MAX };
+                Process { pid, used: MIB, gpu_instance: c_uint::MAX, compute_instance: c_uint::MAX };
             unsafe { infos.write(process) };
             SUCCESS
         }

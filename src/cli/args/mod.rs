@@ -13,9 +13,10 @@ use self::planning::{CompareArgs, PlanArgs};
 use self::showing::{CompletionsArgs, EstimateArgs, GpusArgs, ManArgs, ModelsArgs, ParamsArgs, SchemaArgs};
 use super::examples::{
     CHECK_EXAMPLES, COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, FIT_EXAMPLES, GPUS_EXAMPLES, KV_EXAMPLES,
-    MODELS_EXAMPLES, PARAMS_EXAMPLES, PLAN_EXAMPLES, SOLVE_EXAMPLES,
+    MEASURE_EXAMPLES, MODELS_EXAMPLES, PARAMS_EXAMPLES, PLAN_EXAMPLES, SOLVE_EXAMPLES,
 };
 use super::kv::KvArgs;
+use super::measure::MeasureArgs;
 
 /// How much GPU memory a model needs to train or to serve, and what it is made of at its peak.
 #[derive(Debug, Parser)]
@@ -48,6 +49,9 @@ pub(in crate::cli) enum Command {
     /// Tell what sequences keep on the card from token to token: keys and values, latents, states
     #[command(after_help = KV_EXAMPLES, next_line_help = true)]
     Kv(KvArgs),
+    /// Run a command, measure what its processes hold of the GPUs, and compare that with a job's estimate
+    #[command(after_help = MEASURE_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
+    Measure(Box<MeasureArgs>),
     /// List the models that are known by name, or show one
     #[command(after_help = MODELS_EXAMPLES, args_conflicts_with_subcommands = true)]
     Models(ModelsArgs),
@@ -68,6 +72,6 @@ pub(in crate::cli) enum Command {
 impl Command {
     /// Whether its exit code is a judgement.
     pub(in crate::cli) const fn judges(&self) -> bool {
-        matches!(self, Self::Fit(_) | Self::Kv(_) | Self::Solve(_) | Self::Plan(_) | Self::Check(_))
+        matches!(self, Self::Fit(_) | Self::Kv(_) | Self::Solve(_) | Self::Plan(_) | Self::Check(_) | Self::Measure(_))
     }
 }

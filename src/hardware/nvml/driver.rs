@@ -8,6 +8,7 @@ use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 use nvml_wrapper::{Device as Handle, Nvml};
 
 use super::older;
+use super::watch::Use;
 use crate::hardware::inventory::{Device, Inventory, Mig, Process};
 use crate::units::Bytes;
 
@@ -17,14 +18,20 @@ const MOST: u32 = 256;
 /// What `nvmlDeviceGetMigMode` says of a GPU that is cut into slices.
 const MIG_ON: u32 = 1;
 
-pub(super) fn ask(inventory: &mut Inventory) {
+/// Loads the library and fills in what there is; `None`: there is no driver to ask.
+pub(super) fn open(inventory: &mut Inventory) -> Option<Nvml> {
     let nvml = match Nvml::init() {
         Ok(nvml) => nvml,
         Err(error) => {
             inventory.problem = Some(absent(&error));
-            return;
+            return None;
         }
     };
+    list(&nvml, inventory);
+    Some(nvml)
+}
+
+fn list(nvml: &Nvml, inventory: &mut Inventory) {
     inventory.driver_version = nvml.sys_driver_version().ok();
     let count = match nvml.device_count() {
         Ok(count) => count.min(MOST),
@@ -48,6 +55,37 @@ pub(super) fn ask(inventory: &mut Inventory) {
         }
     }
     older::fill(&mut inventory.devices);
+}
+
+/// What a GPU or a slice of an inventory says now.
+pub(super) fn read(nvml: &Nvml, device: &Device) -> Use {
+    let handle = match (&device.mig, device.index, device.uuid.as_deref()) {
+        // nothing runs on it itself
+        (Mig::Parent, ..) => return Use::default(),
+        (Mig::Slice { .. }, _, Some(uuid)) => nvml.device_by_uuid(uuid),
+        (Mig::Off, Some(index), _) => nvml.device_by_index(index),
+        _ => Err(NvmlError::NotFound),
+    };
+    let mut now = Use::default();
+    let handle = match handle {
+        Ok(handle) => handle,
+        Err(error) => {
+            now.problem = Some(why(&error));
+            return now;
+        }
+    };
+    match handle.memory_info() {
+        Ok(memory) => now.used = Some(Bytes(memory.used)),
+        Err(error) => now.problem = Some(why(&error)),
+    }
+    match handle.running_compute_processes() {
+        Ok(compute) => {
+            now.processes = Some(processes(compute, handle.running_graphics_processes().unwrap_or_default()));
+        }
+        Err(error) if now.problem.is_none() => now.problem = Some(format!("its processes: {}", why(&error))),
+        Err(_) => {}
+    }
+    now
 }
 
 /// Adds the GPU, and its slices behind it.
