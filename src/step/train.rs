@@ -119,7 +119,7 @@ impl<'a> Training<'a> {
     pub(super) fn update(&mut self) {
         // PPO's trainer has a loop of its own, which does not clip
         if self.job.clips() && self.job.objective != Objective::Ppo {
-            clip_grad_norm(self.cx, &self.trainable);
+            clip_grad_norm(self.cx, &self.trainable, self.job.max_grad_norm.unwrap_or(f64::INFINITY));
         }
         self.optimizer.step(self.cx);
     }
@@ -151,7 +151,9 @@ impl<'a> Training<'a> {
         let Some(loss) = &self.loss else { return };
         let _bucket = self.bucket();
         if self.job.gradient_accumulation_steps > 1 {
-            let share = self.cx.within(Category::Logits, || self.cx.mul_scalar(loss, 1.0));
+            #[expect(clippy::cast_precision_loss, reason = "a few micro-batches")]
+            let factor = 1.0 / self.job.gradient_accumulation_steps as f64;
+            let share = self.cx.within(Category::Logits, || self.cx.mul_scalar(loss, factor));
             self.cx.backward(&share);
         } else {
             self.cx.backward(loss);
