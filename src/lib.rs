@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 pub mod arch;
 pub mod check;
@@ -15,6 +16,8 @@ pub mod plan;
 pub mod step;
 pub mod truth;
 pub mod units;
+#[cfg(feature = "verify")]
+pub mod verify;
 
 pub use dtype::DType;
 pub use units::Bytes;

@@ -55,7 +55,7 @@ impl Algorithm for AdamW {
         self.steps += 1;
         let updated = updated(parameters);
         let moments = || with_grad(parameters).filter_map(|(at, ..)| self.moments[at].as_ref());
-        if cx.is_real() {
+        if cx.is_real() && self.implementation == Implementation::Foreach {
             for (moments, (_, _, grad)) in moments().zip(with_grad(parameters)) {
                 cx.update(Kernel::Moment("average"), &moments.exp_avg, &[&grad]);
                 cx.update(Kernel::Moment("square"), &moments.exp_avg_sq, &[&grad]);
@@ -74,12 +74,7 @@ impl Algorithm for AdamW {
                 let step = Step { number: self.steps, squares: &squares, finish: &finish };
                 denominators(cx, &updated, cx.is_real().then_some(step));
             }
-            Implementation::Fused => {
-                for (parameter, moments) in updated.iter().zip(moments()) {
-                    let step = Kernel::Update { step: self.steps };
-                    cx.update(step, parameter, &[&moments.exp_avg, &moments.exp_avg_sq]);
-                }
-            }
+            Implementation::Fused => {}
             Implementation::Loop => single_tensor(cx, &updated),
         }
     }
