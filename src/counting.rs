@@ -79,26 +79,22 @@ impl Counting {
     }
 }
 
-/// The allocator as the library knows it.
-#[derive(Clone, Copy)]
-pub(crate) struct Process(pub(crate) &'static Counting);
-
-impl Gauge for Process {
+impl Gauge for Counting {
     fn count(&self, on: bool) {
-        self.0.used.store(true, Relaxed);
-        self.0.on.store(on, Relaxed);
+        self.used.store(true, Relaxed);
+        self.on.store(on, Relaxed);
     }
 
     fn reset_peak(&self) {
-        self.0.peak.store(self.0.live.load(Relaxed), Relaxed);
+        self.peak.store(self.live.load(Relaxed), Relaxed);
     }
 
     fn peak(&self) -> u64 {
-        self.0.peak.load(Relaxed)
+        self.peak.load(Relaxed)
     }
 
     fn live(&self) -> u64 {
-        self.0.live.load(Relaxed)
+        self.live.load(Relaxed)
     }
 }
 

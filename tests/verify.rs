@@ -3,17 +3,20 @@
 #[path = "../src/counting.rs"]
 mod counting;
 
-use std::rc::Rc;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
-use counting::{Counting, Process};
-use vramplan::verify::{self, Configuration, Gauge, Run};
+use counting::Counting;
+use vramplan::verify::{self, Configuration, Run};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting::new();
 
-/// One test at a time measures the process.
-static MEASURING: Mutex<()> = Mutex::new(());
+/// What one test does the other would count.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
 
 fn configurations(size: &str) -> Vec<Configuration> {
     let all = verify::configurations().expect("the built-in configurations");
@@ -21,12 +24,12 @@ fn configurations(size: &str) -> Vec<Configuration> {
 }
 
 fn measured(configuration: &Configuration) -> Run {
-    let gauge: Rc<dyn Gauge> = Rc::new(Process(&ALLOCATOR));
-    verify::run(configuration, &gauge).unwrap_or_else(|error| panic!("{}: {error}", configuration.name))
+    verify::run(configuration, &ALLOCATOR).unwrap_or_else(|error| panic!("{}: {error}", configuration.name))
 }
 
 #[test]
 fn what_arrays_hold_is_what_the_ledger_says() {
+    let _alone = alone();
     let failures: Vec<String> = verify::configurations()
         .expect("the built-in configurations")
         .iter()
@@ -39,7 +42,8 @@ fn what_arrays_hold_is_what_the_ledger_says() {
 
 #[test]
 fn candle_holds_what_was_predicted_and_learns() {
-    let _alone = MEASURING.lock().expect("no test that measures panicked");
+    let _alone = alone();
+    verify::warm_up().expect("a step");
     for configuration in configurations("tiny") {
         let run = measured(&configuration);
         println!("{run:?}");

@@ -18,3 +18,21 @@ pub trait Gauge {
     /// Bytes alive now.
     fn live(&self) -> u64;
 }
+
+impl<G: Gauge + ?Sized> Gauge for &G {
+    fn count(&self, on: bool) {
+        (**self).count(on);
+    }
+
+    fn reset_peak(&self) {
+        (**self).reset_peak();
+    }
+
+    fn peak(&self) -> u64 {
+        (**self).peak()
+    }
+
+    fn live(&self) -> u64 {
+        (**self).live()
+    }
+}

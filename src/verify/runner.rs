@@ -117,8 +117,10 @@ impl<A: Array> Runner<A> {
             Kernel::Parameter(name) => self.parameter(name, layout, dtype).map(Some),
             Kernel::Input(_) => self.tokens(layout).map(Some),
             _ => {
-                let inputs = inputs.iter().map(|value| handle::<A>(value)?.look()).collect::<Result<Vec<A>>>();
-                let inputs = if matches!(kernel, Kernel::Scratch(_)) { Vec::new() } else { inputs? };
+                let inputs = match kernels::reads(kernel) {
+                    true => inputs.iter().map(|value| handle::<A>(value)?.look()).collect::<Result<Vec<A>>>()?,
+                    false => Vec::new(),
+                };
                 let call = Call { inputs: &inputs, layout, dtype, device: &self.device, adamw: self.adamw };
                 kernels::run(kernel, &call).map_err(|error| error.of(kernel))
             }

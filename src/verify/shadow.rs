@@ -243,10 +243,6 @@ impl Array for Shadow {
         self.copy()
     }
 
-    fn choose(&self, yes: &Self, _no: &Self) -> Result<Self> {
-        yes.copy()
-    }
-
     fn numbers(&self) -> Result<Vec<f32>> {
         Ok(Vec::new())
     }
