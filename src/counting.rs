@@ -6,14 +6,12 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use vramplan::verify::{Gauge, LEAST_COUNTED};
+use vramplan::verify::{Gauge, LEAST_COUNTED, MOST_ALIGNED};
 
 /// Allocations that are counted at a time, at most.
 const PLACES: usize = 1 << 16;
 /// A place whose allocation was freed; a place that never had one is 0.
 const FREED: usize = 1;
-/// Buffers that products are packed into are aligned to more.
-const MOST_ALIGNED: usize = 16;
 
 /// Counts allocations and passes them on to the system's allocator.
 pub(crate) struct Counting {

@@ -56,6 +56,8 @@ mod carried_out {
     use super::{Output, Versions};
     use crate::verify::{self, Run};
 
+    /// Numbers that are broken over lines are no use.
+    const WIDE: u16 = 116;
     /// As `Cargo.toml` pins it.
     const CANDLE: &str = "0.11.1";
 
@@ -107,7 +109,7 @@ mod carried_out {
 
     fn page(runs: &[Run], exact: usize, worst: f64) -> String {
         let header = ["configuration", "ledger", "predicted", "measured", "difference", "error %", "loss"];
-        let mut rows = table(&header, width());
+        let mut rows = table(&header, width().max(WIDE));
         for run in runs {
             let loss = |loss: Option<&f32>| loss.map_or_else(String::new, |loss| format!("{loss:.3}"));
             rows.add_row([

@@ -3,11 +3,14 @@
 /// Allocations smaller than this are not counted: shapes, nodes and other bookkeeping, in bytes.
 pub const LEAST_COUNTED: u64 = 1024;
 
+/// Numbers are aligned to so many bytes at most. What holds addresses (a thread pool's queues) is aligned to eight, and what
+/// products are packed into, whose size is the machine's, to more. Token ids, of eight bytes each, are left out with them.
+pub const MOST_ALIGNED: usize = 4;
+
 /// Counts the bytes that kernels hold.
 ///
-/// Only allocations of [`LEAST_COUNTED`] bytes or more with an alignment of at most 16 count (a product's packing buffers
-/// are aligned to more, and their size is the machine's), and only those made while counting is on; they count until they
-/// are freed, whenever that is.
+/// Only allocations of [`LEAST_COUNTED`] bytes or more with an alignment of at most [`MOST_ALIGNED`] count, and only those
+/// made while counting is on; they count until they are freed, whenever that is.
 pub trait Gauge {
     /// Counts what is allocated from here on, or does not.
     fn count(&self, on: bool);

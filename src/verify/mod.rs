@@ -15,6 +15,8 @@ mod config;
 #[cfg(feature = "verify")]
 mod error;
 #[cfg(feature = "verify")]
+mod examine;
+#[cfg(feature = "verify")]
 mod gauge;
 #[cfg(feature = "verify")]
 mod kernels;
@@ -33,7 +35,9 @@ pub use config::{Configuration, configurations};
 #[cfg(feature = "verify")]
 pub use error::VerifyError;
 #[cfg(feature = "verify")]
-pub use gauge::{Gauge, LEAST_COUNTED};
+pub use examine::{Examined, Parameter, examine};
+#[cfg(feature = "verify")]
+pub use gauge::{Gauge, LEAST_COUNTED, MOST_ALIGNED};
 pub use report::{Measured, PhaseRun, Run, row};
 #[cfg(feature = "verify")]
 pub use run::{predict, run, warm_up};

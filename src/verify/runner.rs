@@ -80,6 +80,14 @@ impl<A: Array> Runner<A> {
         handle::<A>(value)?.look()?.numbers()
     }
 
+    /// Writes numbers over a tensor's.
+    pub(super) fn write(&self, value: &Value, numbers: &[f32]) -> Result<()> {
+        let handle = handle::<A>(value)?;
+        let mut next = numbers.iter().copied();
+        let flat = A::floats(&self.device, numbers.len(), &mut || next.next().unwrap_or_default())?;
+        handle.replace(flat.cast(handle.dtype()?)?)
+    }
+
     /// The value a kernel gives; after a failure nothing is computed any more.
     fn carry_out(&self, layout: &Layout, dtype: DType, make: impl FnOnce() -> Result<Option<A>>) -> Handle<A> {
         let bytes = layout.numel() * dtype.bytes();

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::array::{Array, Binary, Compare, Result, Unary};
-use super::gauge::{Gauge, LEAST_COUNTED};
+use super::gauge::{Gauge, LEAST_COUNTED, MOST_ALIGNED};
 use crate::dtype::DType;
 
 /// Bytes of what is alive.
@@ -22,17 +22,17 @@ impl Meter {
         self.all.get()
     }
 
-    fn take(&self, bytes: u64) {
+    fn take(&self, bytes: u64, counts: bool) {
         self.all.set(self.all.get() + bytes);
-        if bytes >= LEAST_COUNTED {
+        if counts {
             self.counted.set(self.counted.get() + bytes);
             self.peak.set(self.peak.get().max(self.counted.get()));
         }
     }
 
-    fn give(&self, bytes: u64) {
+    fn give(&self, bytes: u64, counts: bool) {
         self.all.set(self.all.get() - bytes);
-        if bytes >= LEAST_COUNTED {
+        if counts {
             self.counted.set(self.counted.get() - bytes);
         }
     }
@@ -58,11 +58,13 @@ impl Gauge for Meter {
 struct Memory {
     meter: Rc<Meter>,
     bytes: u64,
+    /// Whether an allocator's gauge counts it.
+    counts: bool,
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        self.meter.give(self.bytes);
+        self.meter.give(self.bytes, self.counts);
     }
 }
 
@@ -78,8 +80,9 @@ pub(super) struct Shadow {
 impl Shadow {
     fn new(meter: &Rc<Meter>, dims: &[usize], dtype: DType) -> Self {
         let bytes = dims.iter().product::<usize>() as u64 * dtype.bytes();
-        meter.take(bytes);
-        let memory = Rc::new(Memory { meter: Rc::clone(meter), bytes });
+        let counts = bytes >= LEAST_COUNTED && dtype.bytes() <= MOST_ALIGNED as u64;
+        meter.take(bytes, counts);
+        let memory = Rc::new(Memory { meter: Rc::clone(meter), bytes, counts });
         Self { memory, dims: dims.to_vec(), strides: in_order(dims), dtype }
     }
 
