@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 pub mod arch;
 pub mod check;
@@ -17,6 +18,7 @@ pub mod serve;
 pub mod step;
 pub mod truth;
 pub mod units;
+pub mod verify;
 
 pub use dtype::DType;
 pub use units::Bytes;

@@ -345,7 +345,7 @@ impl SelfAttention {
         let groups = self.spec.num_heads / self.spec.num_kv_heads;
         let key = repeat_kv(cx, key, groups);
         let value = repeat_kv(cx, value, groups);
-        let mut weights = cx.mul_scalar(cx.matmul(query, cx.transpose(&key, 2, 3)), 1.0);
+        let mut weights = cx.mul_scalar(cx.matmul(query, cx.transpose(&key, 2, 3)), score_scale(query));
         if self.spec.logit_softcap {
             weights = cx.mul_scalar(&weights, 1.0);
             weights = cx.tanh(&weights);
@@ -366,6 +366,12 @@ impl SelfAttention {
         out = cx.contiguous(cx.transpose(&out, 1, 2));
         (out, Some(weights))
     }
+}
+
+/// `head_dim ** -0.5`
+#[expect(clippy::cast_precision_loss, reason = "a head's width")]
+fn score_scale(query: &Tensor) -> f64 {
+    (query.dim(-1) as f64).sqrt().recip()
 }
 
 /// `get_llama_4_attn_scale(...).to(dtype)`, `[1, 1, length, 1]`.

@@ -156,7 +156,11 @@ impl MaskRequest<'_> {
             keys: offset_range(self.keys),
         };
         let keys = if self.bidirectional { 1 } else { self.keys };
-        let causal = || made(cx, &[1, 1, self.queries, keys], DType::Bool);
+        // key <= query
+        let causal = || {
+            let layout = Layout::contiguous(&[1, 1, self.queries, keys]);
+            cx.launch(Kernel::Unary("not after"), &[&places.keys, &places.queries], layout, DType::Bool)
+        };
         let sliding = || {
             if self.bidirectional {
                 // the distance between any two tokens
@@ -198,7 +202,7 @@ impl Places<'_> {
         let of_queries = self.look_up(cx, packed, &self.queries, -2);
         let of_keys = self.look_up(cx, packed, &self.keys, -1);
         let dims = [self.batch.dim(0), 1, of_queries.dim(2), of_keys.dim(3)];
-        made(cx, &dims, DType::Bool)
+        cx.launch(Kernel::Unary("equal"), &[&of_queries, &of_keys], Layout::contiguous(&dims), DType::Bool)
     }
 
     /// `table[batch, places]`: indices that only broadcast are written out.
@@ -211,6 +215,7 @@ impl Places<'_> {
     }
 }
 
+/// Zeros where it is carried out: each row of a batch is one sequence without padding.
 fn made(cx: &Context, dims: &[u64], dtype: DType) -> Tensor {
     cx.launch(Kernel::Where, &[], Layout::contiguous(dims), dtype)
 }
@@ -224,11 +229,11 @@ fn all(cx: &Context, padding: &Tensor) {
 
 /// `and_masks`
 fn and(cx: &Context, first: &dyn Fn() -> Tensor, second: &dyn Fn() -> Tensor) -> Tensor {
-    let mut result = made(cx, &[], DType::Bool);
+    let mut result = cx.launch(Kernel::Ones, &[], Layout::contiguous(&[]), DType::Bool);
     for mask in [first, second] {
         let mask = mask();
         let shape = result.layout().broadcast(mask.layout());
-        result = made(cx, shape.dims(), DType::Bool);
+        result = cx.launch(Kernel::Unary("and"), &[&result, &mask], Layout::contiguous(shape.dims()), DType::Bool);
     }
     result
 }

@@ -94,6 +94,9 @@ impl Context {
     /// Marks the start of a phase.
     pub fn set_phase(&self, phase: Phase) {
         self.ledger.begin(phase);
+        if let Some(executor) = &self.executor {
+            executor.begin(phase);
+        }
     }
 
     /// Whether modules behave as in training (dropout).
@@ -193,8 +196,7 @@ impl Context {
     /// `a` with the result of a kernel on it and `others` written over it; who else looks at the same bytes must not read
     /// them again.
     pub(crate) fn written_over(&self, kernel: Kernel, a: &Tensor, others: &[&Tensor]) -> Tensor {
-        let inputs: SmallVec<[&Tensor; 2]> = std::iter::once(a).chain(others.iter().copied()).collect();
-        let value = self.execute(&kernel, &inputs, a.layout(), a.dtype());
+        let value = self.overwrite(&kernel, a, others);
         if a.0.view {
             Tensor::new_view(a, *a.layout(), value)
         } else {
@@ -204,20 +206,46 @@ impl Context {
 
     /// Another look at the same bytes, outside the tape.
     pub(crate) fn alias(&self, kernel: Kernel, of: &Tensor, layout: Layout) -> Tensor {
-        let value = self.execute(&kernel, &[of], &layout, of.dtype());
+        let value = self.look(&kernel, of, &layout);
         Tensor::new_view(of, layout, value)
     }
 
     /// A new tensor under other sizes: nothing else knows it, so that it is no view.
     pub(crate) fn relaid(&self, a: Tensor, layout: Layout) -> Tensor {
-        let value = self.execute(&Kernel::View, &[&a], &layout, a.dtype());
+        let value = self.look(&Kernel::View, &a, &layout);
         Tensor::new(Rc::clone(&a.0.storage), layout, a.dtype(), value)
     }
 
     fn execute(&self, kernel: &Kernel, inputs: &[&Tensor], layout: &Layout, dtype: DType) -> Option<Value> {
         let executor = self.executor.as_ref()?;
-        let values: Vec<&Value> = inputs.iter().filter_map(|t| t.0.value.as_ref()).collect();
-        Some(executor.run(kernel, &values, layout, dtype))
+        let value = (!self.muted.get()).then(|| executor.run(kernel, &values(inputs), layout, dtype));
+        executor.ran(kernel, &self.ledger);
+        value
+    }
+
+    fn overwrite(&self, kernel: &Kernel, target: &Tensor, others: &[&Tensor]) -> Option<Value> {
+        let executor = self.executor.as_ref()?;
+        let value = target
+            .0
+            .value
+            .as_ref()
+            .filter(|_| !self.muted.get())
+            .map(|value| executor.write_over(kernel, value, &values(others), target.layout(), target.dtype()));
+        executor.ran(kernel, &self.ledger);
+        value
+    }
+
+    fn look(&self, kernel: &Kernel, of: &Tensor, layout: &Layout) -> Option<Value> {
+        let executor = self.executor.as_ref()?;
+        of.0.value.as_ref().map(|value| executor.view(kernel, value, layout, of.dtype()))
+    }
+
+    /// Writes the result of a kernel on `target` and `others` over `target`, for everyone who looks at it; ghosts have
+    /// nothing to write.
+    pub(crate) fn update(&self, kernel: Kernel, target: &Tensor, others: &[&Tensor]) {
+        if self.is_real() {
+            self.overwrite(&kernel, target, others);
+        }
     }
 
     /// A buffer of a model.
@@ -319,6 +347,11 @@ impl Context {
         self.autocast_cache.borrow_mut().insert(key, cast.clone());
         cast
     }
+}
+
+/// The data of the tensors that have any.
+fn values<'a>(tensors: &[&'a Tensor]) -> SmallVec<[&'a Value; 4]> {
+    tensors.iter().filter_map(|tensor| tensor.0.value.as_ref()).collect()
 }
 
 /// The same bytes as a leaf of the tape.

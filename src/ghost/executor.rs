@@ -8,6 +8,7 @@ use std::any::Any;
 use std::rc::Rc;
 
 use super::layout::Layout;
+use super::ledger::{Ledger, Phase};
 use crate::dtype::DType;
 
 /// The data of a tensor, in whatever form the executor keeps it.
@@ -80,19 +81,61 @@ pub enum Kernel {
     ConvBackward(&'static str),
     Embedding,
     EmbeddingBackward,
-    Attention(&'static str),
-    AttentionBackward(&'static str),
+    /// `out`, or a number a row that backward needs (`logsumexp`), of query, key, value and an additive mask where there is
+    /// one; later tokens are not looked at where it is causal.
+    Attention {
+        what: &'static str,
+        causal: bool,
+    },
+    /// The gradient of the `query`, `key` or `value`, from those three, the gradient, the output, its `logsumexp` and the
+    /// mask.
+    AttentionBackward {
+        what: &'static str,
+        causal: bool,
+    },
     LogSoftmax,
     LogSoftmaxBackward,
     NllLoss,
     NllTotalWeight,
     NllLossBackward,
-    Dequantize,
-    Quantize,
+    Dequantize(&'static str),
+    Quantize(&'static str),
+    // optimizers: how fast they learn is for the executor to say
+    /// A norm of the norms given, or of all numbers of one tensor.
+    Norm,
+    /// Numbers beside each other.
+    Stack,
+    /// `average` of gradients or of their `square`s, in place.
+    Moment(&'static str),
+    /// What a moment of squares divides an update by in a step, the first of which is 1.
+    Denominator {
+        step: i32,
+    },
+    /// A parameter's update in place from its gradient's average and the denominator.
+    Update {
+        step: i32,
+    },
 }
 
 /// Carries out kernels on real data.
 pub trait Executor {
     /// Runs `kernel` on `inputs`; returns the value of its output of the given layout and type.
     fn run(&self, kernel: &Kernel, inputs: &[&Value], layout: &Layout, dtype: DType) -> Value;
+
+    /// Looks at the data of `of` under another layout.
+    fn view(&self, kernel: &Kernel, of: &Value, layout: &Layout, dtype: DType) -> Value {
+        self.run(kernel, &[of], layout, dtype)
+    }
+
+    /// Runs `kernel` on `target` and `others` and writes the result over `target`.
+    fn write_over(&self, kernel: &Kernel, target: &Value, others: &[&Value], layout: &Layout, dtype: DType) -> Value {
+        let inputs: Vec<&Value> = std::iter::once(target).chain(others.iter().copied()).collect();
+        self.run(kernel, &inputs, layout, dtype)
+    }
+
+    /// What follows belongs to a phase.
+    fn begin(&self, _phase: Phase) {}
+
+    /// A kernel has run, and `ledger` has what the ghosts hold.
+    fn ran(&self, _kernel: &Kernel, _ledger: &Ledger) {}
 }

@@ -164,6 +164,11 @@ impl Ledger {
         self.next.get() as usize
     }
 
+    /// Tells `visit` the entries from the `from`-th on that have not been taken out.
+    pub fn visit_from(&self, from: usize, mut visit: impl FnMut(&Entry)) {
+        self.entries.borrow().iter().skip(from).for_each(&mut visit);
+    }
+
     /// The entries recorded so far.
     pub fn entries(&self) -> Vec<Entry> {
         self.entries.borrow().clone()

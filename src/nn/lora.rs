@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::adapter::Adapter;
 use super::dora;
 use super::linear::{Linear, Weight};
+use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 
 /// What adapters are made.
@@ -12,6 +13,8 @@ use crate::ghost::{Context, Tensor};
 pub struct LoraSpec {
     /// Rank.
     pub r: u64,
+    /// What its update is multiplied by: `lora_alpha / r`, or `lora_alpha / sqrt(r)` with rsLoRA.
+    pub scaling: f64,
     /// Dropout on the adapter's input.
     pub dropout: f64,
     /// Whether rows' magnitudes are trained apart (DoRA).
@@ -26,6 +29,7 @@ pub struct Lora {
     pub b: Tensor,
     /// `[out]`, with DoRA.
     pub magnitude: Option<Tensor>,
+    scaling: f64,
     dropout: f64,
 }
 
@@ -36,7 +40,7 @@ impl Lora {
         let a = parameter("lora_A", &[spec.r, base.in_features]);
         let b = parameter("lora_B", &[base.out_features, spec.r]);
         let magnitude = spec.use_dora.then(|| dora::magnitude(cx, base, &a, &b));
-        Self { a, b, magnitude, dropout: spec.dropout }
+        Self { a, b, magnitude, scaling: spec.scaling, dropout: spec.dropout }
     }
 
     /// `lora.Linear`: the input is cast under autocast too, and the sum is in the wider type.
@@ -74,7 +78,7 @@ impl Lora {
     /// `lora_B(lora_A(dropout(x))) * scaling`
     fn update(&self, cx: &Context, x: &Tensor) -> Tensor {
         let low = cx.linear(cx.dropout(x, self.dropout), &self.a, None);
-        cx.mul_scalar(cx.linear(low, &self.b, None), 1.0)
+        cx.mul_scalar(cx.linear(low, &self.b, None), self.scaling)
     }
 
     /// `DoraLinearVariant.forward`: the base layer runs again where dropout is in the way of its result.
@@ -91,6 +95,16 @@ impl Adapter for Lora {
         match &base.weight {
             Weight::Dense(_) => self.beside_dense(cx, base, x),
             Weight::FourBit(_) | Weight::Int8(_) => self.beside_quantized(cx, base, x),
+        }
+    }
+
+    /// What it begins with is drawn again, as what it was.
+    fn cast_to_fp32(&mut self, cx: &Context) {
+        let magnitude = self.magnitude.iter_mut().map(|magnitude| ("magnitude", magnitude));
+        for (name, parameter) in [("lora_A", &mut self.a), ("lora_B", &mut self.b)].into_iter().chain(magnitude) {
+            if parameter.dtype() != DType::F32 {
+                *parameter = cx.parameter(name, parameter.dims(), DType::F32, true);
+            }
         }
     }
 

@@ -24,4 +24,7 @@ pub use error::EstimateError;
 pub use estimate::*;
 pub use recording::{High, Played, Recording};
 pub use run::{estimate, estimate_with_timeline, record};
+#[cfg(feature = "verify")]
+pub(crate) use train::{Part, Training};
+
 pub use stored::{StoredWeights, stored_weights};

@@ -13,12 +13,23 @@ use crate::ghost::{Category, Context, Kernel, Layout, Phase, Tensor};
 use crate::job::{Objective, OffloadOptimizer, Optim, Train};
 use crate::model::{Model, ModelType};
 use crate::nn::Kernels;
+#[cfg(feature = "verify")]
+use crate::nn::{Leaf, Weight};
 
 /// Micro-batches of a step that are run; further ones repeat the last of them.
 pub(super) const RECORDED_MICRO_BATCHES: u64 = 3;
 
+/// A parameter of a model that is trained.
+#[cfg(feature = "verify")]
+pub(crate) struct Part {
+    /// Whether it is trained.
+    pub(crate) trainable: bool,
+    /// Itself.
+    pub(crate) tensor: Tensor,
+}
+
 /// A training run that is ready to take steps.
-pub(super) struct Training<'a> {
+pub(crate) struct Training<'a> {
     cx: &'a Context,
     job: &'a Train,
     network: Box<dyn Network>,
@@ -41,7 +52,7 @@ impl<'a> Training<'a> {
     ///
     /// # Errors
     /// No layer has a name that an adapter is asked for.
-    pub(super) fn new(cx: &'a Context, model: &Model, job: &'a Train) -> Result<Self, EstimateError> {
+    pub(crate) fn new(cx: &'a Context, model: &Model, job: &'a Train) -> Result<Self, EstimateError> {
         let quantization = load::quantization(job.precision, job.double_quant);
         let kernels = if job.use_liger_kernel { Kernels::Liger } else { Kernels::Transformers };
         if job.use_liger_kernel && !has_liger_kernels(model.model_type()) {
@@ -98,7 +109,7 @@ impl<'a> Training<'a> {
     }
 
     /// Forward and backward of as many micro-batches as are accumulated (from the fourth on they repeat the third).
-    pub(super) fn forward_and_backward(&mut self) {
+    pub(crate) fn forward_and_backward(&mut self) {
         self.learned.prepare(self.cx, self.network.as_ref(), self.run());
         for _ in 0..self.job.gradient_accumulation_steps.min(RECORDED_MICRO_BATCHES) {
             // the last micro-batch's graph goes with its loss, when the next loss takes its name
@@ -116,19 +127,44 @@ impl<'a> Training<'a> {
     }
 
     /// Clipping and the optimizer's step.
-    pub(super) fn update(&mut self) {
+    pub(crate) fn update(&mut self) {
         // PPO's trainer has a loop of its own, which does not clip
         if self.job.clips() && self.job.objective != Objective::Ppo {
-            clip_grad_norm(self.cx, &self.trainable);
+            clip_grad_norm(self.cx, &self.trainable, self.job.max_grad_norm.unwrap_or(f64::INFINITY));
         }
         self.optimizer.step(self.cx);
     }
 
     /// `zero_grad`, and the loss goes.
-    pub(super) fn end_step(&mut self) {
+    pub(crate) fn end_step(&mut self) {
         self.optimizer.zero_grad(self.job.zero_grad_set_to_none);
         self.loss = None;
         drop(self.cx.take_graph());
+    }
+
+    /// The last micro-batch's loss, until the step ends.
+    #[cfg(feature = "verify")]
+    pub(crate) const fn loss(&self) -> Option<&Tensor> {
+        self.loss.as_ref()
+    }
+
+    /// Every parameter, quantised ones as they are held, in order.
+    #[cfg(feature = "verify")]
+    pub(crate) fn parts(&mut self) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let mut push = |tensor: &Tensor| {
+            parts.push(Part { trainable: tensor.requires_grad(), tensor: tensor.clone() });
+        };
+        self.network.leaves(&mut |mut leaf| {
+            leaf.dense_parameters().into_iter().for_each(|parameter| push(parameter));
+            let Leaf::Linear(linear) = leaf else { return };
+            if let Weight::FourBit(layer) = &linear.weight {
+                push(&layer.matrix.packed);
+                push(&layer.matrix.absmax);
+            }
+            linear.adapter.iter().flat_map(|adapter| adapter.parameters()).for_each(|parameter| push(parameter));
+        });
+        parts
     }
 
     /// Bytes of the gradients, from backward to the optimizer's step.
@@ -151,7 +187,9 @@ impl<'a> Training<'a> {
         let Some(loss) = &self.loss else { return };
         let _bucket = self.bucket();
         if self.job.gradient_accumulation_steps > 1 {
-            let share = self.cx.within(Category::Logits, || self.cx.mul_scalar(loss, 1.0));
+            #[expect(clippy::cast_precision_loss, reason = "a few micro-batches")]
+            let factor = 1.0 / self.job.gradient_accumulation_steps as f64;
+            let share = self.cx.within(Category::Logits, || self.cx.mul_scalar(loss, factor));
             self.cx.backward(&share);
         } else {
             self.cx.backward(loss);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Row;
 
 /// What lies beside them, of other forms.
-const OTHER_FILES: [&str; 11] = [
+const OTHER_FILES: [&str; 12] = [
     "allocator.jsonl",
     "caches.jsonl",
     "engine_kv.jsonl",
@@ -18,6 +18,7 @@ const OTHER_FILES: [&str; 11] = [
     "published.jsonl",
     "published.toml",
     "verdicts.jsonl",
+    "verify.jsonl",
 ];
 
 /// The files of `folder` whose lines are [`Row`](super::Row)s, by name. Every file is one that is not known to be of another

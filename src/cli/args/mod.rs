@@ -4,6 +4,7 @@ pub(super) mod job;
 pub(super) mod judging;
 pub(super) mod planning;
 pub(super) mod showing;
+pub(super) mod verifying;
 pub(super) mod words;
 
 use clap::{Parser, Subcommand};
@@ -11,9 +12,10 @@ use clap::{Parser, Subcommand};
 use self::judging::{CheckArgs, FitArgs, SolveArgs};
 use self::planning::{CompareArgs, PlanArgs};
 use self::showing::{CompletionsArgs, EstimateArgs, GpusArgs, ManArgs, ModelsArgs, ParamsArgs, SchemaArgs};
+use self::verifying::VerifyArgs;
 use super::examples::{
     CHECK_EXAMPLES, COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, FIT_EXAMPLES, GPUS_EXAMPLES, KV_EXAMPLES,
-    MEASURE_EXAMPLES, MODELS_EXAMPLES, PARAMS_EXAMPLES, PLAN_EXAMPLES, SOLVE_EXAMPLES,
+    MEASURE_EXAMPLES, MODELS_EXAMPLES, PARAMS_EXAMPLES, PLAN_EXAMPLES, SOLVE_EXAMPLES, VERIFY_EXAMPLES,
 };
 use super::kv::KvArgs;
 use super::measure::MeasureArgs;
@@ -64,6 +66,9 @@ pub(in crate::cli) enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page, or write those of all commands
     Man(ManArgs),
+    /// Train small models for real and hold what that takes against what was predicted
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
     /// Count a model's parameters
     #[command(after_help = PARAMS_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Params(ParamsArgs),

@@ -46,7 +46,7 @@ impl Context {
             node.save_output(self, &total_weight);
             node.finish(self, &mut [&mut out], |cx, incoming| {
                 let saved = incoming.saved(0);
-                let inputs = [incoming.grad, saved, incoming.saved(1)];
+                let inputs = [incoming.grad, saved, incoming.saved(1), incoming.saved(2)];
                 smallvec![Some(cx.within(crate::ghost::Category::Logits, || {
                     cx.launch(Kernel::NllLossBackward, &inputs, *saved.layout(), saved.dtype())
                 }))]

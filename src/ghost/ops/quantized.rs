@@ -143,7 +143,7 @@ impl Context {
             node.expecting(&[x], out.layout(), out.dtype());
             let (weight, dtype) = (weight.clone(), x.dtype());
             node.finish(self, &mut [&mut out], move |cx, incoming| {
-                let dense = cx.launch(Kernel::Dequantize, &[&weight.values], *weight.values.layout(), dtype);
+                let dense = cx.launch(Kernel::Dequantize("8-bit"), &[&weight.values], *weight.values.layout(), dtype);
                 // `state.SCB.unsqueeze(1).mul(1.0 / 127.0)`, by which it is multiplied in place
                 drop(cx.launch(Kernel::MulScalar(1.0), &[&weight.scales], *weight.scales.layout(), DType::F32));
                 let grad = cx.cast(incoming.grad, dtype);
@@ -161,8 +161,8 @@ impl Context {
         };
         let (quantized, scales) = {
             let half = self.within(Category::Temporary, || self.cast(x, DType::F16));
-            let scales = temporary(Kernel::Quantize, &[&half], &[rows], DType::F32);
-            let quantized = temporary(Kernel::Quantize, &[&half], x.dims(), DType::I8);
+            let scales = temporary(Kernel::Quantize("scales"), &[&half], &[rows], DType::F32);
+            let quantized = temporary(Kernel::Quantize("8-bit"), &[&half], x.dims(), DType::I8);
             let magnitudes = temporary(Kernel::Unary("abs"), &[&half], x.dims(), DType::F16);
             let outliers = temporary(Kernel::Unary("ge"), &[&magnitudes], x.dims(), DType::Bool);
             drop(magnitudes);
@@ -181,7 +181,7 @@ impl Context {
         );
         // a bias in fp16 is added by this kernel, another in place
         let scaled = self.launch(
-            Kernel::Dequantize,
+            Kernel::Dequantize("sums"),
             &[Some(&sums), Some(&scales), Some(&weight.scales), bias].into_iter().flatten().collect::<Vec<_>>(),
             *sums.layout(),
             DType::F16,
@@ -195,39 +195,49 @@ impl Context {
         if multiplies_packed(x.dtype(), rows, out_features, in_features) {
             let x = self.contiguous(x);
             let layout = Layout::contiguous(x.layout().narrow(-1, out_features).dims());
-            return self.launch(Kernel::Dequantize, &[&x, &weight.packed, &weight.absmax], layout, x.dtype());
+            let mut inputs = vec![&x, &weight.packed, &weight.code, &weight.absmax];
+            if let Some(nested) = &weight.nested {
+                inputs.extend([&nested.absmax, &nested.code, &nested.offset]);
+            }
+            return self.launch(Kernel::Dequantize("product"), &inputs, layout, x.dtype());
         }
         // `_dequant_linear_fallback`: unlike `dequantize_4bit`, it adds the offset out of place
         let (dense, _absmax, _scales) = self.within(Category::Temporary, || {
-            let scales = weight.nested.as_ref().map(|nested| self.dequantize_absmax(weight, nested));
+            let scales = weight.nested.as_ref().map(|nested| self.dequantize_absmax(weight, nested, false));
             let absmax = match (&scales, &weight.nested) {
                 (Some(scales), Some(nested)) => self.binary(Kernel::Add, scales, &nested.offset),
                 _ => weight.absmax.clone(),
             };
             let layout = Layout::contiguous(&[out_features, in_features]);
-            let dense = self.launch(Kernel::Dequantize, &[&weight.packed, &absmax], layout, x.dtype());
+            let dense =
+                self.launch(Kernel::Dequantize("4-bit"), &[&weight.packed, &weight.code, &absmax], layout, x.dtype());
             (dense, absmax, scales)
         });
         self.linear(x, &dense, bias)
     }
 
-    fn dequantize_absmax(&self, weight: &FourBitMatrix, nested: &NestedAbsmax) -> Tensor {
+    /// Scales, with the offset added in place where it is.
+    fn dequantize_absmax(&self, weight: &FourBitMatrix, nested: &NestedAbsmax, offset: bool) -> Tensor {
         let inputs = [&weight.absmax, &nested.absmax, &nested.code];
-        self.launch(Kernel::Dequantize, &inputs, *weight.absmax.layout(), DType::F32)
+        let scales = self.launch(Kernel::Dequantize("absmax"), &inputs, *weight.absmax.layout(), DType::F32);
+        if offset {
+            self.update(Kernel::Add, &scales, &[&nested.offset]);
+        }
+        scales
     }
 
     /// `bitsandbytes.functional.dequantize_4bit`: quantised scales come first, and go when the weight is there.
     pub(crate) fn dequantize_4bit(&self, weight: &FourBitMatrix) -> Tensor {
-        let scales = weight.nested.as_ref().map(|nested| self.dequantize_absmax(weight, nested));
+        let scales = weight.nested.as_ref().map(|nested| self.dequantize_absmax(weight, nested, true));
         let absmax = scales.as_ref().unwrap_or(&weight.absmax);
         let layout = Layout::contiguous(&[weight.out_features, weight.in_features]);
-        self.launch(Kernel::Dequantize, &[&weight.packed, absmax], layout, weight.dtype)
+        self.launch(Kernel::Dequantize("4-bit"), &[&weight.packed, &weight.code, absmax], layout, weight.dtype)
     }
 
     /// `bitsandbytes.functional.int8_vectorwise_dequant`: to fp32, in two products.
     pub(crate) fn dequantize_8bit(&self, weight: &Int8Matrix) -> Tensor {
         let inputs = [&weight.values, &weight.scales];
-        let product = self.launch(Kernel::Dequantize, &inputs, *weight.values.layout(), DType::F32);
+        let product = self.launch(Kernel::Dequantize("8-bit"), &inputs, *weight.values.layout(), DType::F32);
         self.launch(Kernel::MulScalar(1.0), &[&product], *weight.values.layout(), DType::F32)
     }
 

@@ -62,27 +62,27 @@ pub(super) fn load(
     double_quant: bool,
     shared_code: &mut Option<Tensor>,
 ) -> FourBitMatrix {
-    let made = |category, what, len: u64, dtype| {
-        cx.within(category, || cx.launch(Kernel::Scratch(what), &[], Layout::contiguous(&[len]), dtype))
+    let made = |category, kernel, of: &[&Tensor], len: u64, dtype| {
+        cx.within(category, || cx.launch(kernel, of, Layout::contiguous(&[len]), dtype))
     };
-    let kept = |what, len, dtype| made(Category::Weights, what, len, dtype);
-    let passing = |what, len, dtype| made(Category::Temporary, what, len, dtype);
+    let kept = |what, of: &[&Tensor], len, dtype| made(Category::Weights, Kernel::Quantize(what), of, len, dtype);
+    let passing = |kernel, of: &[&Tensor], len, dtype| made(Category::Temporary, kernel, of, len, dtype);
     let values = out_features * in_features;
     let blocks = values.div_ceil(FOUR_BIT_BLOCK);
-    let whole = passing("weight", values, dtype);
-    let absmax = kept("absmax", blocks, DType::F32);
-    let packed = kept("weight", values.div_ceil(2), DType::U8);
-    let code = kept("code", CODES, DType::F32);
+    let whole = passing(Kernel::Parameter("weight"), &[], values, dtype);
+    let absmax = kept("absmax", &[&whole], blocks, DType::F32);
+    let packed = kept("4-bit", &[&whole, &absmax], values.div_ceil(2), DType::U8);
+    let code = kept("code", &[], CODES, DType::F32);
     // `data.div_(data.abs().max())` in `get_4bit_type`
-    let magnitudes = passing("abs", CODES, DType::F32);
-    drop((passing("max", 1, DType::F32), magnitudes));
+    let magnitudes = passing(Kernel::Scratch("abs"), &[], CODES, DType::F32);
+    drop((passing(Kernel::Scratch("max"), &[], 1, DType::F32), magnitudes));
     let (absmax, nested) = if double_quant {
-        let offset = cx.within(Category::Weights, || cx.sum_all(&absmax));
-        let centred = passing("absmax - offset", blocks, DType::F32);
-        let shared_code = shared_code.get_or_insert_with(|| kept("dynamic map", NESTED_CODES, DType::F32)).clone();
-        let nested_absmax = kept("nested absmax", blocks.div_ceil(NESTED_BLOCK), DType::F32);
-        let quantized = kept("absmax", blocks, DType::U8);
-        let nested_code = kept("nested code", NESTED_CODES, DType::F32);
+        let offset = cx.within(Category::Weights, || cx.mean_all(&absmax));
+        let centred = passing(Kernel::Sub, &[&absmax, &offset], blocks, DType::F32);
+        let shared_code = shared_code.get_or_insert_with(|| kept("dynamic map", &[], NESTED_CODES, DType::F32)).clone();
+        let nested_absmax = kept("nested absmax", &[&centred], blocks.div_ceil(NESTED_BLOCK), DType::F32);
+        let quantized = kept("8-bit absmax", &[&centred, &nested_absmax, &shared_code], blocks, DType::U8);
+        let nested_code = kept("copied map", &[&shared_code], NESTED_CODES, DType::F32);
         drop(centred);
         (quantized, Some(NestedAbsmax { offset, absmax: nested_absmax, code: nested_code, shared_code }))
     } else {

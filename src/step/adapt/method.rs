@@ -74,8 +74,14 @@ fn add_adapters(cx: &Context, network: &mut dyn Network, model: &Model, peft: &P
     let mut make: Make<'_> = match peft {
         Peft::Lora(lora) => {
             let ranks = Ranks::of(lora)?;
-            let spec = LoraSpec { r: lora.r, dropout: lora.lora_dropout, use_dora: lora.use_dora };
-            Box::new(move |linear, path| Box::new(Lora::new(cx, linear, LoraSpec { r: ranks.of_module(path), ..spec })))
+            let (dropout, use_dora, alpha, stable) =
+                (lora.lora_dropout, lora.use_dora, lora.lora_alpha, lora.use_rslora);
+            Box::new(move |linear, path| {
+                let r = ranks.of_module(path);
+                #[expect(clippy::cast_precision_loss, reason = "a rank")]
+                let divisor = if stable { (r as f64).sqrt() } else { r as f64 };
+                Box::new(Lora::new(cx, linear, LoraSpec { r, scaling: alpha / divisor, dropout, use_dora }))
+            })
         }
         Peft::AdaLora(method) => {
             Box::new(move |linear, _| Box::new(AdaLora::new(cx, linear, method.init_r, method.lora_dropout)))

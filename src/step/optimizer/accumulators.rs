@@ -55,7 +55,7 @@ impl Algorithm for RmsProp {
         for (at, parameter, _) in with_grad(parameters) {
             self.square_avg[at].get_or_insert_with(|| state_like(cx, parameter, parameter.dtype()));
         }
-        denominators(cx, &updated(parameters));
+        denominators(cx, &updated(parameters), None);
     }
 
     fn states(&self) -> Vec<&Tensor> {

@@ -2,7 +2,7 @@
 
 use super::{Algorithm, state, state_like, temporaries_like, temporary_like, updated, with_grad};
 use crate::dtype::DType;
-use crate::ghost::{Context, Tensor};
+use crate::ghost::{Category, Context, Kernel, Tensor};
 use crate::step::foreach;
 
 /// Which of PyTorch's three implementations runs.
@@ -26,12 +26,14 @@ struct Moments {
 
 pub(super) struct AdamW {
     implementation: Implementation,
+    /// Steps taken.
+    steps: i32,
     moments: Vec<Option<Moments>>,
 }
 
 impl AdamW {
     pub(super) fn new(implementation: Implementation, parameters: usize) -> Self {
-        Self { implementation, moments: (0..parameters).map(|_| None).collect() }
+        Self { implementation, steps: 0, moments: (0..parameters).map(|_| None).collect() }
     }
 
     /// `_init_group`.
@@ -50,9 +52,28 @@ impl AdamW {
 impl Algorithm for AdamW {
     fn step(&mut self, cx: &Context, parameters: &[Tensor]) {
         self.init(cx, parameters);
+        self.steps += 1;
         let updated = updated(parameters);
+        let moments = || with_grad(parameters).filter_map(|(at, ..)| self.moments[at].as_ref());
+        if cx.is_real() && self.implementation == Implementation::Foreach {
+            for (moments, (_, _, grad)) in moments().zip(with_grad(parameters)) {
+                cx.update(Kernel::Moment("average"), &moments.exp_avg, &[&grad]);
+                cx.update(Kernel::Moment("square"), &moments.exp_avg_sq, &[&grad]);
+            }
+        }
+        let finish = |parameter: &Tensor, denominator: &Tensor| {
+            let mut pairs = updated.iter().zip(moments());
+            if let Some((_, moments)) = pairs.find(|(other, _)| other.same_storage(parameter)) {
+                let step = Kernel::Update { step: self.steps };
+                cx.update(step, parameter, &[&moments.exp_avg, denominator]);
+            }
+        };
+        let squares: Vec<&Tensor> = moments().map(|moments| &moments.exp_avg_sq).collect();
         match self.implementation {
-            Implementation::Foreach => denominators(cx, &updated),
+            Implementation::Foreach => {
+                let step = Step { number: self.steps, squares: &squares, finish: &finish };
+                denominators(cx, &updated, cx.is_real().then_some(step));
+            }
             Implementation::Fused => {}
             Implementation::Loop => single_tensor(cx, &updated),
         }
@@ -65,13 +86,42 @@ impl Algorithm for AdamW {
 
 /// `_multi_tensor_adam`: `_foreach_sqrt` makes the denominators of all parameters of a type at once, and those of one type
 /// live until the next type's are made.
-pub(super) fn denominators(cx: &Context, parameters: &[Tensor]) {
+pub(super) fn denominators(cx: &Context, parameters: &[Tensor], step: Option<Step<'_>>) {
     let mut exp_avg_sq_sqrt: Vec<Tensor> = Vec::new();
     for group in foreach::by_dtype(parameters) {
-        let next = temporaries_like(cx, &group);
+        let next = match &step {
+            Some(step) => step.take(cx, parameters, &group),
+            None => temporaries_like(cx, &group),
+        };
         foreach::drop_list(std::mem::replace(&mut exp_avg_sq_sqrt, next));
     }
     foreach::drop_list(exp_avg_sq_sqrt);
+}
+
+/// What a step that is carried out does beside making denominators.
+pub(super) struct Step<'a> {
+    number: i32,
+    /// The second moments, a parameter each.
+    squares: &'a [&'a Tensor],
+    /// Updates a parameter.
+    finish: &'a dyn Fn(&Tensor, &Tensor),
+}
+
+impl Step<'_> {
+    /// The denominators of a group, by which its parameters are updated.
+    fn take(&self, cx: &Context, parameters: &[Tensor], group: &[&Tensor]) -> Vec<Tensor> {
+        let of = |parameter: &Tensor| {
+            let mut pairs = parameters.iter().zip(self.squares);
+            pairs.find(|(other, _)| other.same_storage(parameter)).map(|(_, squares)| *squares)
+        };
+        let kernel = || Kernel::Denominator { step: self.number };
+        let denominators: Vec<Tensor> = cx.within(Category::Temporary, || {
+            let make = |squares: &Tensor| cx.launch(kernel(), &[squares], *squares.layout(), squares.dtype());
+            group.iter().filter_map(|parameter| of(parameter)).map(make).collect()
+        });
+        group.iter().zip(&denominators).for_each(|(parameter, denominator)| (self.finish)(parameter, denominator));
+        denominators
+    }
 }
 
 /// `_single_tensor_adam`: a denominator lives until the next one is made.

@@ -67,14 +67,8 @@ impl Context {
     }
 
     /// Saves query, key, value, the mask, the output and, where gradients are wanted, a number a row.
-    pub(super) fn efficient_attention(
-        &self,
-        query: &Tensor,
-        key: &Tensor,
-        value: &Tensor,
-        bias: Option<&Tensor>,
-    ) -> Tensor {
-        let inputs = [query, key, value];
+    pub(super) fn efficient_attention(&self, inputs: [&Tensor; 3], bias: Option<&Tensor>, causal: bool) -> Tensor {
+        let [query, key, value] = inputs;
         // a bias that is trained comes expanded, so that its gradient is one of every sequence
         let trained_bias = bias.filter(|bias| bias.requires_grad());
         let expanded =
@@ -83,13 +77,15 @@ impl Context {
         let bias_shape = expanded.as_ref().map(|bias| (*bias.layout(), bias.dtype()));
         let wanting: SmallVec<[&Tensor; 4]> = inputs.into_iter().chain(&expanded).collect();
         let node = self.record(&wanting, &[Some(query), Some(key), Some(value), bias]);
-        let kernel = Kernel::Attention;
+        let has_bias = bias.is_some();
+        let kernel = |what| Kernel::Attention { what, causal };
+        let given: SmallVec<[&Tensor; 4]> = inputs.into_iter().chain(bias).collect();
         let [batch, heads, length] = [query.dim(0), query.dim(1), query.dim(2)];
         let heads_last = Layout::contiguous(&[batch, length, heads, value.dim(3)]).transpose(1, 2);
-        let mut out = self.launch(kernel("efficient"), &inputs, heads_last, query.dtype());
+        let mut out = self.launch(kernel("out"), &given, heads_last, query.dtype());
         let rows = if node.is_some() { length.next_multiple_of(ALIGN_LSE) } else { 0 };
         let rows = Layout::contiguous(&[batch, heads, rows]);
-        let logsumexp = self.launch(kernel("logsumexp"), &inputs, rows, DType::F32);
+        let logsumexp = self.launch(kernel("logsumexp"), &given, rows, DType::F32);
         // wide heads are summed in fp32 outside the registers (`kNeedsOutputAccumulatorBuffer`)
         let width = value.dim(3);
         let accumulates = width > 128 && query.dtype() != DType::F32;
@@ -99,12 +95,17 @@ impl Context {
             node.save_output(self, &logsumexp);
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 let saved = [incoming.saved(0), incoming.saved(1), incoming.saved(2)];
-                let kernel = Kernel::AttentionBackward;
-                let gradient = |t: &Tensor| {
+                let kernel = |what| Kernel::AttentionBackward { what, causal };
+                let mut given: SmallVec<[&Tensor; 8]> = SmallVec::from_iter(saved);
+                given.extend([incoming.grad, incoming.saved(4), incoming.saved(5)]);
+                given.extend(has_bias.then(|| incoming.saved(3)));
+                let gradient = |what, t: &Tensor| {
                     let layout = Layout::contiguous(&[t.dim(0), t.dim(2), t.dim(1), t.dim(3)]).transpose(1, 2);
-                    cx.launch(kernel("efficient"), &saved, layout, t.dtype())
+                    cx.launch(kernel(what), &given, layout, t.dtype())
                 };
-                let [dq, dk, dv] = saved.map(gradient);
+                let dq = gradient("query", saved[0]);
+                let dk = gradient("key", saved[1]);
+                let dv = gradient("value", saved[2]);
                 // its rows are padded
                 let db = bias_shape.map(|(layout, dtype)| {
                     let wide = layout.narrow(-1, layout.dim(-1).next_multiple_of(ALIGN_BIAS_GRADIENT));

@@ -107,10 +107,11 @@ impl Context {
     ) -> Tensor {
         let inputs = [query, key, value];
         let node = self.record(&inputs, &inputs.map(Some));
-        let kernel = Kernel::Attention;
+        let causal = options.causal;
+        let kernel = |what| Kernel::Attention { what, causal };
         let [batch, heads, length, width] = [query.dim(0), query.dim(1), query.dim(2), query.dim(3)];
         // outputs and gradients are made with `empty_like`
-        let mut out = self.launch(kernel("flash"), &inputs, Layout::elementwise(&[query.layout()]), query.dtype());
+        let mut out = self.launch(kernel("out"), &inputs, Layout::elementwise(&[query.layout()]), query.dtype());
         let rows = Layout::contiguous(&[batch, heads, length]);
         let logsumexp = self.launch(kernel("logsumexp"), &inputs, rows, DType::F32);
         // a single query is laid out as if the heads that share a key were rows (`seqlenq_ngroups_swapped`)
@@ -137,16 +138,18 @@ impl Context {
             }
             node.finish(self, &mut [&mut out], move |cx, incoming| {
                 let saved = [incoming.saved(0), incoming.saved(1), incoming.saved(2)];
-                let kernel = Kernel::AttentionBackward;
+                let kernel = |what| Kernel::AttentionBackward { what, causal };
                 // PyTorch wants the gradient and the output as contiguous [batch, length, heads, width]
                 let _copies = [incoming.grad, incoming.saved(3)].map(|t| {
                     let heads_last = t.layout().transpose(1, 2);
                     let copy = || cx.launch(Kernel::Copy, &[t], Layout::contiguous(heads_last.dims()), t.dtype());
                     (caller == Caller::Torch && !heads_last.is_contiguous()).then(copy)
                 });
+                let [query, key, value] = saved;
+                let given = [query, key, value, incoming.grad, incoming.saved(3), incoming.saved(4)];
                 let gradient =
-                    |t: &Tensor| cx.launch(kernel("flash"), &saved, Layout::elementwise(&[t.layout()]), t.dtype());
-                let [dq, dk, dv] = saved.map(gradient);
+                    |what, t: &Tensor| cx.launch(kernel(what), &given, Layout::elementwise(&[t.layout()]), t.dtype());
+                let (dq, dk, dv) = (gradient("query", query), gradient("key", key), gradient("value", value));
                 let buffer =
                     |what, dims: &[u64], dtype| cx.launch(kernel(what), &saved, Layout::contiguous(dims), dtype);
                 let rows = match caller {
@@ -156,7 +159,6 @@ impl Context {
                 let columns = rounded_width(width);
                 let _delta = buffer("delta", &[batch, heads, rows], DType::F32);
                 let _dq_sum = buffer("query sum", &[batch, rows, heads, columns], DType::F32);
-                let [_, key, value] = saved;
                 let _expanded = (key.dim(1) != heads)
                     .then(|| [key, value].map(|t| buffer("expanded", &[batch, t.dim(2), heads, t.dim(3)], t.dtype())));
                 smallvec![Some(dq), Some(dk), Some(dv)]

@@ -26,16 +26,21 @@ impl Context {
         let exact =
             |x: &Tensor| self.cast(x, if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype });
         let (query_exact, key, value) = (exact(query), exact(key), exact(value));
-        let query = self.mul_scalar(&query_exact, 1.0);
+        // half of the scale goes to either factor
+        #[expect(clippy::cast_precision_loss, reason = "a head's width")]
+        let scale = (query_exact.dim(-1) as f64).powf(-0.25);
+        let query = self.mul_scalar(&query_exact, scale);
         let bias = if options.causal { Some(self.causal_bias(query.dim(2), key.dim(2), query.dtype())) } else { bias };
         let groups = if options.grouped { query.dim(1) / key.dim(1) } else { 1 };
         let key = self.repeat_heads(&key, groups);
         let value = self.repeat_heads(&value, groups);
         let mut probabilities = {
-            let scaled = self.mul_scalar(self.transpose(&key, -2, -1), 1.0);
+            let scaled = self.mul_scalar(self.transpose(&key, -2, -1), scale);
             let mut scores = self.matmul(&query, scaled);
-            if let Some(bias) = bias.as_ref().filter(|bias| bias.requires_grad()) {
-                scores = self.add_in_place(scores, bias);
+            match &bias {
+                Some(bias) if bias.requires_grad() => scores = self.add_in_place(scores, bias),
+                Some(bias) => self.update(Kernel::Add, &scores, &[bias]),
+                None => {}
             }
             self.safe_softmax(scores)
         };

@@ -81,7 +81,7 @@ impl Context {
         let bias = mask.map(|mask| self.attention_bias(mask, query.dtype(), kernel == AttentionKernel::Efficient));
         match kernel {
             AttentionKernel::Flash => self.padded_flash_attention(query, key, value, options, Caller::Torch),
-            AttentionKernel::Efficient => self.efficient_attention(query, key, value, bias.as_ref()),
+            AttentionKernel::Efficient => self.efficient_attention([query, key, value], bias.as_ref(), options.causal),
             // autocast ends where it has cast the call's arguments
             AttentionKernel::Math => self.with_autocast_off(|| self.math_attention(query, key, value, bias, options)),
         }

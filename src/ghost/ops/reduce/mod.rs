@@ -101,6 +101,13 @@ impl Context {
         out
     }
 
+    /// `a.mean()` outside the tape.
+    pub(crate) fn mean_all(&self, a: &Tensor) -> Tensor {
+        let out = self.launch(Kernel::Mean, &[a], Layout::contiguous(&[]), a.dtype());
+        self.reduction_scratch(a, &out);
+        out
+    }
+
     /// `linalg.vector_norm(a)`: saves its input and the norm, which autocast asks for in fp32.
     pub fn vector_norm(&self, a: impl Borrow<Tensor>) -> Tensor {
         let a = a.borrow();
