@@ -162,7 +162,7 @@ impl<'a> Training<'a> {
                 push(&layer.matrix.packed);
                 push(&layer.matrix.absmax);
             }
-            linear.adapter.iter().flat_map(|adapter| adapter.parameters()).for_each(|parameter| push(parameter));
+            linear.adapter.iter().flat_map(|adapter| adapter.parameters()).for_each(&mut push);
         });
         parts
     }
