@@ -3,6 +3,10 @@
 /// Allocations smaller than this are not counted: shapes, nodes and other bookkeeping, in bytes.
 pub const LEAST_COUNTED: u64 = 1024;
 
+/// Allocations of CUDA's stream-ordered pool are rounded up to this many bytes: as its addresses are aligned, and not yet
+/// measured; a thousandth of an allocation of half a mebibyte.
+pub const POOL_GRANULE: u64 = 512;
+
 /// Counts the bytes that kernels hold.
 ///
 /// Only allocations of [`LEAST_COUNTED`] bytes or more with an alignment of at most 16 count (a product's packing buffers

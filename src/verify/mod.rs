@@ -10,6 +10,7 @@ mod array;
 mod candle;
 mod config;
 mod gauge;
+mod gpu;
 mod kernels;
 mod run;
 mod runner;
@@ -19,7 +20,8 @@ mod value;
 use crate::ghost::Kernel;
 
 pub use config::{Configuration, configurations};
-pub use gauge::{Gauge, LEAST_COUNTED};
+pub use gauge::{Gauge, LEAST_COUNTED, POOL_GRANULE};
+pub use gpu::{DeviceSource, Figure, Gpu, GpuMemory, GpuRun, Identity, Marks, Pool, Session, gpu_configurations};
 pub use run::{PhaseRun, Run, predict, run};
 
 /// Why a step was not carried out.
@@ -29,6 +31,9 @@ pub enum VerifyError {
     /// Candle says no.
     #[error("candle: {0}")]
     Candle(String),
+    /// A GPU cannot be reached, or does not answer: what is missing, and what was tried.
+    #[error("no GPU through CUDA: {0}")]
+    Gpu(String),
     /// A kernel that is not carried out, or not on what it was given.
     #[error("{0}")]
     Kernel(String),

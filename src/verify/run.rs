@@ -11,7 +11,7 @@ use super::array::{Array, Result};
 use super::config::Configuration;
 use super::gauge::Gauge;
 use super::runner::{PhasePeak, Runner, Shared};
-use super::shadow::{Meter, Shadow};
+use super::shadow::{Meter, Place, Shadow};
 use crate::ghost::{Context, Playback, Tensor};
 use crate::step::{Part, Training};
 
@@ -99,11 +99,11 @@ impl Outcome {
 /// # Ok::<(), verify::VerifyError>(())
 /// ```
 pub fn predict(configuration: &Configuration) -> Result<u64> {
-    shadow(configuration).map(|outcome| outcome.peak())
+    shadow(configuration, Place::Host).map(|outcome| outcome.peak())
 }
 
-fn shadow(configuration: &Configuration) -> Result<Outcome> {
-    let meter = Rc::new(Meter::default());
+fn shadow(configuration: &Configuration, place: Place) -> Result<Outcome> {
+    let meter = Rc::new(Meter::of(place));
     let runner = Runner::<Shadow>::new(
         Rc::clone(&meter),
         Rc::clone(&meter) as Rc<dyn Gauge>,
@@ -118,8 +118,17 @@ fn shadow(configuration: &Configuration) -> Result<Outcome> {
 /// # Errors
 /// Candle fails, or as [`predict`].
 pub fn run(configuration: &Configuration, gauge: &Rc<dyn Gauge>) -> Result<Run> {
-    let predicted = shadow(configuration)?;
-    let device = candle_core::Device::Cpu;
+    run_on(configuration, Place::Host, candle_core::Device::Cpu, gauge)
+}
+
+/// The same on any device.
+pub(super) fn run_on(
+    configuration: &Configuration,
+    place: Place,
+    device: candle_core::Device,
+    gauge: &Rc<dyn Gauge>,
+) -> Result<Run> {
+    let predicted = shadow(configuration, place)?;
     let runner = Runner::<candle_core::Tensor>::new(device, Rc::clone(gauge), configuration.learning_rate, None);
     let measured = train(configuration, &Rc::new(runner))?;
     let (predicted_bytes, measured_bytes) = (predicted.peak(), measured.peak());

@@ -4,12 +4,33 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::array::{Array, Binary, Compare, Result, Unary};
-use super::gauge::{Gauge, LEAST_COUNTED};
+use super::gauge::{Gauge, LEAST_COUNTED, POOL_GRANULE};
 use crate::dtype::DType;
+
+/// Where arrays lie; it makes a difference to what is counted, and to what a product in bf16 takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Place {
+    #[default]
+    Host,
+    /// On a GPU, which multiplies bf16 as it is.
+    Gpu,
+}
+
+impl Place {
+    /// What an allocation counts.
+    const fn counted(self, bytes: u64) -> u64 {
+        match self {
+            Self::Host if bytes < LEAST_COUNTED => 0,
+            Self::Host => bytes,
+            Self::Gpu => bytes.next_multiple_of(POOL_GRANULE),
+        }
+    }
+}
 
 /// Bytes of what is alive.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
+    place: Place,
     /// All of them.
     all: Cell<u64>,
     /// Those an allocator that leaves small ones out counts.
@@ -18,23 +39,23 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    pub(super) fn of(place: Place) -> Self {
+        Self { place, ..Self::default() }
+    }
+
     pub(super) fn all(&self) -> u64 {
         self.all.get()
     }
 
     fn take(&self, bytes: u64) {
         self.all.set(self.all.get() + bytes);
-        if bytes >= LEAST_COUNTED {
-            self.counted.set(self.counted.get() + bytes);
-            self.peak.set(self.peak.get().max(self.counted.get()));
-        }
+        self.counted.set(self.counted.get() + self.place.counted(bytes));
+        self.peak.set(self.peak.get().max(self.counted.get()));
     }
 
     fn give(&self, bytes: u64) {
         self.all.set(self.all.get() - bytes);
-        if bytes >= LEAST_COUNTED {
-            self.counted.set(self.counted.get() - bytes);
-        }
+        self.counted.set(self.counted.get() - self.place.counted(bytes));
     }
 }
 
@@ -210,7 +231,7 @@ impl Array for Shadow {
 
     fn matmul(&self, other: &Self) -> Result<Self> {
         let [b, m, n] = [self.dims[0], self.dims[1], other.dims[2]];
-        if self.dtype != DType::BF16 {
+        if self.dtype != DType::BF16 || self.memory.meter.place == Place::Gpu {
             return Ok(self.like(&[b, m, n], self.dtype));
         }
         let widened = |of: &Self| of.like(&[usize::try_from(of.elements()).unwrap_or(usize::MAX)], DType::F32);
