@@ -6,14 +6,12 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use vramplan::verify::{Gauge, LEAST_COUNTED};
+use vramplan::verify::{Gauge, LEAST_COUNTED, MOST_ALIGNED};
 
 /// Allocations that are counted at a time, at most.
 const PLACES: usize = 1 << 16;
 /// A place whose allocation was freed; a place that never had one is 0.
 const FREED: usize = 1;
-/// Buffers that products are packed into are aligned to more.
-const MOST_ALIGNED: usize = 16;
 
 /// Counts allocations and passes them on to the system's allocator.
 pub(crate) struct Counting {
@@ -79,26 +77,22 @@ impl Counting {
     }
 }
 
-/// The allocator as the library knows it.
-#[derive(Clone, Copy)]
-pub(crate) struct Process(pub(crate) &'static Counting);
-
-impl Gauge for Process {
+impl Gauge for Counting {
     fn count(&self, on: bool) {
-        self.0.used.store(true, Relaxed);
-        self.0.on.store(on, Relaxed);
+        self.used.store(true, Relaxed);
+        self.on.store(on, Relaxed);
     }
 
     fn reset_peak(&self) {
-        self.0.peak.store(self.0.live.load(Relaxed), Relaxed);
+        self.peak.store(self.live.load(Relaxed), Relaxed);
     }
 
     fn peak(&self) -> u64 {
-        self.0.peak.load(Relaxed)
+        self.peak.load(Relaxed)
     }
 
     fn live(&self) -> u64 {
-        self.0.live.load(Relaxed)
+        self.live.load(Relaxed)
     }
 }
 

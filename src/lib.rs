@@ -16,7 +16,6 @@ pub mod plan;
 pub mod step;
 pub mod truth;
 pub mod units;
-#[cfg(feature = "verify")]
 pub mod verify;
 
 pub use dtype::DType;

@@ -332,3 +332,25 @@ fn the_readmes_json_is_the_answers() {
         assert_eq!(said[key], answer[key]);
     }
 }
+
+#[cfg(not(feature = "verify"))]
+#[test]
+fn verify_says_what_to_build() {
+    let expected = predicates::str::contains("build it with `cargo build --release --features verify`");
+    vramplan(&["verify"]).assert().code(2).stdout("").stderr(expected);
+}
+
+#[cfg(feature = "verify")]
+#[test]
+fn verify_wants_a_configuration_and_a_device_that_are_there() {
+    let said = |arguments: &[&str], text: &'static str| {
+        vramplan(arguments).assert().code(2).stdout("").stderr(predicates::str::contains(text));
+    };
+    said(
+        &["verify", "--config", "huge"],
+        "no configuration has huge in its name; `vramplan verify` runs and lists all",
+    );
+    if !cfg!(feature = "cuda") {
+        said(&["verify", "--device", "cuda"], "this build has no CUDA; build it with `--features cuda`");
+    }
+}

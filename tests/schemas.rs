@@ -97,6 +97,8 @@ fn what_is_printed_is_what_the_schemas_say() {
     holds("solve", &vramplan(&format!("solve {tiny} --qlora --for gpu --json")));
     holds("plan", &vramplan(&format!("plan {tiny} --gpus l4,rtx-4090 --effective-batch 2 --seq 256 --json")));
     holds("table", &vramplan(&format!("plan {tiny} --tutorial-table --seq 256 --json")));
+    #[cfg(feature = "verify")]
+    holds("verify", &vramplan("verify --config tiny-fp32-dense-lora-ga2 --json"));
     holds("gpus", &vramplan("gpus --gpus-from tests/inventories/nodes.json --json"));
     holds("gpus", &vramplan("gpus 4090 --json"));
     holds("params", &vramplan(&format!("params {tiny} --lora --json")));

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::examples::{
     CHECK_EXAMPLES, COMPARE_EXAMPLES, ESTIMATE_EXAMPLES, EXAMPLES, FIT_EXAMPLES, GPUS_EXAMPLES, MODELS_EXAMPLES,
-    PARAMS_EXAMPLES, PLAN_EXAMPLES, SHOW_EXAMPLES, SOLVE_EXAMPLES,
+    PARAMS_EXAMPLES, PLAN_EXAMPLES, SHOW_EXAMPLES, SOLVE_EXAMPLES, VERIFY_EXAMPLES,
 };
 use crate::job::{
     AttnImplementation, ConfigFormat, FloatType, Head, JobError, KvCacheDtype, MixedPrecision, Objective,
@@ -60,12 +60,15 @@ pub(super) enum Command {
     /// Count a model's parameters
     #[command(after_help = PARAMS_EXAMPLES, next_line_help = true, allow_negative_numbers = true)]
     Params(ParamsArgs),
+    /// Train small models for real and hold what that takes against what was predicted
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
 }
 
 impl Command {
     /// Whether its exit code is a judgement.
     pub(super) const fn judges(&self) -> bool {
-        matches!(self, Self::Fit(_) | Self::Solve(_) | Self::Plan(_) | Self::Check(_))
+        matches!(self, Self::Fit(_) | Self::Solve(_) | Self::Plan(_) | Self::Check(_) | Self::Verify(_))
     }
 }
 
@@ -594,6 +597,31 @@ pub(super) struct ParamsArgs {
     pub(super) hub: HubFlags,
     #[command(flatten)]
     pub(super) peft: PeftFlags,
+}
+
+#[derive(Debug, Args)]
+#[cfg_attr(not(feature = "verify"), allow(dead_code))]
+pub(super) struct VerifyArgs {
+    /// Only configurations whose name contains this; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub(super) config: Vec<String>,
+    /// Where to train
+    #[arg(long, value_enum, default_value_t = VerifyDevice::Cpu)]
+    pub(super) device: VerifyDevice,
+    /// Append what was measured to a file, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub(super) save: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum VerifyDevice {
+    /// This machine's processor
+    Cpu,
+    /// An NVIDIA GPU, in a build with the feature `cuda`; other configurations, of up to several gigabytes
+    Cuda,
 }
 
 /// Reads one of `names` or their other spellings, and lists the names in the help.

@@ -20,6 +20,9 @@ pub(super) enum CliError {
     NoGpu,
     #[error("{0}")]
     Unmodelled(String),
+    #[cfg(feature = "verify")]
+    #[error(transparent)]
+    NoDevice(crate::verify::VerifyError),
     #[error(transparent)]
     Gpu(#[from] GpuError),
     #[error(transparent)]
@@ -78,6 +81,8 @@ impl CliError {
             Self::Job(error) | Self::Estimate(EstimateError::Job(error)) => error.is_unsupported(),
             Self::Model(error) => matches!(error, ModelError::UnknownModelType { .. }),
             Self::NoGpu | Self::Unmodelled(_) => true,
+            #[cfg(feature = "verify")]
+            Self::NoDevice(_) => true,
             Self::Estimate(error) | Self::Solve(SolveError::Estimate(error)) => {
                 matches!(error, EstimateError::CountedOnly { .. } | EstimateError::ScanTooLong { .. })
             }

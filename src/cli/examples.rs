@@ -142,3 +142,15 @@ Examples:
   vramplan params ./config.json --json
   vramplan params ./model.safetensors
   vramplan params ./llama-2-7b.Q4_K_M.gguf";
+
+pub(super) const VERIFY_EXAMPLES: &str = "\
+Examples:
+  vramplan verify
+  vramplan verify --config tiny --config nf4
+  vramplan verify --json | jq '.runs[] | [.name, .predicted_bytes, .measured_bytes]'
+  vramplan verify --save measured.jsonl
+
+Each configuration takes four AdamW steps on a tiny corpus, once with numbers and once without. It is in a build with
+the feature `verify`: cargo run --release --features verify -- verify
+
+Exit codes: 0 all within 0.1 % and trained, 1 one was not, 2 bad usage, or a build without the feature.";

@@ -27,6 +27,7 @@ mod solve;
 mod source;
 mod text;
 mod timeline;
+mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -57,13 +58,31 @@ impl From<String> for Answer {
     }
 }
 
+/// What the program has that the library cannot have, as it takes unsafe code.
+#[cfg(feature = "verify")]
+#[derive(Clone, Copy)]
+pub struct Measures {
+    /// An allocator that counts.
+    pub gauge: &'static (dyn crate::verify::Gauge + Sync),
+    /// GPUs, in a program that was built with CUDA.
+    pub gpu: Option<&'static (dyn crate::verify::Gpu + Sync)>,
+}
+/// What the program has that the library cannot have: nothing without the feature `verify`.
+#[cfg(not(feature = "verify"))]
+pub type Measures = std::convert::Infallible;
+
 /// Runs the command that the process's arguments ask for; exit codes are in the help.
 pub fn main() -> ExitCode {
+    main_measuring(None)
+}
+
+/// As [`main`], in a process that can measure itself.
+pub fn main_measuring(measures: Option<Measures>) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    let answer = match run(&cli) {
+    let answer = match run(&cli, measures.as_ref()) {
         Ok(answer) => answer,
         Err(error) => {
             complain(&error.to_string());
@@ -89,7 +108,7 @@ fn print(text: &str) -> Result<(), CliError> {
 }
 
 /// The whole of what a command prints, so that an error leaves standard output empty.
-fn run(cli: &Cli) -> Result<Answer, CliError> {
+fn run(cli: &Cli, measures: Option<&Measures>) -> Result<Answer, CliError> {
     Ok(match &cli.command {
         Command::Estimate(args) => estimate::run(args)?.into(),
         Command::Fit(args) => fit::run(args)?,
@@ -103,6 +122,7 @@ fn run(cli: &Cli) -> Result<Answer, CliError> {
         Command::Man(args) => shell::man(args)?.into(),
         Command::Models(args) => models::run(args)?.into(),
         Command::Params(args) => params::run(args)?.into(),
+        Command::Verify(args) => verify::run(args, measures)?,
     })
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::args::SchemaArgs;
 use super::error::CliError;
 use super::text::{self, lines, table};
-use super::{check, estimate, fit, gpus, models, params, plan, solve};
+use super::{check, estimate, fit, gpus, models, params, plan, solve, verify};
 use crate::check::Lock;
 use crate::job::JobFile;
 use crate::plan::{Comparison, Ladder, Solution};
@@ -20,7 +20,7 @@ struct Named {
 }
 
 /// Every one, by name.
-const SCHEMAS: [Named; 14] = [
+const SCHEMAS: &[Named] = &[
     Named { name: "check", what: "check --json", schema: printed::<check::Output<'static>> },
     Named { name: "compare", what: "compare --json", schema: printed::<Comparison> },
     Named { name: "estimate", what: "estimate --json", schema: printed::<estimate::Output<'static>> },
@@ -47,12 +47,13 @@ const SCHEMAS: [Named; 14] = [
         schema: || either(printed::<solve::Output<'static, Solution>>(), printed::<solve::Output<'static, Ladder>>()),
     },
     Named { name: "table", what: "plan --tutorial-table --json", schema: printed::<plan::TableOutput<'static>> },
+    Named { name: "verify", what: "verify --json", schema: printed::<verify::Output> },
 ];
 
 pub(super) fn run(args: &SchemaArgs) -> Result<String, CliError> {
     let Some(name) = &args.name else {
         let mut rows = table(&["name", "of"], text::width());
-        for Named { name, what, .. } in &SCHEMAS {
+        for Named { name, what, .. } in SCHEMAS {
             rows.add_row([*name, what]);
         }
         return Ok(lines(&rows));

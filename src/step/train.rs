@@ -22,8 +22,6 @@ pub(super) const RECORDED_MICRO_BATCHES: u64 = 3;
 /// A parameter of a model that is trained.
 #[cfg(feature = "verify")]
 pub(crate) struct Part {
-    /// Its module's name.
-    pub(crate) name: &'static str,
     /// Whether it is trained.
     pub(crate) trainable: bool,
     /// Itself.
@@ -154,18 +152,17 @@ impl<'a> Training<'a> {
     #[cfg(feature = "verify")]
     pub(crate) fn parts(&mut self) -> Vec<Part> {
         let mut parts = Vec::new();
-        let mut push = |name: &'static str, tensor: &Tensor| {
-            parts.push(Part { name, trainable: tensor.requires_grad(), tensor: tensor.clone() });
+        let mut push = |tensor: &Tensor| {
+            parts.push(Part { trainable: tensor.requires_grad(), tensor: tensor.clone() });
         };
         self.network.leaves(&mut |mut leaf| {
-            let name = leaf.name();
-            leaf.dense_parameters().into_iter().for_each(|parameter| push(name, parameter));
+            leaf.dense_parameters().into_iter().for_each(|parameter| push(parameter));
             let Leaf::Linear(linear) = leaf else { return };
             if let Weight::FourBit(layer) = &linear.weight {
-                push(name, &layer.matrix.packed);
-                push(name, &layer.matrix.absmax);
+                push(&layer.matrix.packed);
+                push(&layer.matrix.absmax);
             }
-            linear.adapter.iter().flat_map(|adapter| adapter.parameters()).for_each(|parameter| push(name, parameter));
+            linear.adapter.iter().flat_map(|adapter| adapter.parameters()).for_each(|parameter| push(parameter));
         });
         parts
     }

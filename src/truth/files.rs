@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Row;
 
 /// What lies beside them, of other forms.
-const OTHER_FILES: [&str; 8] = [
+const OTHER_FILES: [&str; 10] = [
     "allocator.jsonl",
     "layouts.jsonl",
     "module_names.jsonl",
@@ -15,6 +15,8 @@ const OTHER_FILES: [&str; 8] = [
     "published.jsonl",
     "published.toml",
     "verdicts.jsonl",
+    "verify.jsonl",
+    "verify_gpu.jsonl",
 ];
 
 /// The files of `folder` whose lines are [`Row`](super::Row)s, by name. Every file is one that is not known to be of another

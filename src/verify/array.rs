@@ -89,8 +89,6 @@ pub(super) trait Array: Clone + 'static {
     fn put(&self, ids: &Self, source: &Self) -> Result<()>;
     /// `self` with `source`'s rows added to the rows `ids`.
     fn add_rows(&self, ids: &Self, source: &Self) -> Result<Self>;
-    /// `yes` where `self` is not 0, `no` elsewhere.
-    fn choose(&self, yes: &Self, no: &Self) -> Result<Self>;
     /// The numbers in order, in fp32; none where there are none.
     fn numbers(&self) -> Result<Vec<f32>>;
 

@@ -171,10 +171,6 @@ impl Array for Tensor {
         Ok(self.index_add(ids, source, 0)?)
     }
 
-    fn choose(&self, yes: &Self, no: &Self) -> Result<Self> {
-        Ok(self.where_cond(yes, no)?)
-    }
-
     fn numbers(&self) -> Result<Vec<f32>> {
         Ok(self.flatten_all()?.to_dtype(CandleType::F32)?.to_vec1()?)
     }

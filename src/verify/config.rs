@@ -75,6 +75,9 @@ const SIZES: [Size; 3] = [
     },
 ];
 
+/// Large enough for a step to change a norm's weight of 1 in bf16.
+const LEARNING_RATE: f64 = 5e-3;
+
 impl Configuration {
     fn of(
         size: Size,
@@ -132,7 +135,7 @@ impl Configuration {
         };
         let model = model::from_config(&name, &config).map_err(|error| VerifyError::Model(error.to_string()))?;
         Job::train(name.as_str(), train.clone()).validate().map_err(|error| VerifyError::Model(error.to_string()))?;
-        Ok(Self { name, model, train, learning_rate: if lora { 5e-3 } else { 1e-3 } })
+        Ok(Self { name, model, train, learning_rate: LEARNING_RATE })
     }
 }
 

@@ -6,59 +6,42 @@
 //! an allocator counts what they hold, and with arrays that have sizes and no data, which predict it. After each kernel of the
 //! latter, what its arrays hold is what the ledger says.
 
+#[cfg(feature = "verify")]
 mod array;
+#[cfg(feature = "verify")]
 mod candle;
+#[cfg(feature = "verify")]
 mod config;
+#[cfg(feature = "verify")]
+mod error;
+#[cfg(feature = "verify")]
+mod examine;
+#[cfg(feature = "verify")]
 mod gauge;
 mod gpu;
+#[cfg(feature = "verify")]
 mod kernels;
+mod report;
+#[cfg(feature = "verify")]
 mod run;
+#[cfg(feature = "verify")]
 mod runner;
+#[cfg(feature = "verify")]
 mod shadow;
+#[cfg(feature = "verify")]
 mod value;
 
-use crate::ghost::Kernel;
-
+#[cfg(feature = "verify")]
 pub use config::{Configuration, configurations};
-pub use gauge::{Gauge, LEAST_COUNTED, POOL_GRANULE};
-pub use gpu::{DeviceSource, Figure, Gpu, GpuMemory, GpuRun, Identity, Marks, Pool, Session, gpu_configurations};
-pub use run::{PhaseRun, Run, predict, run};
-
-/// Why a step was not carried out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum VerifyError {
-    /// Candle says no.
-    #[error("candle: {0}")]
-    Candle(String),
-    /// A GPU cannot be reached, or does not answer: what is missing, and what was tried.
-    #[error("no GPU through CUDA: {0}")]
-    Gpu(String),
-    /// A kernel that is not carried out, or not on what it was given.
-    #[error("{0}")]
-    Kernel(String),
-    /// The model or the way of training is none.
-    #[error("{0}")]
-    Model(String),
-    /// The ledger and the arrays disagree.
-    #[error("after {kernel} the ledger has {ghosts} bytes and the arrays hold {arrays}")]
-    Ledger {
-        /// After which kernel.
-        kernel: String,
-        /// What the ledger has.
-        ghosts: u64,
-        /// What the arrays hold.
-        arrays: u64,
-    },
-}
-
-impl VerifyError {
-    /// What went wrong in a kernel, with its name.
-    fn of(self, kernel: &Kernel) -> Self {
-        match self {
-            Self::Candle(text) => Self::Candle(format!("{kernel:?}: {text}")),
-            Self::Kernel(text) => Self::Kernel(format!("{kernel:?}: {text}")),
-            other => other,
-        }
-    }
-}
+#[cfg(feature = "verify")]
+pub use error::VerifyError;
+#[cfg(feature = "verify")]
+pub use examine::{Examined, Parameter, examine};
+#[cfg(feature = "verify")]
+pub use gauge::{Gauge, LEAST_COUNTED, MOST_ALIGNED, POOL_GRANULE};
+pub use gpu::{DeviceSource, Figure, GpuMemory, Identity, Marks};
+#[cfg(feature = "verify")]
+pub use gpu::{Gpu, Pool, Session, gpu_configurations, predict_on_gpu};
+pub use report::{Measured, PhaseRun, Run, row};
+#[cfg(feature = "verify")]
+pub use run::{predict, run, warm_up};

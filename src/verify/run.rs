@@ -3,13 +3,11 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::VerifyError;
 use super::array::{Array, Result};
 use super::config::Configuration;
 use super::gauge::Gauge;
+use super::report::{PhaseRun, Run};
 use super::runner::{PhasePeak, Runner, Shared};
 use super::shadow::{Meter, Place, Shadow};
 use crate::ghost::{Context, Playback, Tensor};
@@ -17,57 +15,6 @@ use crate::step::{Part, Training};
 
 /// Steps that are taken.
 const STEPS: usize = 4;
-
-/// What one configuration was predicted to hold, and held.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Run {
-    /// The configuration.
-    pub name: String,
-    /// The most bytes that the ledger has for the step in PyTorch on a GPU.
-    pub ledger_bytes: u64,
-    /// The most bytes that the same step is predicted to hold in candle.
-    pub predicted_bytes: u64,
-    /// The most bytes that candle held.
-    pub measured_bytes: u64,
-    /// Predicted less measured.
-    pub difference_bytes: i64,
-    /// The difference in percent of what was measured.
-    pub error_percent: f64,
-    /// The loss of each step, before its update.
-    pub losses: Vec<f32>,
-    /// Whether every frozen weight is what it was, bit for bit.
-    pub frozen_unchanged: bool,
-    /// Trainable parameters that are not what they were.
-    pub moved: usize,
-    /// All of them.
-    pub trainable: usize,
-    /// Peaks of each phase, over all steps.
-    pub phases: Vec<PhaseRun>,
-}
-
-/// A phase's peaks.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct PhaseRun {
-    /// `load`, `forward`, `backward`, `clip` or `optimizer`.
-    pub name: String,
-    /// The most bytes predicted.
-    pub predicted_bytes: u64,
-    /// The most bytes measured.
-    pub measured_bytes: u64,
-}
-
-impl Run {
-    /// Whether the prediction is within 0.1 % of what was measured.
-    pub fn is_close(&self) -> bool {
-        self.error_percent.abs() <= 0.1
-    }
-
-    /// Whether the model learned and nothing moved that is frozen.
-    pub fn learned(&self) -> bool {
-        let falls = self.losses.first().zip(self.losses.last()).is_some_and(|(first, last)| last < first);
-        falls && self.frozen_unchanged && self.moved == self.trainable
-    }
-}
 
 /// What a training run came to.
 struct Outcome {
@@ -102,6 +49,11 @@ pub fn predict(configuration: &Configuration) -> Result<u64> {
     shadow(configuration, Place::Host).map(|outcome| outcome.peak())
 }
 
+/// The same on a GPU.
+pub(super) fn predict_on_gpu(configuration: &Configuration) -> Result<u64> {
+    shadow(configuration, Place::Gpu).map(|outcome| outcome.peak())
+}
+
 fn shadow(configuration: &Configuration, place: Place) -> Result<Outcome> {
     let meter = Rc::new(Meter::of(place));
     let runner = Runner::<Shadow>::new(
@@ -117,25 +69,26 @@ fn shadow(configuration: &Configuration, place: Place) -> Result<Outcome> {
 ///
 /// # Errors
 /// Candle fails, or as [`predict`].
-pub fn run(configuration: &Configuration, gauge: &Rc<dyn Gauge>) -> Result<Run> {
-    run_on(configuration, Place::Host, candle_core::Device::Cpu, gauge)
+pub fn run(configuration: &Configuration, gauge: &'static (dyn Gauge + Sync)) -> Result<Run> {
+    let predicted = shadow(configuration, Place::Host)?;
+    let measured = real(configuration, &|| Rc::new(gauge))?;
+    Ok(compared(configuration, &predicted, measured))
 }
 
-/// The same on any device.
-pub(super) fn run_on(
-    configuration: &Configuration,
-    place: Place,
-    device: candle_core::Device,
-    gauge: &Rc<dyn Gauge>,
-) -> Result<Run> {
-    let predicted = shadow(configuration, place)?;
-    let runner = Runner::<candle_core::Tensor>::new(device, Rc::clone(gauge), configuration.learning_rate, None);
+/// The same on a GPU, on this thread: candle gives each a stream of its own.
+pub(super) fn run_on_gpu(configuration: &Configuration, gpu: candle_core::Device, gauge: Rc<dyn Gauge>) -> Result<Run> {
+    let predicted = shadow(configuration, Place::Gpu)?;
+    let runner = Runner::<candle_core::Tensor>::new(gpu, gauge, configuration.learning_rate, None);
     let measured = train(configuration, &Rc::new(runner))?;
+    Ok(compared(configuration, &predicted, measured))
+}
+
+fn compared(configuration: &Configuration, predicted: &Outcome, measured: Outcome) -> Run {
     let (predicted_bytes, measured_bytes) = (predicted.peak(), measured.peak());
     let difference_bytes = predicted_bytes.cast_signed() - measured_bytes.cast_signed();
     #[expect(clippy::cast_precision_loss, reason = "a ratio")]
     let error_percent = 100.0 * difference_bytes as f64 / measured_bytes.max(1) as f64;
-    Ok(Run {
+    Run {
         name: configuration.name.clone(),
         ledger_bytes: measured.ledger_bytes,
         predicted_bytes,
@@ -147,6 +100,28 @@ pub(super) fn run_on(
         frozen_unchanged: measured.frozen_unchanged,
         moved: measured.moved,
         trainable: measured.trainable,
+        memory: None,
+    }
+}
+
+/// Takes a step that nothing counts, so that what libraries make once (threads, buffers) is there.
+///
+/// # Errors
+/// As [`run`].
+pub fn warm_up() -> Result<()> {
+    let all = super::configurations()?;
+    let Some(first) = all.iter().max_by_key(|configuration| configuration.train.max_seq_length) else { return Ok(()) };
+    real(first, &|| Rc::new(Meter::default())).map(|_| ())
+}
+
+/// Trains with candle, on a thread of the pool that products are shared out in: what comes from elsewhere goes through a queue
+/// that now and then allocates.
+fn real(configuration: &Configuration, gauge: &(dyn Fn() -> Rc<dyn Gauge> + Sync)) -> Result<Outcome> {
+    let pool = rayon::ThreadPoolBuilder::new().build().map_err(|error| VerifyError::Candle(error.to_string()))?;
+    pool.install(|| {
+        let device = candle_core::Device::Cpu;
+        let runner = Runner::<candle_core::Tensor>::new(device, gauge(), configuration.learning_rate, None);
+        train(configuration, &Rc::new(runner))
     })
 }
 

@@ -80,6 +80,14 @@ impl<A: Array> Runner<A> {
         handle::<A>(value)?.look()?.numbers()
     }
 
+    /// Writes numbers over a tensor's.
+    pub(super) fn write(&self, value: &Value, numbers: &[f32]) -> Result<()> {
+        let handle = handle::<A>(value)?;
+        let mut next = numbers.iter().copied();
+        let flat = A::floats(&self.device, numbers.len(), &mut || next.next().unwrap_or_default())?;
+        handle.replace(flat.cast(handle.dtype()?)?)
+    }
+
     /// The value a kernel gives; after a failure nothing is computed any more.
     fn carry_out(&self, layout: &Layout, dtype: DType, make: impl FnOnce() -> Result<Option<A>>) -> Handle<A> {
         let bytes = layout.numel() * dtype.bytes();
@@ -117,8 +125,10 @@ impl<A: Array> Runner<A> {
             Kernel::Parameter(name) => self.parameter(name, layout, dtype).map(Some),
             Kernel::Input(_) => self.tokens(layout).map(Some),
             _ => {
-                let inputs = inputs.iter().map(|value| handle::<A>(value)?.look()).collect::<Result<Vec<A>>>();
-                let inputs = if matches!(kernel, Kernel::Scratch(_)) { Vec::new() } else { inputs? };
+                let inputs = match kernels::reads(kernel) {
+                    true => inputs.iter().map(|value| handle::<A>(value)?.look()).collect::<Result<Vec<A>>>()?,
+                    false => Vec::new(),
+                };
                 let call = Call { inputs: &inputs, layout, dtype, device: &self.device, adamw: self.adamw };
                 kernels::run(kernel, &call).map_err(|error| error.of(kernel))
             }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::array::{Array, Binary, Compare, Result, Unary};
-use super::gauge::{Gauge, LEAST_COUNTED, POOL_GRANULE};
+use super::gauge::{Gauge, LEAST_COUNTED, MOST_ALIGNED, POOL_GRANULE};
 use crate::dtype::DType;
 
 /// Where arrays lie; it makes a difference to what is counted, and to what a product in bf16 takes.
@@ -12,15 +12,15 @@ use crate::dtype::DType;
 pub(super) enum Place {
     #[default]
     Host,
-    /// On a GPU, which multiplies bf16 as it is.
+    /// On a GPU, which multiplies bf16 as it is, and whose pool leaves nothing out.
     Gpu,
 }
 
 impl Place {
     /// What an allocation counts.
-    const fn counted(self, bytes: u64) -> u64 {
+    const fn counted(self, bytes: u64, dtype: DType) -> u64 {
         match self {
-            Self::Host if bytes < LEAST_COUNTED => 0,
+            Self::Host if bytes < LEAST_COUNTED || dtype.bytes() > MOST_ALIGNED as u64 => 0,
             Self::Host => bytes,
             Self::Gpu => bytes.next_multiple_of(POOL_GRANULE),
         }
@@ -47,15 +47,15 @@ impl Meter {
         self.all.get()
     }
 
-    fn take(&self, bytes: u64) {
+    fn take(&self, bytes: u64, counted: u64) {
         self.all.set(self.all.get() + bytes);
-        self.counted.set(self.counted.get() + self.place.counted(bytes));
+        self.counted.set(self.counted.get() + counted);
         self.peak.set(self.peak.get().max(self.counted.get()));
     }
 
-    fn give(&self, bytes: u64) {
+    fn give(&self, bytes: u64, counted: u64) {
         self.all.set(self.all.get() - bytes);
-        self.counted.set(self.counted.get() - self.place.counted(bytes));
+        self.counted.set(self.counted.get() - counted);
     }
 }
 
@@ -79,11 +79,13 @@ impl Gauge for Meter {
 struct Memory {
     meter: Rc<Meter>,
     bytes: u64,
+    /// What a gauge counts of it.
+    counted: u64,
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        self.meter.give(self.bytes);
+        self.meter.give(self.bytes, self.counted);
     }
 }
 
@@ -99,8 +101,9 @@ pub(super) struct Shadow {
 impl Shadow {
     fn new(meter: &Rc<Meter>, dims: &[usize], dtype: DType) -> Self {
         let bytes = dims.iter().product::<usize>() as u64 * dtype.bytes();
-        meter.take(bytes);
-        let memory = Rc::new(Memory { meter: Rc::clone(meter), bytes });
+        let counted = meter.place.counted(bytes, dtype);
+        meter.take(bytes, counted);
+        let memory = Rc::new(Memory { meter: Rc::clone(meter), bytes, counted });
         Self { memory, dims: dims.to_vec(), strides: in_order(dims), dtype }
     }
 
@@ -262,10 +265,6 @@ impl Array for Shadow {
 
     fn add_rows(&self, _ids: &Self, _source: &Self) -> Result<Self> {
         self.copy()
-    }
-
-    fn choose(&self, yes: &Self, _no: &Self) -> Result<Self> {
-        yes.copy()
     }
 
     fn numbers(&self) -> Result<Vec<f32>> {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::VerifyError;
 use super::array::{Array, Result};
+use crate::dtype::DType;
 use crate::ghost::Layout;
 
 /// One ghost storage's memory.
@@ -66,6 +67,11 @@ impl<A: Array> Handle<A> {
     /// Another look at the same memory, which begins `forward` elements later.
     pub(super) fn relaid(&self, layout: &Layout, forward: usize) -> Self {
         Self { held: Rc::clone(&self.held), layout: *layout, offset: self.offset + forward }
+    }
+
+    /// Its type.
+    pub(super) fn dtype(&self) -> Result<DType> {
+        Ok(self.look()?.dtype())
     }
 
     pub(super) fn layout(&self) -> &Layout {

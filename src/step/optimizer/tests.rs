@@ -71,7 +71,7 @@ fn every_allocation_of_a_step_is_pytorchs() -> Result<(), Box<dyn Error>> {
         let start = cx.ledger().len();
         let mut optimizer = Optimizer::new(&cx, &job(row.optim, row.rank), Vec::new(), parameters.clone(), &is_own);
         for _ in 0..2 {
-            clip_grad_norm(&cx, &parameters);
+            clip_grad_norm(&cx, &parameters, 1.0);
             optimizer.step(&cx);
         }
         let ours = events(&cx, start);
@@ -106,7 +106,7 @@ fn parameters_without_a_gradient_get_no_states() -> Result<(), Box<dyn Error>> {
             continue; // its sums are there from the start
         }
         let mut optimizer = Optimizer::new(&cx, &job(optim, 1), Vec::new(), vec![parameter], &[true]);
-        clip_grad_norm(&cx, &optimizer.parameters);
+        clip_grad_norm(&cx, &optimizer.parameters, 1.0);
         optimizer.step(&cx);
         assert!(events(&cx, start).is_empty(), "{name}");
         assert_eq!(optimizer.held_bytes(), 0, "{name}");

@@ -3,13 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::run::Run;
-use super::pool::Marks;
-use crate::hardware::{CUDA_CONTEXT, nvml};
-
-/// Memory is given to a process in pages of this size, in bytes (`cuMemGetAllocationGranularity` on every GPU so far).
-const PAGE: u64 = 2 << 20;
-
 /// Bytes predicted and measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Figure {
@@ -48,51 +41,28 @@ pub enum DeviceSource {
     Growth,
 }
 
-/// What NVML says, at one time.
-pub(super) struct Card {
-    process: Option<u64>,
-    used: Option<u64>,
-    pub(super) driver_version: Option<String>,
+/// What a pool holds, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Allocated now (`USED_MEM_CURRENT`).
+    pub used: u64,
+    /// The most allocated since the mark was reset (`USED_MEM_HIGH`).
+    pub used_high: u64,
+    /// Taken from the driver now (`RESERVED_MEM_CURRENT`).
+    pub reserved: u64,
+    /// The most taken from the driver since the mark was reset (`RESERVED_MEM_HIGH`).
+    pub reserved_high: u64,
 }
 
-impl Card {
-    pub(super) fn look() -> Self {
-        let inventory = nvml::detect();
-        let mut processes = inventory.devices.iter().flat_map(|device| &device.processes);
-        let own = processes.find(|process| process.pid == std::process::id());
-        // of several cards nobody says which one CUDA counts as which
-        let used = match &inventory.devices[..] {
-            [only] => only.used.map(|used| used.0),
-            _ => None,
-        };
-        Self {
-            process: own.and_then(|process| process.used).map(|used| used.0),
-            used,
-            driver_version: inventory.driver_version,
-        }
-    }
-}
-
-impl GpuMemory {
-    pub(super) fn of(run: &Run, marks: &Marks, lasting: u64, used: u64, before: &Card, after: &Card) -> Self {
-        let growth = before.used.map(|before| used.saturating_sub(before));
-        let (device, device_source) = match (after.process, growth) {
-            (Some(process), _) => (Some(process), Some(DeviceSource::Process)),
-            (None, Some(growth)) => (Some(growth), Some(DeviceSource::Growth)),
-            (None, None) => (None, None),
-        };
-        let reserved = (run.predicted_bytes + lasting).next_multiple_of(PAGE);
-        Self {
-            allocated: Figure { predicted_bytes: run.predicted_bytes, measured_bytes: Some(run.measured_bytes) },
-            reserved: Figure { predicted_bytes: reserved, measured_bytes: Some(marks.reserved_high) },
-            device: Figure { predicted_bytes: reserved + CUDA_CONTEXT.0, measured_bytes: device },
-            context: Figure {
-                predicted_bytes: CUDA_CONTEXT.0,
-                measured_bytes: device.map(|device| device.saturating_sub(marks.reserved)),
-            },
-            device_source,
-            card_growth_bytes: growth,
-            lasting_bytes: lasting,
-        }
-    }
+/// Which GPU something was measured on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Identity {
+    /// Its name, such as `NVIDIA H200`.
+    pub name: String,
+    /// CUDA's compute capability, such as `9.0`.
+    pub compute_capability: String,
+    /// The driver's version, such as `580.95.05`, where NVML says it.
+    pub driver_version: Option<String>,
+    /// The newest CUDA that the driver knows, such as `13.0`.
+    pub cuda_version: String,
 }

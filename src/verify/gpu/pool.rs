@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::super::VerifyError;
 use super::super::array::Result;
 use super::super::gauge::Gauge;
+use super::memory::{Identity, Marks};
 
 /// Opens GPUs.
 pub trait Gpu {
@@ -51,32 +52,6 @@ pub trait Pool {
     /// # Errors
     /// CUDA does not answer.
     fn free_and_total(&self) -> Result<(u64, u64)>;
-}
-
-/// What a pool holds, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// Allocated now (`USED_MEM_CURRENT`).
-    pub used: u64,
-    /// The most allocated since the mark was reset (`USED_MEM_HIGH`).
-    pub used_high: u64,
-    /// Taken from the driver now (`RESERVED_MEM_CURRENT`).
-    pub reserved: u64,
-    /// The most taken from the driver since the mark was reset (`RESERVED_MEM_HIGH`).
-    pub reserved_high: u64,
-}
-
-/// Which GPU something was measured on.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-pub struct Identity {
-    /// Its name, such as `NVIDIA H200`.
-    pub name: String,
-    /// CUDA's compute capability, such as `9.0`.
-    pub compute_capability: String,
-    /// The driver's version, such as `580.95.05`, where NVML says it.
-    pub driver_version: Option<String>,
-    /// The newest CUDA that the driver knows, such as `13.0`.
-    pub cuda_version: String,
 }
 
 /// Measures a pool as an allocator is measured: what lasted from before does not count, nor what is allocated while counting

@@ -2,6 +2,7 @@
 
 use super::super::VerifyError;
 use super::super::config::{self, Configuration, Size};
+use super::super::run;
 
 /// About 136 million parameters with a head of their own, and 336 million with keys that are shared and a tied head.
 const SIZES: [Size; 2] = [
@@ -43,4 +44,21 @@ const SIZES: [Size; 2] = [
 /// ```
 pub fn gpu_configurations() -> Result<Vec<Configuration>, VerifyError> {
     config::of_sizes(&SIZES)
+}
+
+/// What candle is predicted to hold at most when it trains `configuration` on a GPU, in bytes, as CUDA's pool counts them.
+///
+/// # Errors
+/// As [`predict`](super::super::predict).
+///
+/// ```
+/// use vramplan::verify;
+///
+/// let configuration = &verify::configurations()?[0];
+/// // what is rounded up and what an allocator's gauge leaves out
+/// assert!(verify::predict_on_gpu(configuration)? > verify::predict(configuration)?);
+/// # Ok::<(), verify::VerifyError>(())
+/// ```
+pub fn predict_on_gpu(configuration: &Configuration) -> Result<u64, VerifyError> {
+    run::predict_on_gpu(configuration)
 }

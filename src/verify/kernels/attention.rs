@@ -46,10 +46,22 @@ fn scale<A: Array>(query: &A) -> f64 {
     (query.dims()[2] as f64).sqrt().recip()
 }
 
+/// What forward gives: the rest is its random state and what partial results are kept in.
+pub(super) fn is_result(what: &str) -> bool {
+    matches!(what, "out" | "logsumexp")
+}
+
+/// What backward gives.
+pub(super) fn is_gradient(what: &str) -> bool {
+    matches!(what, "query" | "key" | "value")
+}
+
 pub(super) fn forward<A: Array>(what: &'static str, causal: bool, call: &Call<'_, A>) -> Result<Option<A>> {
-    // its random state and what partial results are kept in
-    if !matches!(what, "out" | "logsumexp") || call.layout.numel() == 0 {
-        return if call.layout.numel() == 0 { A::zeros(call.device, &[0], call.dtype).map(Some) } else { Ok(None) };
+    if !is_result(what) {
+        return Ok(None);
+    }
+    if call.layout.numel() == 0 {
+        return A::zeros(call.device, &[0], call.dtype).map(Some);
     }
     let dims = call.input(0)?.dims();
     let [batch, count, length] = [dims[0], dims[1], dims[2]];
@@ -72,7 +84,7 @@ pub(super) fn forward<A: Array>(what: &'static str, causal: bool, call: &Call<'_
 
 /// Inputs: query, key, value, the gradient, the output, its log-sum-exp, and a mask where there is one.
 pub(super) fn backward<A: Array>(what: &'static str, causal: bool, call: &Call<'_, A>) -> Result<Option<A>> {
-    if !matches!(what, "query" | "key" | "value") {
+    if !is_gradient(what) {
         return Ok(None);
     }
     let dims = call.input(0)?.dims();

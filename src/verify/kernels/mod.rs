@@ -50,6 +50,16 @@ impl<A: Array> Call<'_, A> {
     }
 }
 
+/// Whether a kernel reads what it is given: not where it stands for memory that only CUDA's kernels need.
+pub(super) fn reads(kernel: &Kernel) -> bool {
+    match kernel {
+        Kernel::Scratch(_) => false,
+        Kernel::Attention { what, .. } => attention::is_result(what),
+        Kernel::AttentionBackward { what, .. } => attention::is_gradient(what),
+        _ => true,
+    }
+}
+
 /// Runs a kernel; what comes out lies in the order of the layout's storage, in one dimension. `None`: what this stands for
 /// takes no memory here.
 pub(super) fn run<A: Array>(kernel: &Kernel, call: &Call<'_, A>) -> Result<Option<A>> {
