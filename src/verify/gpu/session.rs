@@ -67,10 +67,12 @@ impl Session {
     /// What CUDA says of a full GPU, with how full it is.
     fn full(&self, error: VerifyError) -> VerifyError {
         match (error, self.pool.free_and_total()) {
-            (VerifyError::Candle(text), Ok((free, total))) if text.contains("OUT_OF_MEMORY") => VerifyError::Gpu(format!(
-                "its memory is full: {free} of {total} bytes are free, and more was asked for ({text}); stop what else runs on \
+            (VerifyError::Candle(text), Ok((free, total))) if text.contains("OUT_OF_MEMORY") => {
+                VerifyError::Gpu(format!(
+                    "its memory is full: {free} of {total} bytes are free, and more was asked for ({text}); stop what else runs on \
                  it, or choose smaller ones with --config"
-            )),
+                ))
+            }
             (error, _) => error,
         }
     }
