@@ -126,7 +126,8 @@ mod signals {
 
     #[test]
     fn reach_the_command_and_the_report_comes_all_the_same() {
-        for signal in ["TERM", "INT", "HUP", "USR1"] {
+        // not INT and HUP: whoever runs the tests in the background has them ignored, and so they stay
+        for signal in ["TERM", "USR1", "USR2"] {
             let mut child = start(&format!("trap 'exit 42' {signal}; echo; while :; do sleep 0.05; done"));
             ready(&mut child);
             let id = child.id().to_string();
