@@ -75,6 +75,7 @@ fn recorded_measurements_are_predicted() {
 
 #[test]
 fn gradients_are_those_of_finite_differences() {
+    let _alone = alone();
     for (name, steps) in [
         ("tiny-fp32-dense-full", 0),
         ("tiny-fp32-dense-lora", 2),
@@ -219,6 +220,7 @@ fn corpus(batch: i64, length: i64) -> candle_core::Result<Tensor> {
 
 #[test]
 fn gradients_are_those_of_candles_autograd() {
+    let _alone = alone();
     for (name, lora) in [
         ("tiny-fp32-dense-full", false),
         ("tiny-fp32-dense-full-gc", false),
