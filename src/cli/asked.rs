@@ -10,7 +10,7 @@ use crate::job::from::Report;
 use crate::job::{Job, JobFile};
 use crate::model::Model;
 use crate::plan::Subject;
-use crate::step::Doubts;
+use crate::step::{self, Doubts, Estimate};
 
 /// More than any job file needs, and little enough to hold.
 const MAX_JOB_FILE: u64 = 1 << 20;
@@ -57,6 +57,17 @@ impl Asked {
         let mut doubts = source::doubts(&source, &mut job, precision_given)?;
         doubts.doubtful |= report.as_ref().is_some_and(|report| !report.is_complete());
         Ok(Self { job, model: source.model, config: source.config, report, doubts })
+    }
+
+    /// What the job takes, with what is open; `timeline`: with the curve.
+    pub(super) fn estimate(&self, timeline: bool) -> Result<Estimate, CliError> {
+        let mut estimate = if timeline {
+            step::estimate_with_timeline(&self.model, &self.job)?
+        } else {
+            step::estimate(&self.model, &self.job)?
+        };
+        estimate.basis.doubt(&self.doubts);
+        Ok(estimate)
     }
 
     /// The model with what is open.

@@ -3,9 +3,9 @@
 use super::args::job::HubFlags;
 use super::error::CliError;
 use super::hub;
-use crate::job::{Job, ModelRef, Peft};
+use crate::job::{ModelRef, Peft};
 use crate::model::{Model, Source};
-use crate::step::{self, Estimate, ModelSummary, Parameters};
+use crate::step::{self, ModelSummary, Parameters};
 
 /// Where the allowance between reserved and device memory comes from.
 pub(super) use crate::hardware::CUDA_CONTEXT_SOURCE as CONTEXT_SOURCE;
@@ -37,9 +37,4 @@ pub(super) fn summary(model: &Model, count: Parameters) -> ModelSummary {
 /// Parameters of a model, with adapters where there are any.
 pub(super) fn count_parameters(model: &Model, peft: Option<&Peft>) -> Result<Parameters, CliError> {
     Ok(step::count_parameters(model, peft)?)
-}
-
-/// What a job takes; `timeline`: with the curve.
-pub(super) fn estimate(model: &Model, job: &Job, timeline: bool) -> Result<Estimate, CliError> {
-    Ok(if timeline { step::estimate_with_timeline(model, job)? } else { step::estimate(model, job)? })
 }

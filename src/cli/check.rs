@@ -1,6 +1,5 @@
 //! `vramplan check`: jobs against what each may take.
 
-mod files;
 mod github;
 mod job;
 mod junit;
@@ -24,7 +23,7 @@ use super::args::job::HubFlags;
 use super::args::judging::CheckArgs;
 use super::asked::text_of;
 use super::error::CliError;
-use super::{Answer, exit, text};
+use super::{Answer, exit, files, text};
 use crate::check::CheckFile;
 
 /// More than any file of jobs needs.

@@ -53,8 +53,7 @@ pub(super) fn run(args: &EstimateArgs) -> Result<String, CliError> {
     if args.method == Method::Formula {
         return formula_alone(args, job, model, formula()?, width);
     }
-    let mut estimate = backend::estimate(model, job, args.timeline)?;
-    estimate.basis.doubt(&asked.doubts);
+    let mut estimate = asked.estimate(args.timeline)?;
     let formula = if args.method == Method::Both { Some(formula()?) } else { None };
     if args.json {
         estimate.basis.notes.extend(report.into_iter().flat_map(Report::notes));

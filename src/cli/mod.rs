@@ -10,6 +10,7 @@ mod describe;
 mod error;
 mod estimate;
 mod examples;
+mod files;
 mod fit;
 mod from;
 mod gpu;

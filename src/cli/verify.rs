@@ -45,14 +45,13 @@ pub(super) fn run(args: &VerifyArgs, measures: Option<&Measures>) -> Result<Answ
 
 #[cfg(feature = "verify")]
 mod carried_out {
-    use std::fs::OpenOptions;
     use std::io::Write;
 
     use super::super::args::verifying::{VerifyArgs, VerifyDevice};
     use super::super::error::CliError;
-    use super::super::exit;
     use super::super::text::{self, grouped, lines, table, width};
     use super::super::{Answer, Measures};
+    use super::super::{exit, files};
     use super::{Output, Versions};
     use crate::verify::{self, Run};
 
@@ -89,11 +88,7 @@ mod carried_out {
             runs.push(verify::run(configuration, *gauge).map_err(failed)?);
         }
         if let Some(path) = &args.save {
-            let write = || {
-                let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-                runs.iter().try_for_each(|run| writeln!(file, "{}", verify::row(run)))
-            };
-            write().map_err(|source| CliError::WriteFile { path: path.clone(), source })?;
+            runs.iter().try_for_each(|run| files::append_line(path, &verify::row(run)))?;
         }
         let code = if runs.iter().all(|run| run.is_close() && run.learned()) { 0 } else { exit::DOES_NOT_FIT };
         let exact = runs.iter().filter(|run| run.difference_bytes == 0).count();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::args::judging::CheckArgs;
 use super::super::asked::text_of;
 use super::super::error::CliError;
-use super::files;
+use super::super::files;
 use super::job::Checked;
 use crate::check::{Difference, Lock, Locked, compare};
 

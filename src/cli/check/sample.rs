@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::error::CliError;
-use super::files;
+use super::super::files;
 
 /// The file, which is checked by a test.
 const SAMPLE: &str = r#"# What each job may take on its GPU. `vramplan check` judges every one of them, in CI too;

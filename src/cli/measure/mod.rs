@@ -1,7 +1,7 @@
 //! `vramplan measure`: what a command takes, beside what a job was said to take.
 
 mod args;
-mod files;
+mod destination;
 mod output;
 mod report;
 mod row;
@@ -14,11 +14,12 @@ pub(super) use args::MeasureArgs;
 pub(super) use output::Output;
 pub(super) use row::Row;
 
+use self::destination::Destination;
 use super::asked::Asked;
 use super::error::CliError;
-use super::{Answer, complain, exit, text};
+use super::{Answer, complain, exit, files, text};
 use crate::measure::Meter;
-use crate::step::{self, Estimate};
+use crate::step::Estimate;
 
 /// The job to compare with.
 struct Expected {
@@ -29,8 +30,8 @@ struct Expected {
 pub(super) fn run(args: &MeasureArgs) -> Result<Answer, CliError> {
     let expected = expected(args)?;
     // whoever waits hours for a report is told before that there is nowhere to put it
-    let report = args.output.as_deref().map(files::Report::at).transpose()?;
-    args.save.as_deref().map(files::check_appendable).transpose()?;
+    let report = args.output.as_deref().map(Destination::at).transpose()?;
+    args.save.as_deref().map(files::can_be_appended_to).transpose()?;
     let meter = Meter::open(Duration::from_millis(args.interval));
     check_gpus(args, &meter)?;
     let problem = meter.problem(&args.gpu);
@@ -77,8 +78,7 @@ fn expected(args: &MeasureArgs) -> Result<Option<Expected>, CliError> {
         };
     }
     let asked = Asked::of(&args.job)?;
-    let mut estimate = step::estimate(&asked.model, &asked.job)?;
-    estimate.basis.doubt(&asked.doubts);
+    let estimate = asked.estimate(false)?;
     Ok(Some(Expected { asked, estimate }))
 }
 
@@ -132,7 +132,7 @@ fn signal(_: ExitStatus) -> Option<i32> {
 /// Adds a line to the file; what came of it.
 fn save(path: &std::path::Path, output: &mut Output<'_>, expected: Option<&Expected>) -> output::Saved {
     let line = Row::of(output, expected).and_then(|row| serde_json::to_string(&row).map_err(|error| error.to_string()));
-    match line.and_then(|line| files::append(path, &line).map_err(|error| error.to_string())) {
+    match line.and_then(|line| files::append_line(path, &line).map_err(|error| error.to_string())) {
         Ok(()) => output::Saved { file: path.display().to_string(), problem: None },
         Err(problem) => output::Saved { file: path.display().to_string(), problem: Some(problem) },
     }
