@@ -159,7 +159,7 @@ impl MaskRequest<'_> {
         // key <= query
         let causal = || {
             let layout = Layout::contiguous(&[1, 1, self.queries, keys]);
-            cx.launch(Kernel::Unary("not after"), &[&places.keys, &places.queries], layout, DType::Bool)
+            cx.launch(Kernel::Binary("not after"), &[&places.keys, &places.queries], layout, DType::Bool)
         };
         let sliding = || {
             if self.bidirectional {
@@ -202,7 +202,7 @@ impl Places<'_> {
         let of_queries = self.look_up(cx, packed, &self.queries, -2);
         let of_keys = self.look_up(cx, packed, &self.keys, -1);
         let dims = [self.batch.dim(0), 1, of_queries.dim(2), of_keys.dim(3)];
-        cx.launch(Kernel::Unary("equal"), &[&of_queries, &of_keys], Layout::contiguous(&dims), DType::Bool)
+        cx.launch(Kernel::Binary("equal"), &[&of_queries, &of_keys], Layout::contiguous(&dims), DType::Bool)
     }
 
     /// `table[batch, places]`: indices that only broadcast are written out.
@@ -233,7 +233,7 @@ fn and(cx: &Context, first: &dyn Fn() -> Tensor, second: &dyn Fn() -> Tensor) ->
     for mask in [first, second] {
         let mask = mask();
         let shape = result.layout().broadcast(mask.layout());
-        result = cx.launch(Kernel::Unary("and"), &[&result, &mask], Layout::contiguous(shape.dims()), DType::Bool);
+        result = cx.launch(Kernel::Binary("and"), &[&result, &mask], Layout::contiguous(shape.dims()), DType::Bool);
     }
     result
 }

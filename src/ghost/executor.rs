@@ -49,6 +49,8 @@ pub enum Kernel {
     AddScalar(f64),
     Pow(i32),
     Unary(&'static str),
+    /// Of two tensors.
+    Binary(&'static str),
     UnaryBackward(&'static str),
     Dropout,
     Where,

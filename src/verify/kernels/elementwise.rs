@@ -33,7 +33,6 @@ pub(super) fn power<A: Array>(x: &A, exponent: i32) -> Result<A> {
 }
 
 pub(super) fn unary<A: Array>(name: &'static str, call: &Call<'_, A>) -> Result<A> {
-    let compared = |how| -> Result<A> { call.aligned(0)?.compare(&call.aligned(1)?, how)?.flat() };
     match name {
         "silu" => one(call, |x| x.unary(Unary::Silu)),
         "cos" => one(call, |x| x.unary(Unary::Cos)),
@@ -44,16 +43,6 @@ pub(super) fn unary<A: Array>(name: &'static str, call: &Call<'_, A>) -> Result<
         "at most one" => one(call, |x| x.binary(&call.constant(1.0, &x.dims(), x.dtype())?, Binary::Min)),
         // places begin at 0 in training
         "add_scalar" => copy(call),
-        "equal" => compared(Compare::Eq),
-        "and" => binary(call, A::mul),
-        "not after" => {
-            // keys lie along the last dimension, queries along the one before
-            let queries = call.input(1)?.unsqueeze(1)?;
-            let dims = call.dims();
-            let both = [call.input(0)?.clone(), queries];
-            let [keys, queries] = both;
-            keys.widened(&dims)?.compare(&queries.widened(&dims)?, Compare::Le)?.flat()
-        }
         // of scores: those that are masked
         "eq" => {
             let x = call.aligned(0)?;
@@ -74,16 +63,24 @@ pub(super) fn unary<A: Array>(name: &'static str, call: &Call<'_, A>) -> Result<
     }
 }
 
+/// Of two masks, or of what masks are made from.
+pub(super) fn combined<A: Array>(name: &'static str, call: &Call<'_, A>) -> Result<A> {
+    match name {
+        "equal" => call.aligned(0)?.compare(&call.aligned(1)?, Compare::Eq)?.flat(),
+        "and" => binary(call, A::mul),
+        "not after" => {
+            // keys lie along the last dimension, queries along the one before
+            let dims = call.dims();
+            let queries = call.input(1)?.unsqueeze(1)?.widened(&dims)?;
+            call.input(0)?.widened(&dims)?.compare(&queries, Compare::Le)?.flat()
+        }
+        _ => Err(no_kernel(&Kernel::Binary(name))),
+    }
+}
+
 /// Whether a column is not after its row, `[rows, columns]`.
 pub(super) fn lower<A: Array>(call: &Call<'_, A>, rows: usize, columns: usize) -> Result<A> {
-    let range = |len| {
-        let mut next = -1;
-        A::integers(call.device, len, &mut || {
-            next += 1;
-            next
-        })
-    };
-    let (down, across) = (range(rows)?.unsqueeze(1)?, range(columns)?.unsqueeze(0)?);
+    let (down, across) = (call.range(rows)?.unsqueeze(1)?, call.range(columns)?.unsqueeze(0)?);
     across.broadcast(&[rows, columns])?.compare(&down.broadcast(&[rows, columns])?, Compare::Le)
 }
 

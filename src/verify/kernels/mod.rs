@@ -39,6 +39,15 @@ impl<A: Array> Call<'_, A> {
         A::ones(self.device, &ones, dtype)?.scale(number)?.broadcast(dims)
     }
 
+    /// 0, 1, 2 ...
+    fn range(&self, len: usize) -> Result<A> {
+        let mut next = -1;
+        A::integers(self.device, len, &mut || {
+            next += 1;
+            next
+        })
+    }
+
     /// An input as large as the output, in the order of its storage.
     fn aligned(&self, index: usize) -> Result<A> {
         self.input(index)?.widened(&self.dims())?.permute(&storage_order(self.layout))
@@ -67,14 +76,7 @@ pub(super) fn run<A: Array>(kernel: &Kernel, call: &Call<'_, A>) -> Result<Optio
         Kernel::Scratch(_) => return Ok(None),
         Kernel::Zeros => A::zeros(call.device, &[call.dims().iter().product()], call.dtype)?,
         Kernel::Ones => A::ones(call.device, &[call.dims().iter().product()], call.dtype)?,
-        Kernel::Arange => {
-            let mut next = -1;
-            let mut numbers = || {
-                next += 1;
-                next
-            };
-            A::integers(call.device, call.dims().iter().product(), &mut numbers)?
-        }
+        Kernel::Arange => call.range(call.dims().iter().product())?,
         Kernel::Cast | Kernel::Copy => elementwise::copy(call)?,
         Kernel::Add => elementwise::binary(call, A::add)?,
         Kernel::Sub => elementwise::binary(call, A::sub)?,
@@ -84,6 +86,7 @@ pub(super) fn run<A: Array>(kernel: &Kernel, call: &Call<'_, A>) -> Result<Optio
         Kernel::Neg => elementwise::one(call, |x| x.scale(-1.0))?,
         Kernel::Pow(exponent) => elementwise::one(call, |x| elementwise::power(x, exponent))?,
         Kernel::Unary(name) => elementwise::unary(name, call)?,
+        Kernel::Binary(name) => elementwise::combined(name, call)?,
         Kernel::UnaryBackward(name) => elementwise::unary_backward(name, call)?,
         Kernel::Where => elementwise::mask(call)?,
         Kernel::Sum => shape::sum(call)?,

@@ -36,6 +36,11 @@ impl PerLayer {
     }
 }
 
+/// Whether a layer is one of the last `idle` of `all`, which attend to keys and values of earlier ones.
+fn is_shared(index: usize, idle: u64, all: u64) -> bool {
+    u64::try_from(index).is_ok_and(|index| index + idle >= all)
+}
+
 /// The text part of Gemma 4: a fifth or sixth layer attends to everything, with wider heads.
 pub(in crate::model::config) fn gemma4_text(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, ModelError> {
     let class =
@@ -66,20 +71,16 @@ pub(in crate::model::config) fn gemma4_text(name: &str, fields: Fields<'_>) -> R
     };
     let inner = wide(model.mlp.intermediate_size);
     let types = model.layer_types.clone();
-    set_caches(&mut model, |index, span| {
-        let full = types.get(index) == Some(&LayerType::FullAttention);
-        let dim = if full { full_dim } else { heads.head_dim };
-        let kv = if full && shares_values { full_kv } else { heads.kv_heads };
-        let shared = u64::try_from(index).is_ok_and(|index| index + idle >= all);
-        Ok(if shared { Vec::new() } else { vec![TokenCache::of_heads(narrow(kv)?, narrow(dim)?, span)] })
+    let full = |index| types.get(index) == Some(&LayerType::FullAttention);
+    let dim_of = |index| if full(index) { full_dim } else { heads.head_dim };
+    let equal_in = |index| full(index) && shares_values;
+    let kv_of = |index| if equal_in(index) { full_kv } else { heads.kv_heads };
+    set_caches(&mut model, |index, span| match is_shared(index, idle, all) {
+        true => Ok(Vec::new()),
+        false => Ok(vec![TokenCache::of_heads(narrow(kv_of(index))?, narrow(dim_of(index))?, span)]),
     })?;
     set_layers(&mut model, |index| {
-        let full = types.get(index) == Some(&LayerType::FullAttention);
-        let dim = if full { full_dim } else { heads.head_dim };
-        let equal = full && shares_values;
-        let kv = if equal { full_kv } else { heads.kv_heads };
-        // the last layers attend to keys and values of earlier ones
-        let shared = u64::try_from(index).is_ok_and(|index| index + idle >= all);
+        let (dim, kv, equal, shared) = (dim_of(index), kv_of(index), equal_in(index), is_shared(index, idle, all));
         let keys = if shared { 0 } else { width * kv * dim * if equal { 1 } else { 2 } };
         let first = if index == 0 { per_layer.width } else { 0 };
         Ok(Parts {
@@ -128,13 +129,12 @@ pub(in crate::model::config) fn gemma3n_text(name: &str, fields: Fields<'_>) -> 
     let states = number(fields, "altup_num_inputs", limits::NUM_HEADS, 4)?;
     let rank = number(fields, "laurel_rank", limits::HIDDEN_SIZE, 64)?;
     let inner = model.mlp.intermediate_size;
-    set_caches(&mut model, |index, span| {
-        let shared = u64::try_from(index).is_ok_and(|index| index + idle >= all);
-        let own = || Ok(vec![TokenCache::of_heads(narrow(heads.kv_heads)?, narrow(dim)?, span)]);
-        if shared { Ok(Vec::new()) } else { own() }
+    set_caches(&mut model, |index, span| match is_shared(index, idle, all) {
+        true => Ok(Vec::new()),
+        false => Ok(vec![heads.cache(span)?]),
     })?;
     set_layers(&mut model, |index| {
-        let shared = u64::try_from(index).is_ok_and(|index| index + idle >= all);
+        let shared = is_shared(index, idle, all);
         let keys = if shared { 0 } else { 2 * width * heads.kv_heads * dim };
         let own = each.as_ref().and_then(|each| each.get(index).copied()).unwrap_or(inner);
         let altup = 2 * width + states * states + states * states * states + states * width;

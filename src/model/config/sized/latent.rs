@@ -4,7 +4,10 @@ use super::super::base::{self, Class, HeadDim, KvHeads, read};
 use super::super::fields::{Fields, Nullable, wrong_type};
 use super::super::moe::sparse_layers;
 use super::super::{hybrid, limits};
-use super::{Experts, Parts, Wide, class, gated, narrow, number, numbers, required, set_caches, set_layers, wide};
+use super::{
+    Experts, Parts, Wide, class, gated, narrow, number, numbers, required, set_caches, set_caches_in_turn, set_layers,
+    wide,
+};
 use crate::model::{DecoderConfig, Expanded, LayerCache, LayerType, ModelError, Span, TokenCache, TokenCacheKind};
 
 /// Multi-head latent attention.
@@ -171,10 +174,8 @@ pub(in crate::model::config) fn kimi_linear(name: &str, fields: Fields<'_>) -> R
         + head_dim
         + all * width;
     let types = model.layer_types.clone();
-    let attends = LayerCache::of(latent.cache(heads)?);
     let recurs = LayerCache::of_state(narrow(3 * all * kernel)?, narrow(all * head_dim)?);
-    let cache = |kind: &LayerType| if *kind == LayerType::LinearAttention { recurs.clone() } else { attends.clone() };
-    model.caches = Some(types.iter().map(cache).collect());
+    set_caches_in_turn(&mut model, latent.cache(heads)?, recurs);
     set_layers(&mut model, |index| {
         let linear = types[index] == LayerType::LinearAttention;
         Ok(Parts {

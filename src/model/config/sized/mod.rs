@@ -68,6 +68,15 @@ fn set_caches(
     Ok(())
 }
 
+/// Sets what is kept by layers that attend, and by those that mix tokens otherwise.
+fn set_caches_in_turn(model: &mut DecoderConfig, attends: TokenCache, recurs: LayerCache) {
+    let of = |kind: &LayerType| match kind {
+        LayerType::LinearAttention => recurs.clone(),
+        _ => LayerCache::of(attends),
+    };
+    model.caches = Some(model.layer_types.iter().map(of).collect());
+}
+
 /// How far sliding layers see; they do not see everything, whatever a configuration leaves out.
 fn window(fields: Fields<'_>, default: u64) -> Result<Option<u64>, ModelError> {
     let window = fields.nullable_integer("sliding_window", limits::SLIDING_WINDOW)?;
@@ -210,10 +219,7 @@ pub(super) fn minimax(name: &str, fields: Fields<'_>) -> Result<DecoderConfig, M
     let heads = Heads::of(&model);
     let experts = Experts::read(fields, "intermediate_size")?;
     let (width, inner, types) = (heads.width, heads.heads * heads.head_dim, model.layer_types.clone());
-    let attends = LayerCache::of(heads.cache(Span::All)?);
-    let recurs = LayerCache::of_state(narrow(inner * heads.head_dim)?, 0);
-    let cache = |kind: &LayerType| if *kind == LayerType::LinearAttention { recurs.clone() } else { attends.clone() };
-    model.caches = Some(types.iter().map(cache).collect());
+    set_caches_in_turn(&mut model, heads.cache(Span::All)?, LayerCache::of_state(narrow(inner * heads.head_dim)?, 0));
     set_layers(&mut model, |index| {
         let linear = types[index] == LayerType::LinearAttention;
         Ok(Parts {
@@ -248,34 +254,27 @@ pub(super) fn mimo_v2_flash(name: &str, fields: Fields<'_>) -> Result<DecoderCon
     let inner = wide(model.mlp.intermediate_size);
     let (slides, sparse) =
         (numbers(fields, "hybrid_layer_pattern", layers)?, numbers(fields, "moe_layer_freq", layers)?);
-    let attention = |heads: Wide, kv: Wide, key: Wide, value: Wide, sinks: bool| {
-        width * heads * key + width * kv * (key + value) + heads * value * width + if sinks { heads } else { 0 }
-    };
     let spec = model.attention.clone();
-    let full = attention(
-        wide(spec.num_heads),
-        wide(spec.num_kv_heads),
-        wide(spec.head_dim),
-        number(fields, "v_head_dim", limits::HEAD_DIM, spec.head_dim)?,
-        fields.boolean("add_full_attention_sink_bias", false)?,
-    );
-    let sliding = attention(
-        number(fields, "swa_num_attention_heads", limits::NUM_HEADS, spec.num_heads)?,
-        number(fields, "swa_num_key_value_heads", limits::NUM_HEADS, spec.num_kv_heads)?,
-        number(fields, "swa_head_dim", limits::HEAD_DIM, spec.head_dim)?,
-        number(fields, "swa_v_head_dim", limits::HEAD_DIM, spec.head_dim)?,
-        fields.boolean("add_swa_attention_sink_bias", true)?,
-    );
     let window = fields.integer("sliding_window", limits::SLIDING_WINDOW)?.unwrap_or(128);
-    let kept = |prefix: &str, kv: u64, span| -> Result<TokenCache, ModelError> {
-        let width = |field: &str, default| {
-            fields.integer(&format!("{prefix}{field}"), limits::HEAD_DIM).map(|dim| dim.unwrap_or(default))
-        };
-        let (key_width, value_width) = (width("head_dim", spec.head_dim)?, width("v_head_dim", spec.head_dim)?);
-        Ok(TokenCache { key_width, value_width, ..TokenCache::of_heads(kv, spec.head_dim, span) })
+    let heads = |field| number(fields, field, limits::NUM_HEADS, spec.num_heads);
+    let kept = |kv, [key, value]: [&str; 2], span| -> Result<TokenCache, ModelError> {
+        let dim = |field| fields.integer(field, limits::HEAD_DIM).map(|dim| dim.unwrap_or(spec.head_dim));
+        Ok(TokenCache {
+            key_width: dim(key)?,
+            value_width: dim(value)?,
+            ..TokenCache::of_heads(kv, spec.head_dim, span)
+        })
     };
     let swa_kv = fields.integer("swa_num_key_value_heads", limits::NUM_HEADS)?.unwrap_or(spec.num_kv_heads);
-    let (all, last) = (kept("", spec.num_kv_heads, Span::All)?, kept("swa_", swa_kv, Span::Window(window))?);
+    let all = kept(spec.num_kv_heads, ["head_dim", "v_head_dim"], Span::All)?;
+    let last = kept(swa_kv, ["swa_head_dim", "swa_v_head_dim"], Span::Window(window))?;
+    let attention = |heads: Wide, cache: TokenCache, sinks: bool| {
+        let [kv, key, value] = [cache.heads, cache.key_width, cache.value_width].map(wide);
+        width * heads * key + width * kv * (key + value) + heads * value * width + if sinks { heads } else { 0 }
+    };
+    let full = attention(wide(spec.num_heads), all, fields.boolean("add_full_attention_sink_bias", false)?);
+    let sliding =
+        attention(heads("swa_num_attention_heads")?, last, fields.boolean("add_swa_attention_sink_bias", true)?);
     set_caches(&mut model, |index, _| Ok(vec![if slides[index] == 1 { last } else { all }]))?;
     set_layers(&mut model, |index| {
         let routed = sparse[index] == 1;
