@@ -44,6 +44,8 @@ fn weights_and_tokens_are_those_of_logs() -> Result<(), Box<dyn std::error::Erro
         assert!(weights.abs() < 0.1 || row.quantised, "{line}: weights {weights} %");
         errors.push(tokens.abs());
         assert_eq!(division.verdict, Verdict::Fits);
+        // of quantised weights the log itself says what they take
+        assert_eq!(division.validated, !row.quantised, "{line}");
     }
     errors.sort_by(f64::total_cmp);
     assert!(errors.len() >= 6 && errors[errors.len() / 2] <= 1.0 && errors[errors.len() - 1] <= 2.0, "{errors:?}");
@@ -60,6 +62,18 @@ fn too_little_says_what_would_do() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(vllm(&model, &fits)?.verdict, Verdict::Fits);
     let small = vllm(&model, &VllmRequest { total: Bytes::from_gib(8), ..request })?;
     assert!(small.kv_cache_bytes < 0 && small.kv_cache_tokens == 0 && small.verdict == Verdict::DoesNotFit);
+    Ok(())
+}
+
+#[test]
+fn without_a_log_of_the_kind_the_margin_is_wide() -> Result<(), Box<dyn std::error::Error>> {
+    let request = VllmRequest::on(Bytes::from_gib(40), true);
+    let logged = vllm(&model::resolve("llama-3.1-8b")?, &request)?;
+    let given = VllmRequest { weights: Some(logged.weights_bytes), ..request };
+    for unlogged in [vllm(&model::resolve("llama-3.1-8b")?, &given)?, vllm(&model::resolve("phi-2")?, &request)?] {
+        assert!(!unlogged.validated && unlogged.margin_bytes > logged.margin_bytes, "{unlogged:?}");
+    }
+    assert!(logged.validated);
     Ok(())
 }
 
