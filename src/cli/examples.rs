@@ -182,8 +182,10 @@ Examples:
   vramplan verify --config tiny --config nf4
   vramplan verify --json | jq '.runs[] | [.name, .predicted_bytes, .measured_bytes]'
   vramplan verify --save measured.jsonl
+  vramplan verify --device cuda
 
 Each configuration takes four AdamW steps on a tiny corpus, once with numbers and once without. It is in a build with
 the feature `verify`: cargo run --release --features verify -- verify
 
-Exit codes: 0 all within 0.1 % and trained, 1 one was not, 2 bad usage, or a build without the feature.";
+Exit codes: 0 all within 0.1 % (on a GPU 1 %) and trained, 1 one was not, 2 bad usage, or a build without the feature,
+3 no GPU, or one whose memory is full.";

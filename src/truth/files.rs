@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Row;
 
 /// What lies beside them, of other forms.
-const OTHER_FILES: [&str; 12] = [
+const OTHER_FILES: [&str; 13] = [
     "allocator.jsonl",
     "caches.jsonl",
     "engine_kv.jsonl",
@@ -19,6 +19,7 @@ const OTHER_FILES: [&str; 12] = [
     "published.toml",
     "verdicts.jsonl",
     "verify.jsonl",
+    "verify_gpu.jsonl",
 ];
 
 /// The files of `folder` whose lines are [`Row`](super::Row)s, by name. Every file is one that is not known to be of another
