@@ -44,7 +44,7 @@ fn cuda() -> io::Result<()> {
     for library in ["cuda", "cublas", "cublasLt", "curand", "nvrtc"] {
         fs::write(empty.join(format!("lib{library}.a")), "!<arch>\n")?;
     }
-    println!("cargo::rustc-link-arg-bins=-L{}", empty.display());
+    println!("cargo::rustc-link-arg=-L{}", empty.display());
     let toolkits = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(|name| {
         println!("cargo::rerun-if-env-changed={name}");
         env::var_os(name).map(PathBuf::from)

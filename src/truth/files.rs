@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use super::Row;
 
 /// What lies beside them, of other forms.
-const OTHER_FILES: [&str; 13] = [
+const OTHER_FILES: [&str; 15] = [
     "allocator.jsonl",
     "caches.jsonl",
+    "contexts_gpu.jsonl",
     "engine_kv.jsonl",
     "engine_pools.jsonl",
     "layouts.jsonl",
@@ -17,6 +18,8 @@ const OTHER_FILES: [&str; 13] = [
     "parameters.jsonl",
     "published.jsonl",
     "published.toml",
+    // cases of public.jsonl on a real card, whose kernels have heuristics of their own
+    "pytorch_gpu.jsonl",
     "verdicts.jsonl",
     "verify.jsonl",
     "verify_gpu.jsonl",

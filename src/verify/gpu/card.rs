@@ -32,25 +32,42 @@ impl Card {
     }
 }
 
-/// Everybody's figures for `run`: `used` is what the card shows as used, `lasting` what the pool held before the step.
-pub(super) fn figures(run: &Run, marks: &Marks, lasting: u64, used: u64, before: &Card, after: &Card) -> GpuMemory {
-    let growth = before.used.map(|before| used.saturating_sub(before));
-    let (device, device_source) = match (after.process, growth) {
-        (Some(process), _) => (Some(process), Some(DeviceSource::Process)),
-        (None, Some(growth)) => (Some(growth), Some(DeviceSource::Growth)),
-        (None, None) => (None, None),
-    };
+/// What the process holds of the card, in bytes, by whoever says it.
+#[derive(Clone, Copy)]
+pub(super) struct Held {
+    /// What the card's use grew by.
+    growth: Option<u64>,
+    device: Option<(u64, DeviceSource)>,
+    /// What of it is nobody's allocation.
+    pub(super) context: Option<u64>,
+}
+
+impl Held {
+    /// `used` is what the card shows as used now, `reserved` what the pool took of it.
+    pub(super) fn now(before: &Card, used: u64, reserved: u64) -> Self {
+        let growth = before.used.map(|before| used.saturating_sub(before));
+        let process = Card::look().process.map(|process| (process, DeviceSource::Process));
+        let device = process.or_else(|| growth.map(|growth| (growth, DeviceSource::Growth)));
+        let context = device.map(|(device, _)| device.saturating_sub(reserved));
+        Self { growth, device, context }
+    }
+}
+
+/// Everybody's figures for `run`: `lasting` is what the pool held before the step, `at_start` what nobody's allocations took
+/// when the GPU was opened.
+pub(super) fn figures(run: &Run, marks: &Marks, lasting: u64, held: &Held, at_start: Option<u64>) -> GpuMemory {
     let reserved = (run.predicted_bytes + lasting).next_multiple_of(PAGE);
     GpuMemory {
         allocated: Figure { predicted_bytes: run.predicted_bytes, measured_bytes: Some(run.measured_bytes) },
         reserved: Figure { predicted_bytes: reserved, measured_bytes: Some(marks.reserved_high) },
-        device: Figure { predicted_bytes: reserved + CUDA_CONTEXT.0, measured_bytes: device },
-        context: Figure {
-            predicted_bytes: CUDA_CONTEXT.0,
-            measured_bytes: device.map(|device| device.saturating_sub(marks.reserved)),
+        device: Figure {
+            predicted_bytes: reserved + CUDA_CONTEXT.0,
+            measured_bytes: held.device.map(|(device, _)| device),
         },
-        device_source,
-        card_growth_bytes: growth,
+        context: Figure { predicted_bytes: CUDA_CONTEXT.0, measured_bytes: held.context },
+        context_at_start_bytes: at_start,
+        device_source: held.device.map(|(_, source)| source),
+        card_growth_bytes: held.growth,
         lasting_bytes: lasting,
     }
 }

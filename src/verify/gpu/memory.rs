@@ -23,6 +23,8 @@ pub struct GpuMemory {
     pub device: Figure,
     /// `device` without what the pool had reserved: the context, kernels that were loaded, cuBLAS' workspaces and cuRAND.
     pub context: Figure,
+    /// The same when the GPU was opened and nothing had run on it: the context and the handles of cuBLAS and cuRAND.
+    pub context_at_start_bytes: Option<u64>,
     /// Where `device` is from: NVML's figure for this process, or, where it gives none, what the card's use grew by.
     pub device_source: Option<DeviceSource>,
     /// What the card's use grew by while the process ran, where NVML said it before (`cuMemGetInfo` after).

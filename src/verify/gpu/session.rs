@@ -8,7 +8,7 @@ use super::super::config::{Configuration, configurations};
 use super::super::gauge::Gauge;
 use super::super::report::Run;
 use super::super::run;
-use super::card::{Card, figures};
+use super::card::{Card, Held, figures};
 use super::memory::Identity;
 use super::pool::{Gpu, Pool, PoolGauge};
 
@@ -21,6 +21,8 @@ pub struct Session {
     identity: Identity,
     /// The card before this process used it.
     before: Card,
+    /// What nobody's allocations took of it when it was opened.
+    at_start: Option<u64>,
 }
 
 impl Session {
@@ -34,7 +36,8 @@ impl Session {
         let pool = gpu.open(ordinal)?;
         let mut identity = pool.identity()?;
         identity.driver_version.clone_from(&before.driver_version);
-        let session = Self { pool, identity, before };
+        let at_start = held(&*pool, &before)?.context;
+        let session = Self { pool, identity, before, at_start };
         for configuration in configurations()?.iter().take(WARM_UP) {
             session.run(configuration)?;
         }
@@ -57,10 +60,8 @@ impl Session {
         let shared: Rc<dyn Gauge> = Rc::<PoolGauge>::clone(&gauge);
         let mut run = run::run_on_gpu(configuration, self.pool.device(), shared).map_err(|error| self.full(error))?;
         gauge.check()?;
-        let (free, total) = self.pool.free_and_total()?;
-        let used = total.saturating_sub(free);
-        let memory = figures(&run, &self.pool.marks()?, gauge.before(), used, &self.before, &Card::look());
-        run.memory = Some(memory);
+        let held = held(&*self.pool, &self.before)?;
+        run.memory = Some(figures(&run, &self.pool.marks()?, gauge.before(), &held, self.at_start));
         Ok(run)
     }
 
@@ -76,4 +77,9 @@ impl Session {
             (error, _) => error,
         }
     }
+}
+
+fn held(pool: &dyn Pool, before: &Card) -> Result<Held> {
+    let (free, total) = pool.free_and_total()?;
+    Ok(Held::now(before, total.saturating_sub(free), pool.marks()?.reserved))
 }
