@@ -59,6 +59,7 @@ mod carried_out {
 
     /// Numbers that are broken over lines are no use.
     const WIDE: u16 = 116;
+    const WIDE_ON_A_GPU: u16 = 136;
     /// As `Cargo.toml` pins it.
     const CANDLE: &str = "0.11.1";
 
@@ -161,7 +162,7 @@ mod carried_out {
 
     fn gpu_page(runs: &[Run], gpu: &Identity, worst: f64) -> String {
         let header = ["configuration", "predicted", "allocated", "error %", "reserved", "device", "context", "loss"];
-        let mut rows = table(&header, width().max(WIDE));
+        let mut rows = table(&header, width().max(WIDE_ON_A_GPU));
         for run in runs {
             let loss = |loss: Option<&f32>| loss.map_or_else(String::new, |loss| format!("{loss:.3}"));
             let measured = |figure: fn(&GpuMemory) -> Figure| {
