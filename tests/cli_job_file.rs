@@ -148,7 +148,7 @@ fn check(cases: &[(&str, &str)]) {
 #[test]
 fn what_cannot_be_read_is_told_in_one_line() {
     check(&[
-        ("model = \"7b\"", "the job has neither [train] nor [infer]; add one of them"),
+        ("model = \"7b\"", "the job has none of [train], [infer] and [serve]; add one of them"),
         ("model = \"7b\"\n[train]\n[infer]", "the job has both [train] and [infer]; remove one of them"),
         ("[train]", "the job names no model; add model = \"llama-2-7b\" or the like"),
         ("model = \"\"\n[train]", "model = \"\": name a model, such as \"llama-2-7b\""),
