@@ -177,7 +177,7 @@ fn what_cannot_be_read_is_told_in_one_line() {
             "unknown field `train.gradient_checkpoint`; did you mean `gradient_checkpointing`?",
         ),
         ("modle = \"7b\"", "unknown field `modle`; did you mean `model`?"),
-        ("model = \"7b\"\nzzz = 1", "unknown field `zzz`; expected one of model, train, infer"),
+        ("model = \"7b\"\nzzz = 1", "unknown field `zzz`; expected one of model, train, infer, serve"),
         ("{\"model\": \"7b\", \"train\": {}", "EOF while parsing an object at line 1 column 27"),
         ("{\"model\": \"7b\", \"train\": {}} x", "trailing characters at line 1 column 30"),
         (
@@ -340,7 +340,10 @@ fn contradictions_in_inference_are_told_with_their_fix() {
             "infer.kv_cache_dtype = \"fp8\": transformers keeps keys and values in what the model computes in, here bf16; use \
              \"auto\"",
         ),
-        ("runtime = \"vllm\"", "infer.runtime = \"vllm\": not supported yet; use \"transformers\""),
+        (
+            "runtime = \"vllm\"",
+            "infer.runtime = \"vllm\": not supported yet; [infer] is transformers' generate(), \"transformers\"; an engine is asked for with [serve]",
+        ),
     ] {
         check(&[(&format!("model = \"7b\"\n[infer]\n{fields}"), line)]);
     }
