@@ -103,6 +103,6 @@ fn gives_precision(text: &str) -> bool {
     let text = text.trim_start_matches('\u{feff}');
     let value: Option<serde_json::Value> =
         if text.trim_start().starts_with('{') { serde_json::from_str(text).ok() } else { toml::from_str(text).ok() };
-    let tables = ["train", "infer"].map(|table| value.as_ref()?.get(table)?.get("precision"));
+    let tables = ["train", "infer", "serve"].map(|table| value.as_ref()?.get(table)?.get("precision"));
     tables.iter().any(Option::is_some)
 }

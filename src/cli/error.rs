@@ -91,6 +91,8 @@ impl CliError {
             Self::NoDevice(_) => true,
             Self::Estimate(error) | Self::Solve(SolveError::Estimate(error)) => {
                 matches!(error, EstimateError::CountedOnly { .. } | EstimateError::ScanTooLong { .. })
+                    || matches!(error, EstimateError::Serve(error) if error.is_unknown())
+                    || matches!(error, EstimateError::Job(error) if error.is_unsupported())
             }
             _ => false,
         }

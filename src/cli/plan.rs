@@ -46,7 +46,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<Answer, CliError> {
     let asked = Asked::of(&args.job)?;
     let Workload::Train(train) = &asked.job.workload else {
         return Err(CliError::Unmodelled(
-            "plan: only training is planned in this version; fit and solve judge inference".to_owned(),
+            "plan: only training is planned in this version; fit and solve judge inference and serving".to_owned(),
         ));
     };
     if args.tutorial_table {

@@ -16,6 +16,7 @@ mod optimizer;
 mod record;
 mod recording;
 mod run;
+mod serve;
 mod stored;
 mod train;
 

@@ -7,9 +7,11 @@ use super::estimate::{Basis, Doubts, Estimate, Held, ModelSummary};
 use super::head::headed;
 use super::record::{self, Recorded};
 use super::run::played;
+use super::serve;
 use crate::ghost::{CachingAllocator, Category, Entry, Phase, Playback};
-use crate::job::{Job, Workload};
+use crate::job::{Job, Serve, Workload};
 use crate::model::{DecoderConfig, LayerType, Mixer, Model, Support};
+use crate::serve::{CardSize, Serving, serving};
 use crate::units::Bytes;
 
 /// Steady steps that are played after the first one where memory may still change between them.
@@ -32,6 +34,7 @@ pub struct Recording {
     pub(super) basis: Basis,
     pub(super) job: Job,
     pub(super) recorded: Recorded,
+    pub(super) serving: Option<Serving>,
 }
 
 /// How a run ended on a card.
@@ -62,11 +65,31 @@ impl Recording {
     /// # Errors
     /// As [`estimate`](super::estimate).
     pub fn of(model: &Model, job: &Job) -> Result<Self, EstimateError> {
+        if let Workload::Serve(serve) = &job.workload {
+            return Self::of_serving(model, job, serve, CardSize::default());
+        }
         let headed = &*headed(model, job)?;
         let recorded = recorded(headed, job)?;
         let summary = summary(headed, job)?;
         let basis = basis::of(model, job, recorded.paged, recorded.host);
-        Ok(Self { summary, basis, job: job.clone(), recorded })
+        Ok(Self { summary, basis, job: job.clone(), recorded, serving: None })
+    }
+
+    /// What an engine holds on cards of a size, as a run.
+    pub(crate) fn of_serving(model: &Model, job: &Job, serve: &Serve, card: CardSize) -> Result<Self, EstimateError> {
+        job.validate()?;
+        let serving = serving(model, serve, card)?;
+        let recorded = serve::recorded(&serving);
+        if recorded.overflowed {
+            return Err(EstimateError::TooLarge);
+        }
+        let (summary, basis) = (summary(model, job)?, serve::basis(model, &serving));
+        Ok(Self { summary, basis, job: job.clone(), recorded, serving: Some(serving) })
+    }
+
+    /// What the engine holds, where an engine serves.
+    pub fn serving(&self) -> Option<&Serving> {
+        self.serving.as_ref()
     }
 
     /// What is run.
@@ -227,6 +250,7 @@ fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
     let recorded = match &job.workload {
         Workload::Train(train) => record::training(model, train)?,
         Workload::Infer(infer) => record::inference(model, infer),
+        Workload::Serve(serve) => return Ok(serve::recorded(&serving(model, serve, CardSize::default())?)),
     };
     if recorded.overflowed { Err(EstimateError::TooLarge) } else { Ok(recorded) }
 }
@@ -244,6 +268,7 @@ fn refuse_long_scan(model: &Model, job: &Job) -> Result<(), EstimateError> {
     let length = match &job.workload {
         Workload::Train(train) => train.row()[1],
         Workload::Infer(infer) => infer.prompt_length,
+        Workload::Serve(_) => return Ok(()),
     };
     let layers = layer_types.iter().filter(|kind| **kind == LayerType::LinearAttention).count();
     let steps = length.div_ceil(each).saturating_mul(u64::try_from(layers).unwrap_or(u64::MAX));
@@ -255,13 +280,10 @@ fn refuse_long_scan(model: &Model, job: &Job) -> Result<(), EstimateError> {
 
 /// The model with what is counted of it under `job`.
 fn summary(model: &Model, job: &Job) -> Result<ModelSummary, EstimateError> {
-    let peft = match &job.workload {
-        Workload::Train(train) => train.peft.as_ref(),
-        Workload::Infer(_) => None,
-    };
+    let peft = job.workload.peft();
     let tower = model.decoder().map_or(0, |decoder| decoder.tower_left_out);
     let mut parameters = count_parameters(model, peft)?.without_tower(tower, peft.is_some());
-    if let Workload::Infer(_) = job.workload {
+    if let Workload::Infer(_) | Workload::Serve(_) = job.workload {
         parameters.trainable = 0;
     }
     Ok(ModelSummary::new(model, parameters))

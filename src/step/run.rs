@@ -53,7 +53,7 @@ pub fn record(model: &Model, job: &Job) -> Result<Vec<Entry>, EstimateError> {
 /// What a recorded run takes on a card that is large enough; and most that was reserved, loading included, where every
 /// further step leaves the allocator as it finds it.
 pub(super) fn played(recording: &Recording, with_timeline: bool) -> Result<(Estimate, Option<Bytes>), EstimateError> {
-    let Recording { summary, basis, job, recorded } = recording;
+    let Recording { summary, basis, job, recorded, serving } = recording;
     let mut playback = Playback::default();
     playback.run(&recorded.load);
     let loaded = playback.live_by_category();
@@ -105,6 +105,7 @@ pub(super) fn played(recording: &Recording, with_timeline: bool) -> Result<(Esti
             host: Bytes(recorded.host),
         },
         phases: merge(playback.phases()),
+        serving: serving.clone(),
         basis: basis.clone(),
         timeline,
     };
