@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use counting::Counting;
-use vramplan::verify::{self, Configuration, Gauge, Gpu, Identity, Marks, Pool, Session, VerifyError};
+use vramplan::verify::{self, Configuration, Gauge, Gpu, Identity, Marks, Measured, Pool, Session, VerifyError};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting::new();
@@ -101,4 +101,23 @@ fn a_session_reports_what_its_pool_held() {
 fn a_gpu_that_is_not_there_is_told() {
     let error = Session::open(&Machine, 1).err().map(|error| error.to_string());
     assert_eq!(error.as_deref(), Some("no GPU to measure on: number 1 of 1"));
+}
+
+/// What candle's CUDA code asked for: of a stand-in for CUDA's libraries that keeps a pool's books and computes nothing, and of
+/// the GPUs it was measured on, where it was.
+#[test]
+fn what_candle_asked_gpus_for_is_predicted() {
+    let truth = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/truth/");
+    let mut text = std::fs::read_to_string(format!("{truth}verify_stand_in.jsonl")).expect("recorded rows");
+    text.push_str(&std::fs::read_to_string(format!("{truth}verify_gpu.jsonl")).unwrap_or_default());
+    let all = verify::gpu_configurations().expect("the built-in configurations");
+    let rows = text.lines().map(|line| serde_json::from_str::<Measured>(line).expect("a recorded measurement"));
+    let mut count = 0;
+    for row in rows {
+        let configuration = all.iter().find(|configuration| configuration.name == row.id).expect(&row.id);
+        let predicted = verify::predict_on_gpu(configuration).expect("a step without data");
+        assert!(predicted.abs_diff(row.measured_bytes) <= row.measured_bytes / 100, "{}: {predicted}", row.id);
+        count += 1;
+    }
+    assert!(count >= all.len());
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Row;
 
 /// What lies beside them, of other forms.
-const OTHER_FILES: [&str; 15] = [
+const OTHER_FILES: [&str; 16] = [
     "allocator.jsonl",
     "caches.jsonl",
     "contexts_gpu.jsonl",
@@ -23,6 +23,7 @@ const OTHER_FILES: [&str; 15] = [
     "verdicts.jsonl",
     "verify.jsonl",
     "verify_gpu.jsonl",
+    "verify_stand_in.jsonl",
 ];
 
 /// The files of `folder` whose lines are [`Row`](super::Row)s, by name. Every file is one that is not known to be of another
