@@ -24,21 +24,21 @@ pub(super) fn library(name: &str, old: bool) -> PathBuf {
 fn compiled(name: &str, old: bool) -> PathBuf {
     let folder = format!("{}-{name}{}", env!("CARGO_CRATE_NAME"), if old { "-old" } else { "" });
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
-    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(&folder).expect("a folder for the library");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/stand_in/{name}.rs"));
     let mut rustc = Command::new("rustc");
     rustc.args(["--edition", "2021", "--crate-type", "cdylib", "-D", "warnings", "--crate-name", name]);
     if old {
         rustc.args(["--cfg", "old", "-A", "dead_code"]);
     }
-    let (first, others) = files(name).split_first().unwrap();
+    let (first, others) = files(name).split_first().expect("a library has a name");
     let first = folder.join(first);
-    assert!(rustc.arg("-o").arg(&first).arg(source).status().unwrap().success());
+    assert!(rustc.arg("-o").arg(&first).arg(source).status().expect("rustc runs").success());
     for other in others {
         // one file, which the loader takes for one library
         let other = folder.join(other);
         let _ = std::fs::remove_file(&other);
-        std::fs::hard_link(&first, other).unwrap();
+        std::fs::hard_link(&first, other).expect("a second name");
     }
     folder
 }
