@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use vramplan::hardware::{self, Gpu, Prices};
-use vramplan::job::{KvCacheDtype, Serve};
+use vramplan::job::{Infer, KvCacheDtype, Serve, Workload};
 use vramplan::plan::{self, Bound, Constraints, Goal, Question, Room, ServingRate, Verdict};
 use vramplan::{model, serve};
 
@@ -108,4 +108,25 @@ proptest! {
         prop_assert!(of(length + longer, concurrency, auto).milliseconds_per_token >= one.milliseconds_per_token);
         prop_assert!(of(length, concurrency, KvCacheDtype::Fp8).milliseconds_per_token <= one.milliseconds_per_token);
     }
+}
+
+/// Llama 3.1 8B's cache has 128 KiB a token in 16 bits (8 heads of 128, keys and values, 32 layers), half of that in fp8.
+#[test]
+fn ways_of_storing_a_model_are_compared() -> Result<(), Failure> {
+    let model = model::resolve("llama-3.1-8b")?;
+    let served = plan::compare_storage(&model, &Workload::Serve(job(8192, 16)))?;
+    let cache = |name: &str| {
+        let way = served.methods.iter().find(|way| way.name == name);
+        way.and_then(|way| way.takes.as_ref()).map(|takes| takes.kv_cache_bytes.0)
+    };
+    assert_eq!(cache("bf16"), Some(16 * 8192 * (128 << 10)));
+    assert_eq!(cache("bf16, fp8 cache"), Some(16 * 8192 * (64 << 10)));
+    assert!(served.methods.iter().all(|way| way.takes.is_some() || way.error.is_some()));
+
+    let generated = plan::compare_storage(&model, &Workload::Infer(Infer::default()))?;
+    let weights: Vec<u64> =
+        generated.methods.iter().filter_map(|way| Some(way.takes.as_ref()?.weights_bytes.0)).collect();
+    assert_eq!(weights.len(), 3);
+    assert!(weights.is_sorted_by(|a, b| a > b), "{weights:?}");
+    Ok(())
 }

@@ -1,25 +1,24 @@
-//! `vramplan compare`: ways of fine-tuning a model side by side.
+//! `vramplan compare`: ways of fine-tuning a model side by side, or of storing it where it is not trained.
 
 use super::args::planning::CompareArgs;
 use super::asked::Asked;
+use super::describe;
 use super::error::CliError;
 use super::text::{bold, gib, grouped, lines, percent, plain, table, width, wrap};
-use super::{describe, layer};
-use crate::job::{Job, Workload};
+use crate::job::Workload;
 use crate::plan::{self, Choice, Comparison, Fitting};
 
 pub(super) fn run(args: &CompareArgs) -> Result<String, CliError> {
-    let train = layer::train_job(&args.common, &args.train, &args.peft, Default::default())?;
-    let precision_given = args.common.precision.is_some();
-    let asked = Asked::about(Job::train(args.model.clone(), train), None, precision_given, &args.hub)?;
-    let Workload::Train(train) = &asked.job.workload else {
-        return Err(CliError::Unmodelled("compare: only ways of training are compared in this version".to_owned()));
+    let asked = Asked::of(&args.job)?;
+    let comparison = match &asked.job.workload {
+        Workload::Train(train) => plan::compare(asked.subject(), train)?,
+        other => plan::compare_storage(asked.subject(), other)?,
     };
-    let comparison = plan::compare(asked.subject(), train)?;
     if args.json {
         return super::text::json(&comparison);
     }
-    let mut out = text(&comparison, width());
+    let trains = matches!(asked.job.workload, Workload::Train(_));
+    let mut out = text(&comparison, trains, width());
     out.push_str(&describe::notes(&asked.doubts.notes, width()));
     Ok(out)
 }
@@ -27,18 +26,21 @@ pub(super) fn run(args: &CompareArgs) -> Result<String, CliError> {
 /// Narrower than this the table keeps its numbers and the words go below it.
 const NARROW: u16 = 72;
 
-fn text(comparison: &Comparison, width: u16) -> String {
+fn text(comparison: &Comparison, trains: bool, width: u16) -> String {
     let name = bold(plain(&comparison.model));
     let mut out = format!("{name} ({} parameters)\n\n", grouped(comparison.parameters));
     let narrow = width < NARROW;
-    let header: &[&str] = if narrow {
-        &["method", "trainable", "%", "GiB"]
-    } else {
-        &["method", "trainable", "%", "GiB", "most of it", "smallest GPU"]
+    let columns: &[Column] = match (trains, narrow) {
+        (true, false) => &[TRAINABLE, SHARE, DEVICE, MOST, SMALLEST],
+        (true, true) => &[TRAINABLE, SHARE, DEVICE],
+        (false, false) => &[WEIGHTS, CACHE, DEVICE, MOST, SMALLEST],
+        (false, true) => &[WEIGHTS, CACHE, DEVICE],
     };
-    let mut rows = table(header, width);
+    let first = if trains { "method" } else { "stored in" };
+    let header: Vec<&str> = [first].into_iter().chain(columns.iter().map(|(name, _)| *name)).collect();
+    let mut rows = table(&header, width);
     for choice in &comparison.methods {
-        rows.add_row(cells(choice).into_iter().take(header.len()));
+        rows.add_row(cells(choice, columns));
     }
     out.push_str(&lines(&rows));
     out.push('\n');
@@ -61,18 +63,21 @@ fn text(comparison: &Comparison, width: u16) -> String {
     out
 }
 
-fn cells(Choice { name, takes, .. }: &Choice) -> [String; 6] {
-    let Some(takes) = takes else {
-        return [*name, "-", "-", "-", "-", "see below"].map(str::to_owned);
-    };
-    [
-        format!("{name}{}", if takes.validated { "" } else { "*" }),
-        short(takes.trainable_parameters),
-        percent(takes.trainable_parameters, takes.parameters, 3),
-        gib(takes.device_bytes),
-        dominated(takes),
-        gpu(takes),
-    ]
+/// A column's heading, and what a way has in it.
+type Column = (&'static str, fn(&Fitting) -> String);
+
+const TRAINABLE: Column = ("trainable", |takes| short(takes.trainable_parameters));
+const SHARE: Column = ("%", |takes| percent(takes.trainable_parameters, takes.parameters, 3));
+const DEVICE: Column = ("GiB", |takes| gib(takes.device_bytes));
+const MOST: Column = ("most of it", dominated);
+const SMALLEST: Column = ("smallest GPU", gpu);
+const WEIGHTS: Column = ("weights", |takes| gib(takes.weights_bytes));
+const CACHE: Column = ("cache", |takes| gib(takes.kv_cache_bytes));
+
+fn cells(Choice { name, takes, .. }: &Choice, columns: &[Column]) -> Vec<String> {
+    let name = format!("{name}{}", if takes.as_ref().is_none_or(|takes| takes.validated) { "" } else { "*" });
+    let cell = |(_, cell): &Column| takes.as_ref().map_or_else(|| "-".to_owned(), cell);
+    [name].into_iter().chain(columns.iter().map(cell)).collect()
 }
 
 fn dominated(takes: &Fitting) -> String {

@@ -112,6 +112,8 @@ Examples:
   vramplan compare llama-2-7b --batch 4 --seq 1024 --gradient-checkpointing
   vramplan compare 7b --r 64 --target-modules all-linear
   vramplan compare 7b --peft prefix_tuning --num-virtual-tokens 100 --json
+  vramplan compare llama-3.1-8b --max-model-len 8192 --concurrency 16     ways of storing it to serve
+  vramplan compare llama-3.1-8b --infer --prompt-length 4096
 
 Flags of one method change its row; the others keep PEFT's defaults.";
 

@@ -11,7 +11,7 @@ mod subject;
 mod suggest;
 mod tutorial;
 
-pub use compare::{Choice, Comparison, Fitting, compare};
+pub use compare::{Choice, Comparison, Fitting, compare, compare_storage};
 pub(crate) use fit::difference;
 pub use fit::{Fit, Judged, Question, Run, Verdict};
 pub use ladder::{Ladder, Rung, largest_model, smallest_gpu};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::job::{CommonFlags, HubFlags, JobArgs, PeftFlags, TrainFlags};
+use super::job::JobArgs;
 use super::words::{number, whole};
 use crate::plan::{Goal, Quality};
 
@@ -86,17 +86,9 @@ impl From<QualityName> for Quality {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CompareArgs {
-    /// A known model's name or Hub id, a config.json or its folder, or a size such as 7b
-    pub(in crate::cli) model: String,
+    #[command(flatten)]
+    pub(in crate::cli) job: JobArgs,
     /// Print one JSON object
     #[arg(long)]
     pub(in crate::cli) json: bool,
-    #[command(flatten)]
-    pub(in crate::cli) hub: HubFlags,
-    #[command(flatten)]
-    pub(in crate::cli) common: CommonFlags,
-    #[command(flatten)]
-    pub(in crate::cli) train: TrainFlags,
-    #[command(flatten)]
-    pub(in crate::cli) peft: PeftFlags,
 }
