@@ -59,6 +59,17 @@ impl Bytes {
         Self(self.0.saturating_sub(other.0))
     }
 
+    /// How much more than `other` it is, negative where it is less; kept within 64 bits.
+    ///
+    /// ```
+    /// use vramplan::Bytes;
+    /// assert_eq!(Bytes(2).signed_difference(Bytes(5)), -3);
+    /// ```
+    pub fn signed_difference(self, other: Self) -> i64 {
+        let size = i64::try_from(self.0.abs_diff(other.0)).unwrap_or(i64::MAX);
+        if self >= other { size } else { -size }
+    }
+
     /// In GiB, for people and plots; exact counts stay in [`Bytes`].
     #[allow(clippy::cast_precision_loss)]
     pub fn gib(self) -> f64 {

@@ -200,8 +200,7 @@ const STEPS: u64 = 3;
 
 /// `a - b`, kept within 64 bits.
 pub(crate) fn difference(a: Bytes, b: Bytes) -> i64 {
-    let size = i64::try_from(a.0.abs_diff(b.0)).unwrap_or(i64::MAX);
-    if a >= b { size } else { -size }
+    a.signed_difference(b)
 }
 
 /// A verdict with the job it is for.

@@ -3,8 +3,7 @@
 mod cache_type;
 mod kv;
 mod vllm;
-mod weights;
 
 pub use cache_type::CacheType;
 pub use kv::{Kv, KvError, KvLayers, KvRequest, kv};
-pub use vllm::{Division, VLLM_VERSIONS, VllmError, VllmRequest, vllm};
+pub use vllm::{Division, Pool, Taken, VLLM_VERSIONS, VllmError, VllmRequest, pool, taken, vllm};

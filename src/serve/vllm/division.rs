@@ -1,0 +1,82 @@
+//! How the engine divides a card.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::error::VllmError;
+use super::pool::pool;
+use super::request::VllmRequest;
+use super::taken::{Taken, taken};
+use crate::model::Model;
+use crate::units::Bytes;
+
+/// How the engine divides the card.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[non_exhaustive]
+pub struct Division {
+    /// `vramplan.vllm/1`
+    pub schema: &'static str,
+    /// The model's name.
+    pub model: String,
+    /// What the engine takes of the card.
+    pub requested_bytes: Bytes,
+    /// What of it is taken before there is a cache.
+    #[serde(flatten)]
+    pub taken: Taken,
+    /// "Available KV cache memory"; negative: so much is missing.
+    pub kv_cache_bytes: i64,
+    /// "GPU KV cache size", in tokens.
+    pub kv_cache_tokens: u64,
+    /// Blocks of `block_size` tokens.
+    pub num_gpu_blocks: u64,
+    /// Tokens of a sequence.
+    pub max_model_len: u64,
+    /// "Maximum concurrency" of sequences of `max_model_len` tokens.
+    pub max_concurrency: f64,
+    /// What one such sequence takes; the engine starts with a cache that holds it.
+    pub needed_bytes: Bytes,
+    /// The longest `max_model_len` with which it starts, margin kept.
+    pub longest_max_model_len: u64,
+}
+
+/// How vLLM divides a single card for `model`.
+///
+/// # Errors
+/// The model's cache is paged in a way that is not modelled, or a number makes no sense.
+///
+/// ```
+/// use vramplan::{Bytes, model, serve::{VllmRequest, vllm}};
+///
+/// // an A100 40GB: vLLM 0.11.0 logged 19.24 GiB and 157,584 tokens
+/// let request = VllmRequest { max_model_len: Some(4096), ..VllmRequest::on(Bytes::from_mib(40_441), true) };
+/// let division = vllm(&model::resolve("llama-3.1-8b")?, &request)?;
+/// assert!(division.kv_cache_tokens.abs_diff(157_584) < 1000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn vllm(model: &Model, request: &VllmRequest) -> Result<Division, VllmError> {
+    let taken = taken(model, request)?;
+    let pool = pool(model, request)?;
+    let positions = model.max_position_embeddings();
+    let max_model_len = request.max_model_len.unwrap_or(positions);
+    let requested = request.requested();
+    let available = requested.saturating_sub(taken.total_bytes());
+    let blocks = pool.blocks_in(available);
+    let needed = pool.blocks_of(max_model_len);
+    #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+    let max_concurrency = blocks as f64 / needed.max(1) as f64;
+    Ok(Division {
+        schema: "vramplan.vllm/1",
+        model: model.name().to_owned(),
+        requested_bytes: requested,
+        kv_cache_bytes: requested.signed_difference(taken.total_bytes()),
+        kv_cache_tokens: pool.longest_in(blocks),
+        num_gpu_blocks: blocks,
+        max_model_len,
+        max_concurrency,
+        needed_bytes: Bytes(pool.block_bytes.0.saturating_mul(needed)),
+        longest_max_model_len: pool
+            .longest_in(pool.blocks_in(available.saturating_sub(taken.margin_bytes)))
+            .min(positions),
+        taken,
+    })
+}

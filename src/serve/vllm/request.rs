@@ -1,0 +1,80 @@
+//! What an engine is told.
+
+use super::error::VllmError;
+use crate::job::KvCacheDtype;
+use crate::units::Bytes;
+
+/// From this on a card that is no A100 gets larger defaults (`EngineArgs.get_batch_defaults`).
+const LARGE_CARD: Bytes = Bytes::from_gib(70);
+
+/// What an engine is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VllmRequest {
+    /// All memory of the card, as PyTorch reports it.
+    pub total: Bytes,
+    /// `gpu_memory_utilization`: the share of it that the engine takes.
+    pub gpu_memory_utilization: f64,
+    /// `max_model_len`; `None`: as many positions as the model has.
+    pub max_model_len: Option<u64>,
+    /// `max_num_seqs`: sequences at the same time.
+    pub max_num_seqs: u64,
+    /// `max_num_batched_tokens`: tokens of one step.
+    pub max_num_batched_tokens: u64,
+    /// `kv_cache_dtype`
+    pub kv_cache_dtype: KvCacheDtype,
+    /// `block_size`: tokens of a block.
+    pub block_size: u64,
+    /// What loading them takes where weights are stored otherwise than in 16 bits.
+    pub weights: Option<Bytes>,
+}
+
+impl VllmRequest {
+    /// The defaults of `vllm serve` on a card with `total` bytes; `is_a100`: which keeps small ones.
+    ///
+    /// ```
+    /// use vramplan::{Bytes, serve::VllmRequest};
+    ///
+    /// assert_eq!(VllmRequest::on(Bytes::from_gib(79), false).max_num_seqs, 1024);
+    /// assert_eq!(VllmRequest::on(Bytes::from_gib(79), true).max_num_seqs, 256);
+    /// ```
+    pub fn on(total: Bytes, is_a100: bool) -> Self {
+        let large = total >= LARGE_CARD && !is_a100;
+        Self {
+            total,
+            gpu_memory_utilization: 0.9,
+            max_model_len: None,
+            max_num_seqs: if large { 1024 } else { 256 },
+            max_num_batched_tokens: if large { 8192 } else { 2048 },
+            kv_cache_dtype: KvCacheDtype::Auto,
+            block_size: 16,
+            weights: None,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), VllmError> {
+        if !(self.gpu_memory_utilization > 0.0 && self.gpu_memory_utilization <= 1.0) {
+            let value = self.gpu_memory_utilization;
+            return Err(VllmError::invalid("gpu_memory_utilization", value, "give a share above 0, 1 at most"));
+        }
+        let counts = [
+            ("max_num_seqs", self.max_num_seqs),
+            ("max_num_batched_tokens", self.max_num_batched_tokens),
+            ("max_model_len", self.max_model_len.unwrap_or(1)),
+        ];
+        for (field, value) in counts {
+            if !(1..=1 << 32).contains(&value) {
+                return Err(VllmError::invalid(field, value, "give 1 to 2^32"));
+            }
+        }
+        if ![1, 8, 16, 32, 64, 128].contains(&self.block_size) {
+            return Err(VllmError::invalid("block_size", self.block_size, "vLLM has 1, 8, 16, 32, 64 and 128"));
+        }
+        Ok(())
+    }
+
+    /// What the engine takes of the card.
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as vLLM")]
+    pub fn requested(&self) -> Bytes {
+        Bytes((self.total.0 as f64 * self.gpu_memory_utilization) as u64)
+    }
+}
