@@ -6,4 +6,7 @@ mod vllm;
 
 pub use cache_type::CacheType;
 pub use kv::{Kv, KvError, KvLayers, KvRequest, kv};
-pub use vllm::{Division, Pool, Taken, VLLM_VERSIONS, VllmError, VllmRequest, pool, taken, vllm};
+pub use vllm::{
+    Division, Keeps, Parallel, Pool, PoolGroup, Taken, VllmError, VllmRequest, VllmVersion, VllmVersionError, pool,
+    taken, vllm, vllm_weights,
+};

@@ -39,7 +39,7 @@ pub struct Division {
     pub longest_max_model_len: u64,
 }
 
-/// How vLLM divides a single card for `model`.
+/// How vLLM divides the fullest of its GPUs for `model`.
 ///
 /// # Errors
 /// The model's cache is paged in a way that is not modelled, or a number makes no sense.
@@ -69,14 +69,12 @@ pub fn vllm(model: &Model, request: &VllmRequest) -> Result<Division, VllmError>
         model: model.name().to_owned(),
         requested_bytes: requested,
         kv_cache_bytes: requested.signed_difference(taken.total_bytes()),
-        kv_cache_tokens: pool.longest_in(blocks),
+        kv_cache_tokens: pool.tokens_of(blocks, max_model_len, request.version),
         num_gpu_blocks: blocks,
         max_model_len,
         max_concurrency,
         needed_bytes: Bytes(pool.block_bytes.0.saturating_mul(needed)),
-        longest_max_model_len: pool
-            .longest_in(pool.blocks_in(available.saturating_sub(taken.margin_bytes)))
-            .min(positions),
+        longest_max_model_len: pool.longest_in(pool.blocks_in(available.saturating_sub(taken.margin_bytes)), positions),
         taken,
     })
 }

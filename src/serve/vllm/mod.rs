@@ -2,18 +2,20 @@
 
 mod division;
 mod error;
+mod parallel;
 mod pool;
 mod profile;
 mod request;
+mod state;
 mod taken;
+mod version;
 mod weights;
 
 pub use division::{Division, vllm};
 pub use error::VllmError;
-pub use pool::{Pool, pool};
+pub use parallel::Parallel;
+pub use pool::{Keeps, Pool, PoolGroup, pool};
 pub use request::VllmRequest;
 pub use taken::{Taken, taken};
-
-/// The versions whose profiling run is modelled: those that sample by sorting in PyTorch. Later ones sample without, take
-/// less, and leave more for the cache than is said here.
-pub const VLLM_VERSIONS: &str = "vLLM 0.10 to 0.13";
+pub use version::{VllmVersion, VllmVersionError};
+pub use weights::vllm_weights;

@@ -1,6 +1,8 @@
 //! What an engine is told.
 
 use super::error::VllmError;
+use super::parallel::Parallel;
+use super::version::VllmVersion;
 use crate::job::KvCacheDtype;
 use crate::units::Bytes;
 
@@ -24,12 +26,22 @@ pub struct VllmRequest {
     pub kv_cache_dtype: KvCacheDtype,
     /// `block_size`: tokens of a block.
     pub block_size: u64,
-    /// What loading them takes where weights are stored otherwise than in 16 bits.
+    /// What loading them takes where weights are stored otherwise than in 16 bits ([`super::vllm_weights`]).
     pub weights: Option<Bytes>,
+    /// The version of vLLM.
+    pub version: VllmVersion,
+    /// GPUs that share the model.
+    pub parallel: Parallel,
+    /// `enforce_eager`: no CUDA graphs.
+    pub enforce_eager: bool,
+    /// `runner = "pooling"`: nothing is sampled.
+    pub pooling: bool,
+    /// `enable_prefix_caching` of a model with states, each of which then takes two blocks (`mamba_cache_mode = "align"`).
+    pub keeps_prefixes_of_states: bool,
 }
 
 impl VllmRequest {
-    /// The defaults of `vllm serve` on a card with `total` bytes; `is_a100`: which keeps small ones.
+    /// The defaults of `vllm serve` of the default version on a card with `total` bytes; `is_a100`: which keeps small ones.
     ///
     /// ```
     /// use vramplan::{Bytes, serve::VllmRequest};
@@ -38,16 +50,34 @@ impl VllmRequest {
     /// assert_eq!(VllmRequest::on(Bytes::from_gib(79), true).max_num_seqs, 256);
     /// ```
     pub fn on(total: Bytes, is_a100: bool) -> Self {
+        Self::at(VllmVersion::default(), total, is_a100)
+    }
+
+    /// The defaults of `vllm serve` of a version.
+    ///
+    /// ```
+    /// use vramplan::{Bytes, serve::VllmRequest};
+    ///
+    /// let request = VllmRequest::at("0.22.1".parse()?, Bytes::from_gib(24), false);
+    /// assert!((request.gpu_memory_utilization - 0.92).abs() < 1e-9);
+    /// # Ok::<(), vramplan::serve::VllmVersionError>(())
+    /// ```
+    pub fn at(version: VllmVersion, total: Bytes, is_a100: bool) -> Self {
         let large = total >= LARGE_CARD && !is_a100;
         Self {
             total,
-            gpu_memory_utilization: 0.9,
+            gpu_memory_utilization: version.gpu_memory_utilization(),
             max_model_len: None,
             max_num_seqs: if large { 1024 } else { 256 },
             max_num_batched_tokens: if large { 8192 } else { 2048 },
             kv_cache_dtype: KvCacheDtype::Auto,
             block_size: 16,
             weights: None,
+            version,
+            parallel: Parallel::default(),
+            enforce_eager: false,
+            pooling: false,
+            keeps_prefixes_of_states: false,
         }
     }
 
