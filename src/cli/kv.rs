@@ -14,7 +14,6 @@ use crate::job::{FloatType, KvCacheDtype, ModelRef};
 use crate::model::Source;
 use crate::plan::Verdict;
 use crate::serve::{self, Division, Kv, KvLayers, KvRequest, VllmRequest};
-use crate::step;
 
 #[derive(Debug, Args)]
 pub(super) struct KvArgs {
@@ -118,15 +117,8 @@ pub(super) fn run(args: &KvArgs) -> Result<Answer, CliError> {
 fn divide(args: &KvArgs, source: &Source, gpu: &str) -> Result<OnGpu, CliError> {
     let gpu = hardware::find(gpu)?;
     let base = VllmRequest::on(gpu.memory().saturating_sub(gpu.kept_by_driver()), gpu.slug.starts_with("a100"));
-    let weights = match &source.quantization {
-        Some(quantization) => {
-            let stored = step::stored_weights(&source.model, quantization).map_err(|why| {
-                CliError::Unmodelled(format!("{}: {why}; what vLLM loads of it is not known", source.model.name()))
-            })?;
-            Some(crate::Bytes(stored.total_bytes))
-        }
-        None => None,
-    };
+    let weights = source.quantization.as_ref();
+    let weights = weights.map(|quantization| serve::vllm_weights(&source.model, base.parallel, Some(quantization)));
     let request = VllmRequest {
         gpu_memory_utilization: args.gpu_memory_utilization,
         max_model_len: args.context,
@@ -134,7 +126,7 @@ fn divide(args: &KvArgs, source: &Source, gpu: &str) -> Result<OnGpu, CliError> 
         max_num_batched_tokens: args.max_num_batched_tokens.unwrap_or(base.max_num_batched_tokens),
         kv_cache_dtype: args.kv_cache_dtype.unwrap_or_default(),
         block_size: if args.block_size > 1 { args.block_size } else { base.block_size },
-        weights,
+        weights: weights.transpose()?,
         ..base
     };
     let division = serve::vllm(&source.model, &request)?;
