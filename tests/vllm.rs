@@ -209,6 +209,12 @@ fn too_little_says_what_would_do() -> Result<(), Box<dyn std::error::Error>> {
     let fits = VllmRequest { max_model_len: Some(division.longest_max_model_len), ..request };
     assert!(starts(&vllm(&model, &fits)?));
     let small = vllm(&model, &VllmRequest { total: Bytes::from_gib(8), ..request })?;
+    let error = division.error.expect("too little");
+    assert!(error.starts_with("To serve at least one request with the model's max seq len (131072)"), "{error}");
+    assert!(small.error.as_ref().is_some_and(|error| error.starts_with("No available memory for the cache blocks.")));
+    let larger = VllmRequest { total: Bytes::from_gib(48), ..request };
+    let share = vllm(&model, &larger)?.least_gpu_memory_utilization.expect("48 GiB hold it");
+    assert!(starts(&vllm(&model, &VllmRequest { gpu_memory_utilization: share, ..larger })?));
     assert!(small.kv_cache_bytes < 0 && small.kv_cache_tokens == 0 && !starts(&small));
     Ok(())
 }

@@ -7,6 +7,6 @@ mod vllm;
 pub use cache_type::CacheType;
 pub use kv::{Kv, KvError, KvLayers, KvRequest, kv};
 pub use vllm::{
-    Division, Keeps, Parallel, Pool, PoolGroup, Taken, VllmError, VllmRequest, VllmVersion, VllmVersionError, pool,
-    taken, vllm, vllm_weights,
+    Division, Keeps, Parallel, Pool, PoolGroup, ServeLine, Taken, VllmError, VllmRequest, VllmVersion,
+    VllmVersionError, pool, taken, vllm, vllm_weights,
 };

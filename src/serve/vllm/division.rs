@@ -35,6 +35,11 @@ pub struct Division {
     pub max_concurrency: f64,
     /// What one such sequence takes; the engine starts with a cache that holds it.
     pub needed_bytes: Bytes,
+    /// What the engine ends with where it does not start; the margin is not part of that.
+    pub error: Option<String>,
+    /// The smallest `gpu_memory_utilization` with which the cache holds such a sequence, margin kept, in hundredths rounded up;
+    /// absent: none does.
+    pub least_gpu_memory_utilization: Option<f64>,
     /// The longest `max_model_len` with which it starts, margin kept.
     pub longest_max_model_len: u64,
 }
@@ -62,6 +67,8 @@ pub fn vllm(model: &Model, request: &VllmRequest) -> Result<Division, VllmError>
     let available = requested.saturating_sub(taken.total_bytes());
     let blocks = pool.blocks_in(available);
     let needed = pool.blocks_of(max_model_len);
+    let needed_bytes = Bytes(pool.block_bytes.0.saturating_mul(needed));
+    let error = error(available, needed_bytes, max_model_len, pool.longest_in(blocks, max_model_len));
     #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
     let max_concurrency = blocks as f64 / needed.max(1) as f64;
     Ok(Division {
@@ -73,8 +80,43 @@ pub fn vllm(model: &Model, request: &VllmRequest) -> Result<Division, VllmError>
         num_gpu_blocks: blocks,
         max_model_len,
         max_concurrency,
-        needed_bytes: Bytes(pool.block_bytes.0.saturating_mul(needed)),
+        needed_bytes,
+        error,
+        least_gpu_memory_utilization: least_share(
+            taken.total_bytes() + taken.margin_bytes + needed_bytes,
+            request.total,
+        ),
         longest_max_model_len: pool.longest_in(pool.blocks_in(available.saturating_sub(taken.margin_bytes)), positions),
         taken,
     })
+}
+
+/// As `_check_enough_kv_cache_memory` (vllm/v1/core/kv_cache_utils.py) words it.
+fn error(available: Bytes, needed: Bytes, max_model_len: u64, longest: u64) -> Option<String> {
+    if available == Bytes::ZERO {
+        return Some(
+            "No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the engine."
+                .to_owned(),
+        );
+    }
+    let estimate = match longest {
+        0 => String::new(),
+        _ => format!("Based on the available memory, the estimated maximum model length is {longest}. "),
+    };
+    (needed > available).then(|| {
+        format!(
+            "To serve at least one request with the model's max seq len ({max_model_len}), ({:.2} GiB KV cache is needed, \
+             which is larger than the available KV cache memory ({:.2} GiB). {estimate}Try increasing \
+             `gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine.",
+            needed.gib(),
+            available.gib()
+        )
+    })
+}
+
+/// The share of `total` that `bytes` are, in hundredths rounded up.
+#[expect(clippy::cast_precision_loss, reason = "hundredths")]
+fn least_share(bytes: Bytes, total: Bytes) -> Option<f64> {
+    let hundredths = (bytes.0 as f64 / total.0.max(1) as f64 * 100.0).ceil();
+    (hundredths <= 100.0).then_some(hundredths / 100.0)
 }

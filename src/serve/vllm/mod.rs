@@ -2,6 +2,7 @@
 
 mod division;
 mod error;
+mod line;
 mod parallel;
 mod pool;
 mod profile;
@@ -13,6 +14,7 @@ mod weights;
 
 pub use division::{Division, vllm};
 pub use error::VllmError;
+pub use line::ServeLine;
 pub use parallel::Parallel;
 pub use pool::{Keeps, Pool, PoolGroup, pool};
 pub use request::VllmRequest;

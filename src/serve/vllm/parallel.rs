@@ -34,7 +34,7 @@ impl Parallel {
                 return Err(VllmError::invalid(field, value, "give 1 to 1024"));
             }
         }
-        if heads % tp != 0 {
+        if !heads.is_multiple_of(tp) {
             let vllm = format!(
                 "vLLM: \"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({tp}).\""
             );
