@@ -66,6 +66,10 @@ impl Formula {
                 let length = infer.prompt_length.saturating_add(infer.max_new_tokens);
                 Self::inference(parameters, infer.precision, infer.batch_size.saturating_mul(length), hidden_size)
             }
+            Workload::Serve(serve) => {
+                let length = serve.sequence_length.or(serve.max_model_len).unwrap_or(2048);
+                Self::inference(parameters, serve.precision, serve.concurrency.saturating_mul(length), hidden_size)
+            }
         }
     }
 

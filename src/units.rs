@@ -70,6 +70,23 @@ impl Bytes {
         if self >= other { size } else { -size }
     }
 
+    /// A share of it, of at most 1, as engines reckon it.
+    ///
+    /// ```
+    /// use vramplan::Bytes;
+    /// assert_eq!(Bytes::from_gib(24).share(0.5), Bytes::from_gib(12));
+    /// ```
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "engines multiply floats"
+    )]
+    pub fn share(self, share: f64) -> Self {
+        Self((self.0 as f64 * share) as u64)
+    }
+
     /// In GiB, for people and plots; exact counts stay in [`Bytes`].
     #[allow(clippy::cast_precision_loss)]
     pub fn gib(self) -> f64 {

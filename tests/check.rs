@@ -121,7 +121,7 @@ fn what_is_wrong_is_told_with_its_line_and_what_mends_it() {
         ("gpu = \"l4\"\n[jobs.a]", "line 1: unknown field `gpu`; it belongs to a job, as in [jobs.NAME] gpu = ..."),
         (
             "[jobs.a]\nmodel = \"gpt2\"\ngpu = \"l4\"\n",
-            "line 1: jobs.a: has neither [jobs.a.train] nor [jobs.a.infer]; add one of them",
+            "line 1: jobs.a: has none of [jobs.a.train], [jobs.a.infer] and [jobs.a.serve]; add one of them",
         ),
         (
             "[jobs.a]\nmodel = \"gpt2\"\ntrain = {}\n",

@@ -148,7 +148,7 @@ fn check(cases: &[(&str, &str)]) {
 #[test]
 fn what_cannot_be_read_is_told_in_one_line() {
     check(&[
-        ("model = \"7b\"", "the job has neither [train] nor [infer]; add one of them"),
+        ("model = \"7b\"", "the job has none of [train], [infer] and [serve]; add one of them"),
         ("model = \"7b\"\n[train]\n[infer]", "the job has both [train] and [infer]; remove one of them"),
         ("[train]", "the job names no model; add model = \"llama-2-7b\" or the like"),
         ("model = \"\"\n[train]", "model = \"\": name a model, such as \"llama-2-7b\""),
@@ -177,7 +177,7 @@ fn what_cannot_be_read_is_told_in_one_line() {
             "unknown field `train.gradient_checkpoint`; did you mean `gradient_checkpointing`?",
         ),
         ("modle = \"7b\"", "unknown field `modle`; did you mean `model`?"),
-        ("model = \"7b\"\nzzz = 1", "unknown field `zzz`; expected one of model, train, infer"),
+        ("model = \"7b\"\nzzz = 1", "unknown field `zzz`; expected one of model, train, infer, serve"),
         ("{\"model\": \"7b\", \"train\": {}", "EOF while parsing an object at line 1 column 27"),
         ("{\"model\": \"7b\", \"train\": {}} x", "trailing characters at line 1 column 30"),
         (
@@ -340,7 +340,10 @@ fn contradictions_in_inference_are_told_with_their_fix() {
             "infer.kv_cache_dtype = \"fp8\": transformers keeps keys and values in what the model computes in, here bf16; use \
              \"auto\"",
         ),
-        ("runtime = \"vllm\"", "infer.runtime = \"vllm\": not supported yet; use \"transformers\""),
+        (
+            "runtime = \"vllm\"",
+            "infer.runtime = \"vllm\": not supported yet; [infer] is transformers' generate(), \"transformers\"; an engine is asked for with [serve]",
+        ),
     ] {
         check(&[(&format!("model = \"7b\"\n[infer]\n{fields}"), line)]);
     }

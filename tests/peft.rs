@@ -16,7 +16,7 @@ fn rows(file: &str) -> Vec<Row> {
 fn training(row: &Row) -> Train {
     match row.case.job().expect("a job").workload {
         Workload::Train(train) => train,
-        Workload::Infer(_) => panic!("{} trains", row.id),
+        Workload::Infer(_) | Workload::Serve(_) => panic!("{} trains", row.id),
     }
 }
 

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 use vramplan::model::{Model, Quantization};
-use vramplan::serve::{Division, Parallel, VllmError, VllmRequest, VllmVersion, pool, vllm, vllm_weights};
+use vramplan::serve::{
+    CardSize, Division, Parallel, VllmError, VllmRequest, VllmVersion, pool, taken, vllm, vllm_weights,
+};
 use vramplan::{Bytes, model};
 
 /// What an engine was told and logged.
@@ -82,9 +84,13 @@ impl Logged {
         vllm_weights(&self.model(), self.parallel(), quantization.as_ref())
     }
 
+    fn card(&self, total: Bytes) -> CardSize {
+        if self.is_a100 { CardSize::Small } else { CardSize::of(total) }
+    }
+
     /// What it was told, on a card of `total`.
     fn request(&self, version: VllmVersion, total: Bytes) -> VllmRequest {
-        let base = VllmRequest::at(version, total, self.is_a100);
+        let base = VllmRequest::at(version, self.card(total));
         VllmRequest {
             gpu_memory_utilization: self.gpu_memory_utilization.unwrap_or(base.gpu_memory_utilization),
             max_model_len: self.max_model_len,
@@ -151,10 +157,12 @@ fn tokens_are_those_of_logs() {
         }
         let (Some(version), Some(total)) = (row.version(), row.total_mib) else { panic!("{}: no GPU", row.id) };
         let weights = row.weights().unwrap_or_else(|why| panic!("{}: {why}", row.id));
-        let request = VllmRequest { weights: Some(weights), ..row.request(version, Bytes::from_mib(total)) };
-        let division = vllm(&row.model(), &request).unwrap_or_else(|why| panic!("{}: {why}", row.id));
-        let error = off(float(division.kv_cache_tokens), float(logged));
-        println!("{}: tokens {error:+.3} % of {logged}", row.id);
+        let total = Bytes::from_mib(total);
+        let request = VllmRequest { weights: Some(weights), ..row.request(version, total) };
+        let division = vllm(&row.model(), &request, total).unwrap_or_else(|why| panic!("{}: {why}", row.id));
+        let error = off(float(division.cache.kv_cache_tokens), float(logged));
+        let validated = if division.taken.validated { " (validated)" } else { "" };
+        println!("{}: tokens {error:+.3} % of {logged}{validated}", row.id);
         errors.push(error);
     }
     let errors = sorted(errors);
@@ -197,35 +205,37 @@ fn pools_have_the_tokens_of_logs() {
 
 /// With the margin to spare.
 fn starts(division: &Division) -> bool {
-    i128::from(division.kv_cache_bytes) >= i128::from((division.needed_bytes + division.taken.margin_bytes).0)
+    let needed = division.cache.needed_bytes + division.taken.margin_bytes;
+    i128::from(division.cache.kv_cache_bytes) >= i128::from(needed.0)
 }
 
 #[test]
 fn too_little_says_what_would_do() -> Result<(), Box<dyn std::error::Error>> {
     let model = model::resolve("llama-3.1-8b")?;
-    let request = VllmRequest { max_model_len: Some(131_072), ..VllmRequest::on(Bytes::from_gib(24), false) };
-    let division = vllm(&model, &request)?;
-    assert!(!starts(&division) && division.longest_max_model_len < 131_072);
-    let fits = VllmRequest { max_model_len: Some(division.longest_max_model_len), ..request };
-    assert!(starts(&vllm(&model, &fits)?));
-    let small = vllm(&model, &VllmRequest { total: Bytes::from_gib(8), ..request })?;
-    let error = division.error.expect("too little");
+    let request = VllmRequest { max_model_len: Some(131_072), ..VllmRequest::on(CardSize::Small) };
+    let on = |request: &VllmRequest, gib| vllm(&model, request, Bytes::from_gib(gib));
+    let division = on(&request, 24)?;
+    let longest = division.cache.longest_max_model_len;
+    assert!(!starts(&division) && longest < 131_072);
+    assert!(starts(&on(&VllmRequest { max_model_len: Some(longest), ..request }, 24)?));
+    let small = on(&request, 8)?;
+    let error = division.cache.error.expect("too little");
     assert!(error.starts_with("To serve at least one request with the model's max seq len (131072)"), "{error}");
-    assert!(small.error.as_ref().is_some_and(|error| error.starts_with("No available memory for the cache blocks.")));
-    let larger = VllmRequest { total: Bytes::from_gib(48), ..request };
-    let share = vllm(&model, &larger)?.least_gpu_memory_utilization.expect("48 GiB hold it");
-    assert!(starts(&vllm(&model, &VllmRequest { gpu_memory_utilization: share, ..larger })?));
-    assert!(small.kv_cache_bytes < 0 && small.kv_cache_tokens == 0 && !starts(&small));
+    let none = small.cache.error.as_deref().expect("less");
+    assert!(none.starts_with("No available memory for the cache blocks."), "{none}");
+    let share = on(&request, 48)?.cache.least_gpu_memory_utilization.expect("48 GiB hold it");
+    assert!(starts(&on(&VllmRequest { gpu_memory_utilization: share, ..request }, 48)?));
+    assert!(small.cache.kv_cache_bytes < 0 && small.cache.kv_cache_tokens == 0 && !starts(&small));
     Ok(())
 }
 
 #[test]
 fn without_a_log_of_the_kind_the_margin_is_wide() -> Result<(), Box<dyn std::error::Error>> {
-    let request = VllmRequest::on(Bytes::from_gib(40), true);
-    let logged = vllm(&model::resolve("llama-3.1-8b")?, &request)?.taken;
+    let request = VllmRequest::on(CardSize::Small);
+    let logged = taken(&model::resolve("llama-3.1-8b")?, &request)?;
     let given = VllmRequest { weights: Some(logged.weights_bytes), ..request };
-    for unlogged in [vllm(&model::resolve("llama-3.1-8b")?, &given)?, vllm(&model::resolve("phi-2")?, &request)?] {
-        assert!(!unlogged.taken.validated && unlogged.taken.margin_bytes > logged.margin_bytes, "{unlogged:?}");
+    for unlogged in [taken(&model::resolve("llama-3.1-8b")?, &given)?, taken(&model::resolve("phi-2")?, &request)?] {
+        assert!(!unlogged.validated && unlogged.margin_bytes > logged.margin_bytes, "{unlogged:?}");
     }
     assert!(logged.validated);
     Ok(())
@@ -233,15 +243,15 @@ fn without_a_log_of_the_kind_the_margin_is_wide() -> Result<(), Box<dyn std::err
 
 #[test]
 fn what_is_contradictory_or_not_modelled_is_refused() -> Result<(), Box<dyn std::error::Error>> {
-    let request = VllmRequest::on(Bytes::from_gib(80), false);
-    let refused = vllm(&model::resolve("t5-base")?, &request).expect_err("an encoder").to_string();
+    let request = VllmRequest::on(CardSize::Large);
+    let refused = taken(&model::resolve("t5-base")?, &request).expect_err("an encoder").to_string();
     assert!(refused.contains("not modelled"), "{refused}");
     let model = model::resolve("llama-3.1-8b")?;
     let three = Parallel { tensor_parallel_size: 3, ..Parallel::default() };
-    let refused = vllm(&model, &VllmRequest { parallel: three, ..request }).expect_err("32 heads").to_string();
+    let refused = taken(&model, &VllmRequest { parallel: three, ..request }).expect_err("32 heads").to_string();
     assert!(refused.contains("Total number of attention heads (32) must be divisible by tensor parallel size (3)."));
     let refused =
-        vllm(&model, &VllmRequest { gpu_memory_utilization: 1.5, ..request }).expect_err("a share").to_string();
+        taken(&model, &VllmRequest { gpu_memory_utilization: 1.5, ..request }).expect_err("a share").to_string();
     assert_eq!(refused, "gpu_memory_utilization = 1.5: give a share above 0, 1 at most");
     Ok(())
 }
@@ -253,7 +263,7 @@ fn several_gpus_have_the_model_between_them() -> Result<(), Box<dyn std::error::
         let model = model::resolve(name)?;
         let whole = vllm_weights(&model, Parallel::default(), None)?.0;
         for (tp, pp) in [(2, 1), (4, 1), (1, 2), (2, 2), (1, 4)] {
-            let parallel = Parallel { tensor_parallel_size: tp, pipeline_parallel_size: pp };
+            let parallel = Parallel { tensor_parallel_size: tp, pipeline_parallel_size: pp, ..Parallel::default() };
             let each = vllm_weights(&model, parallel, None)?.0;
             assert!(each < whole && each * parallel.world_size() >= whole, "{name} {tp} {pp}: {each} of {whole}");
         }

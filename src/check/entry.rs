@@ -74,8 +74,10 @@ impl Entry {
         self.gives("precision")
     }
 
-    /// Whether a field of `[train]` or `[infer]` is written here.
+    /// Whether a field of `[train]`, `[infer]` or `[serve]` is written here.
     pub fn gives(&self, field: &str) -> bool {
-        ["train", "infer"].iter().any(|table| self.fields.get(table).and_then(|table| table.get(field)).is_some())
+        ["train", "infer", "serve"]
+            .iter()
+            .any(|table| self.fields.get(table).and_then(|table| table.get(field)).is_some())
     }
 }

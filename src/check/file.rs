@@ -23,10 +23,10 @@ pub struct CheckFile {
 /// What stands beside the jobs.
 const TOP: [&str; 3] = ["jobs", "allow_tight", "context"];
 /// What of a job is a job file's.
-const JOB: [&str; 3] = ["model", "train", "infer"];
+const JOB: [&str; 4] = ["model", "train", "infer", "serve"];
 /// All that a job can have.
-const FIELDS: [&str; 11] =
-    ["model", "job", "from", "partial", "gpu", "memory", "budget", "allow_tight", "context", "train", "infer"];
+const FIELDS: [&str; 12] =
+    ["model", "job", "from", "partial", "gpu", "memory", "budget", "allow_tight", "context", "train", "infer", "serve"];
 /// The longest name of a job.
 const LONGEST_NAME: usize = 100;
 
@@ -189,8 +189,10 @@ impl<'a> Reader<'a> {
             whole.map_err(|error: JobError| {
                 let text = error.to_string();
                 let text = text.strip_prefix("the job ").unwrap_or(&text);
-                let text = text.replace("[train]", &format!("[jobs.{}.train]", entry.name));
-                self.error(key, text.replace("[infer]", &format!("[jobs.{}.infer]", entry.name)))
+                let placed = |text: String, table: &&str| {
+                    text.replace(&format!("[{table}]"), &format!("[jobs.{}.{table}]", entry.name))
+                };
+                self.error(key, JOB.iter().fold(text.to_owned(), placed))
             })?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use super::error::CliError;
 use super::{backend, from, layer, source};
 use crate::job::from::Report;
 use crate::job::{Job, JobFile};
-use crate::model::Model;
+use crate::model::{Model, Source};
 use crate::plan::Subject;
 use crate::step::{self, Doubts, Estimate};
 
@@ -18,9 +18,8 @@ const MAX_JOB_FILE: u64 = 1 << 20;
 /// A job, its model, and what a reader must be told of where they come from.
 pub(super) struct Asked {
     pub(super) job: Job,
-    pub(super) model: Model,
-    /// The model's configuration.
-    pub(super) config: serde_json::Value,
+    /// With its files, where weights are to be as they have them.
+    pub(super) source: Source,
     /// What was made of a training configuration's fields.
     pub(super) report: Option<Report>,
     /// What the files it is made from leave open.
@@ -53,26 +52,30 @@ impl Asked {
         hub: &HubFlags,
     ) -> Result<Self, CliError> {
         job.validate()?;
-        let source = backend::find(&job.model, hub)?;
+        let mut source = backend::find(&job.model, hub)?;
         let mut doubts = source::doubts(&source, &mut job, precision_given)?;
         doubts.doubtful |= report.as_ref().is_some_and(|report| !report.is_complete());
-        Ok(Self { job, model: source.model, config: source.config, report, doubts })
+        if precision_given {
+            (source.quantization, source.checkpoint) = (None, None);
+        }
+        Ok(Self { job, source, report, doubts })
     }
 
     /// What the job takes, with what is open; `timeline`: with the curve.
     pub(super) fn estimate(&self, timeline: bool) -> Result<Estimate, CliError> {
-        let mut estimate = if timeline {
-            step::estimate_with_timeline(&self.model, &self.job)?
-        } else {
-            step::estimate(&self.model, &self.job)?
-        };
-        estimate.basis.doubt(&self.doubts);
-        Ok(estimate)
+        let subject = self.subject();
+        let estimate = if timeline { step::estimate_with_timeline } else { step::estimate };
+        Ok(estimate(subject, &self.job)?)
+    }
+
+    /// The model.
+    pub(super) const fn model(&self) -> &Model {
+        &self.source.model
     }
 
     /// The model with what is open.
     pub(super) const fn subject(&self) -> Subject<'_> {
-        Subject::doubted(&self.model, &self.doubts)
+        Subject::stored(&self.source, &self.doubts)
     }
 }
 
@@ -103,6 +106,6 @@ fn gives_precision(text: &str) -> bool {
     let text = text.trim_start_matches('\u{feff}');
     let value: Option<serde_json::Value> =
         if text.trim_start().starts_with('{') { serde_json::from_str(text).ok() } else { toml::from_str(text).ok() };
-    let tables = ["train", "infer"].map(|table| value.as_ref()?.get(table)?.get("precision"));
+    let tables = ["train", "infer", "serve"].map(|table| value.as_ref()?.get(table)?.get("precision"));
     tables.iter().any(Option::is_some)
 }

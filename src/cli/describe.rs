@@ -2,7 +2,8 @@
 
 use super::text::{bold, grouped, plain, warning, wrap};
 use crate::job::{
-    Infer, Job, Lora, MixedPrecision, Objective, OffloadOptimizer, Peft, Precision, TargetModules, Train, Workload,
+    Infer, Job, Lora, MixedPrecision, Objective, OffloadOptimizer, Peft, Precision, Serve, TargetModules, Train,
+    Workload,
 };
 use crate::model::{Model, Origin};
 use crate::plan::Verdict;
@@ -69,16 +70,14 @@ pub(super) fn paragraph(out: &mut String, text: &str, width: u16) {
 
 /// The method of a job that does not train the model itself.
 pub(super) fn peft(job: &Job) -> Option<&Peft> {
-    match &job.workload {
-        Workload::Train(train) => train.peft.as_ref(),
-        Workload::Infer(_) => None,
-    }
+    job.workload.peft()
 }
 
 fn workload(workload: &Workload) -> String {
     match workload {
         Workload::Train(train) => training(train),
         Workload::Infer(infer) => inference(infer),
+        Workload::Serve(serve) => serving(serve),
     }
 }
 
@@ -149,6 +148,28 @@ fn weights(precision: Precision, double_quant: bool, compute: &str) -> String {
     let double = if double_quant { " double-quantised" } else { "" };
     let computing = if precision.is_quantized() { format!(" computing in {compute}") } else { String::new() };
     format!("{precision}{double} weights{computing}")
+}
+
+fn serving(serve: &Serve) -> String {
+    let version = serve.runtime_version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
+    let length = match (serve.sequence_length, serve.max_model_len) {
+        (Some(tokens), _) | (None, Some(tokens)) => format!("{tokens} tokens"),
+        (None, None) => "as many tokens as the model has positions".to_owned(),
+    };
+    let mut words = vec![
+        format!("serving with {}{version}", serve.runtime),
+        format!("{} weights", serve.precision),
+        format!("{} x {length} in the cache", serve.concurrency),
+        format!("keys and values in {}", serve.kv_cache_dtype),
+    ];
+    for (count, what) in
+        [(serve.tensor_parallel_size, "tensor parallel"), (serve.pipeline_parallel_size, "pipeline parallel")]
+    {
+        if count > 1 {
+            words.push(format!("{what} on {count} GPUs"));
+        }
+    }
+    words.join(", ")
 }
 
 fn inference(infer: &Infer) -> String {

@@ -86,6 +86,8 @@ impl CliError {
             Self::Vllm(error) => matches!(error, VllmError::Paging { .. } | VllmError::Kv(KvError::Unknown { .. })),
             Self::Estimate(error) | Self::Solve(SolveError::Estimate(error)) => {
                 matches!(error, EstimateError::CountedOnly { .. } | EstimateError::ScanTooLong { .. })
+                    || matches!(error, EstimateError::Serve(error) if error.is_unknown())
+                    || matches!(error, EstimateError::Job(error) if error.is_unsupported())
             }
             _ => false,
         }

@@ -108,7 +108,7 @@ fn judge(args: &FitArgs) -> Result<Answer, CliError> {
         return Ok(Answer { text: text::json(&output)?, code });
     }
     let width = text::width();
-    let mut out = describe::heading(&asked.model, &asked.job, args.job.is_default(), judged.model.parameters, width);
+    let mut out = describe::heading(asked.model(), &asked.job, args.job.is_default(), judged.model.parameters, width);
     if cards.len() > 1 {
         let names = cards.iter().map(|card| card.name.as_deref().unwrap_or("-"));
         out.push_str(&report::cards(names.zip(&fits), width));

@@ -71,7 +71,8 @@ impl<Given: Fn(&str) -> bool> Files<'_, Given> {
         if !self.partial {
             refuse(&imported.report, self.let_pass)?;
         }
-        let file = JobFile { model: imported.model.map(ModelRef::Named), train: Some(imported.train), infer: None };
+        let file =
+            JobFile { model: imported.model.map(ModelRef::Named), train: Some(imported.train), ..JobFile::default() };
         Ok((file, imported.report))
     }
 }

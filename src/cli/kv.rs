@@ -12,8 +12,8 @@ use super::{Answer, backend, describe, exit};
 use crate::hardware;
 use crate::job::{FloatType, KvCacheDtype, ModelRef};
 use crate::model::Source;
-use crate::plan::Verdict;
-use crate::serve::{self, Division, Kv, KvLayers, KvRequest, VllmRequest};
+use crate::plan::{Room, Verdict};
+use crate::serve::{self, Cache, Division, Kv, KvLayers, KvRequest, VllmRequest};
 
 #[derive(Debug, Args)]
 pub(super) struct KvArgs {
@@ -116,7 +116,8 @@ pub(super) fn run(args: &KvArgs) -> Result<Answer, CliError> {
 
 fn divide(args: &KvArgs, source: &Source, gpu: &str) -> Result<OnGpu, CliError> {
     let gpu = hardware::find(gpu)?;
-    let base = VllmRequest::on(gpu.memory().saturating_sub(gpu.kept_by_driver()), gpu.slug.starts_with("a100"));
+    let room = Room::on(gpu);
+    let base = VllmRequest::on(room.size);
     let weights = source.quantization.as_ref();
     let weights = weights.map(|quantization| serve::vllm_weights(&source.model, base.parallel, Some(quantization)));
     let request = VllmRequest {
@@ -129,12 +130,12 @@ fn divide(args: &KvArgs, source: &Source, gpu: &str) -> Result<OnGpu, CliError> 
         weights: weights.transpose()?,
         ..base
     };
-    let division = serve::vllm(&source.model, &request)?;
+    let division = serve::vllm(&source.model, &request, room.usable())?;
     Ok(OnGpu { gpu: gpu.slug.clone(), verdict: verdict(&division), division })
 }
 
 /// Whether the engine starts.
-fn verdict(Division { kv_cache_bytes, needed_bytes, taken, .. }: &Division) -> Verdict {
+fn verdict(Division { cache: Cache { kv_cache_bytes, needed_bytes, .. }, taken, .. }: &Division) -> Verdict {
     let has = |bytes: crate::Bytes| u64::try_from(*kv_cache_bytes).is_ok_and(|cache| cache >= bytes.0);
     match (has(*needed_bytes + taken.margin_bytes), has(*needed_bytes)) {
         (true, _) => Verdict::Fits,
@@ -146,13 +147,16 @@ fn verdict(Division { kv_cache_bytes, needed_bytes, taken, .. }: &Division) -> V
 fn divided(OnGpu { gpu, verdict, division }: &OnGpu, width: u16) -> String {
     let mut out = format!("\n{} on {gpu}\n\n", bold(division.taken.versions));
     let mut rows = table(&["", "GiB"], width);
-    let missing = division.kv_cache_bytes < 0;
+    let missing = division.cache.kv_cache_bytes < 0;
     for (what, bytes) in [
         ("what the engine takes of the GPU", division.requested_bytes),
         ("- weights", division.taken.weights_bytes),
         ("- the profiling run", division.taken.profile_bytes),
         ("- libraries", division.taken.other_bytes),
-        (if missing { "missing" } else { "left for the cache" }, crate::Bytes(division.kv_cache_bytes.unsigned_abs())),
+        (
+            if missing { "missing" } else { "left for the cache" },
+            crate::Bytes(division.cache.kv_cache_bytes.unsigned_abs()),
+        ),
     ] {
         rows.add_row([what.to_owned(), gib(bytes)]);
     }
@@ -164,10 +168,10 @@ fn divided(OnGpu { gpu, verdict, division }: &OnGpu, width: u16) -> String {
     };
     let told = format!(
         "{} tokens, {:.2} sequences of {}: {verdict}. The longest --max-model-len with which it does: {}.",
-        grouped(division.kv_cache_tokens),
-        division.max_concurrency,
-        grouped(division.max_model_len),
-        grouped(division.longest_max_model_len)
+        grouped(division.cache.kv_cache_tokens),
+        division.cache.max_concurrency,
+        grouped(division.cache.max_model_len),
+        grouped(division.cache.longest_max_model_len)
     );
     out.push_str(&format!("\n{}\n", wrap(&told, width, "")));
     if !division.taken.validated {

@@ -46,7 +46,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<Answer, CliError> {
     let asked = Asked::of(&args.job)?;
     let Workload::Train(train) = &asked.job.workload else {
         return Err(CliError::Unmodelled(
-            "plan: only training is planned in this version; fit and solve judge inference".to_owned(),
+            "plan: only training is planned in this version; fit and solve judge inference and serving".to_owned(),
         ));
     };
     if args.tutorial_table {
@@ -79,7 +79,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<Answer, CliError> {
     if args.json {
         let output = Output {
             schema: SCHEMA,
-            model: asked.model.name(),
+            model: asked.model().name(),
             goal: constraints.goal,
             least_quality: constraints.least_quality,
             effective_batch,
@@ -91,7 +91,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<Answer, CliError> {
         return Ok(Answer { text: text::json(&output)?, code });
     }
     let batch = format!("{effective_batch} x {} tokens in an optimizer step", train.max_seq_length);
-    let heading = format!("{}: {batch}\n", bold(plain(asked.model.name())));
+    let heading = format!("{}: {batch}\n", bold(plain(asked.model().name())));
     let width = text::width();
     let out = heading + &report(&searched, width) + &describe::notes(&asked.doubts.notes, width);
     Ok(Answer { text: out, code })
@@ -180,13 +180,13 @@ fn count(count: usize) -> u64 {
 fn tutorial(args: &PlanArgs, asked: &Asked, train: &Train) -> Result<Answer, CliError> {
     let claims = plan::tutorial_table(asked.subject(), train.max_seq_length)?;
     if args.json {
-        let model = asked.model.name();
+        let model = asked.model().name();
         let output =
             TableOutput { schema: "vramplan.table/1", model, max_seq_length: train.max_seq_length, claims: &claims };
         return Ok(text::json(&output)?.into());
     }
     let width = text::width();
-    let mut out = format!("{}: one sequence of {} tokens\n\n", bold(plain(asked.model.name())), train.max_seq_length);
+    let mut out = format!("{}: one sequence of {} tokens\n\n", bold(plain(asked.model().name())), train.max_seq_length);
     for claim in &claims {
         let judgement = match claim.judgement {
             Judgement::Right => "right",

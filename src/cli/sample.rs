@@ -52,6 +52,7 @@ pub(super) fn estimate() -> Estimate {
             phase("clip", 13_000, 12_999),
             phase("optimizer", 12_960, 12_900),
         ],
+        serving: None,
         basis: Basis {
             runtime: "pytorch".to_owned(),
             versions: "torch 2.11.0, transformers 5.17.0, peft 0.21.2".to_owned(),

@@ -66,8 +66,8 @@ pub(super) fn run(args: &SolveArgs) -> Result<Answer, CliError> {
     let width = text::width();
     let mut out = String::new();
     if args.quantity != Solved::Model {
-        let parameters = super::backend::count_parameters(&asked.model, describe::peft(&asked.job))?.total;
-        out.push_str(&describe::heading(&asked.model, &asked.job, args.job.is_default(), parameters, width));
+        let parameters = super::backend::count_parameters(asked.model(), describe::peft(&asked.job))?.total;
+        out.push_str(&describe::heading(asked.model(), &asked.job, args.job.is_default(), parameters, width));
     }
     out.push_str(&report(&told, width));
     out.push_str(&describe::notes(&asked.doubts.notes, width));
@@ -81,7 +81,7 @@ fn field(args: &SolveArgs, asked: &Asked, quantity: Quantity) -> Result<(Told, S
 }
 
 fn output<T: Serialize>(asked: &Asked, solution: &T) -> Result<String, CliError> {
-    text::json(&Output { schema: SCHEMA, model: asked.model.name(), solution, notes: &asked.doubts.notes })
+    text::json(&Output { schema: SCHEMA, model: asked.model().name(), solution, notes: &asked.doubts.notes })
 }
 
 /// The known models whose name or type has `filter` in it.

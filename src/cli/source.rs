@@ -98,7 +98,7 @@ pub(super) fn doubts(source: &Source, job: &mut Job, precision_given: bool) -> R
         doubts.notes.push(format!("{difference}: the estimate follows the configuration"));
         doubts.doubtful = true;
     }
-    let precision = *precision_of(job);
+    let precision = job.workload.precision();
     if let Some(checkpoint) = source.checkpoint.as_ref().filter(|checkpoint| checkpoint.format == "GGUF") {
         let types: Vec<&str> = checkpoint.by_dtype().into_keys().collect();
         doubts.notes.push(format!(
@@ -133,19 +133,23 @@ fn quantized(
     precision_given: bool,
 ) -> Result<(), CliError> {
     let name = quantization.name();
+    if let (Workload::Serve(_), false) = (&job.workload, precision_given) {
+        doubts.notes.push(format!("weights are held as the checkpoint stores them: {name}"));
+        return Ok(());
+    }
     if precision_given {
-        let precision = *precision_of(job);
+        let precision = job.workload.precision();
         doubts.notes.push(format!("the checkpoint is stored as {name}; the job's {precision} is estimated instead"));
         return Ok(());
     }
     match &quantization.method {
         QuantMethod::Bnb4bit { nf4, double_quant } => {
-            *precision_of(job) = if *nf4 { Precision::Nf4 } else { Precision::Fp4 };
-            *double_quant_of(job) = *double_quant;
+            *job.workload.precision_mut() = if *nf4 { Precision::Nf4 } else { Precision::Fp4 };
+            job.workload.set_double_quant(*double_quant);
         }
-        QuantMethod::Bnb8bit => *precision_of(job) = Precision::Int8,
+        QuantMethod::Bnb8bit => *job.workload.precision_mut() = Precision::Int8,
         QuantMethod::Fp8 { .. } | QuantMethod::Mxfp4 | QuantMethod::CompressedTensors(_) => {
-            let precision = *precision_of(job);
+            let precision = job.workload.precision();
             let stored = step::stored_weights(&source.model, quantization).ok();
             let stored = stored.map_or_else(String::new, |weights| format!(" ({})", Bytes(weights.total_bytes)));
             doubts.notes.push(format!(
@@ -171,18 +175,4 @@ fn quantized(
         doubts.doubtful = true;
     }
     Ok(())
-}
-
-fn precision_of(job: &mut Job) -> &mut Precision {
-    match &mut job.workload {
-        Workload::Train(train) => &mut train.precision,
-        Workload::Infer(infer) => &mut infer.precision,
-    }
-}
-
-fn double_quant_of(job: &mut Job) -> &mut bool {
-    match &mut job.workload {
-        Workload::Train(train) => &mut train.double_quant,
-        Workload::Infer(infer) => &mut infer.double_quant,
-    }
 }

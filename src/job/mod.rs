@@ -25,6 +25,7 @@ mod infer;
 mod names;
 mod parse;
 mod peft;
+mod serve;
 mod train;
 mod validate;
 mod validate_objective;
@@ -44,6 +45,7 @@ pub use peft::{
 pub(crate) use peft::{end_match, full_match, layer_number};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+pub use serve::Serve;
 pub use train::{Fsdp, Train};
 
 /// A model and what is to be done with it.
@@ -64,12 +66,51 @@ pub enum Workload {
     Train(Train),
     /// Inference.
     Infer(Infer),
+    /// Serving.
+    Serve(Serve),
 }
 
 impl Default for Workload {
     /// Full fine-tuning with the defaults of [`Train`].
     fn default() -> Self {
         Self::Train(Train::default())
+    }
+}
+
+impl Workload {
+    /// How the model's weights are stored.
+    pub const fn precision(&self) -> Precision {
+        match self {
+            Self::Train(train) => train.precision,
+            Self::Infer(infer) => infer.precision,
+            Self::Serve(serve) => serve.precision,
+        }
+    }
+
+    /// The same to be set.
+    pub const fn precision_mut(&mut self) -> &mut Precision {
+        match self {
+            Self::Train(train) => &mut train.precision,
+            Self::Infer(infer) => &mut infer.precision,
+            Self::Serve(serve) => &mut serve.precision,
+        }
+    }
+
+    /// Says whether scales of 4-bit weights are quantised too; engines have no such choice.
+    pub const fn set_double_quant(&mut self, double_quant: bool) {
+        match self {
+            Self::Train(train) => train.double_quant = double_quant,
+            Self::Infer(infer) => infer.double_quant = double_quant,
+            Self::Serve(_) => {}
+        }
+    }
+
+    /// The method of a job that does not train the model itself.
+    pub const fn peft(&self) -> Option<&Peft> {
+        match self {
+            Self::Train(train) => train.peft.as_ref(),
+            Self::Infer(_) | Self::Serve(_) => None,
+        }
     }
 }
 
@@ -82,5 +123,10 @@ impl Job {
     /// Inference of a model that is named.
     pub fn infer(model: impl Into<String>, infer: Infer) -> Self {
         Self { model: ModelRef::Named(model.into()), workload: Workload::Infer(infer) }
+    }
+
+    /// Serving of a model that is named.
+    pub fn serve(model: impl Into<String>, serve: Serve) -> Self {
+        Self { model: ModelRef::Named(model.into()), workload: Workload::Serve(serve) }
     }
 }

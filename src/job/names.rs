@@ -382,6 +382,14 @@ named_enum! {
         Transformers = "transformers",
         /// vLLM.
         Vllm = "vllm",
+        /// llama.cpp's server.
+        LlamaCpp = "llama.cpp" | "llama_cpp" | "llamacpp",
+        /// SGLang.
+        Sglang = "sglang",
+        /// Text Generation Inference.
+        Tgi = "tgi",
+        /// TensorRT-LLM.
+        TensorRtLlm = "tensorrt-llm" | "tensorrt_llm" | "trtllm",
     }
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Infer, Job, JobError, Train, Workload};
+use super::{Infer, Job, JobError, Serve, Train, Workload};
 
 /// How a job says which model it means.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -65,6 +65,9 @@ pub struct JobFile {
     /// `[infer]`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub infer: Option<Infer>,
+    /// `[serve]`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve: Option<Serve>,
 }
 
 impl FromStr for JobFile {
@@ -95,25 +98,41 @@ impl FromStr for Job {
 impl TryFrom<JobFile> for Job {
     type Error = JobError;
 
-    fn try_from(file: JobFile) -> Result<Self, JobError> {
-        let workload = match (file.train, file.infer) {
-            (Some(train), None) => Workload::Train(train),
-            (None, Some(infer)) => Workload::Infer(infer),
-            (Some(_), Some(_)) => return Err(JobError::Workload("has both [train] and [infer]; remove one of them")),
-            (None, None) => return Err(JobError::Workload("has neither [train] nor [infer]; add one of them")),
-        };
+    fn try_from(mut file: JobFile) -> Result<Self, JobError> {
+        let workload = file.workload()?;
         let model = file.model.ok_or(JobError::Workload("names no model; add model = \"llama-2-7b\" or the like"))?;
         Ok(Self { model, workload })
     }
 }
 
+impl JobFile {
+    /// The one table that says what is to be done.
+    fn workload(&mut self) -> Result<Workload, JobError> {
+        let several = [
+            (self.train.is_some(), self.infer.is_some(), "has both [train] and [infer]; remove one of them"),
+            (self.train.is_some(), self.serve.is_some(), "has both [train] and [serve]; remove one of them"),
+            (self.infer.is_some(), self.serve.is_some(), "has both [infer] and [serve]; remove one of them"),
+        ];
+        if let Some((.., what)) = several.into_iter().find(|(one, other, _)| *one && *other) {
+            return Err(JobError::Workload(what));
+        }
+        let train = self.train.take().map(Workload::Train);
+        train
+            .or_else(|| self.infer.take().map(Workload::Infer))
+            .or_else(|| self.serve.take().map(Workload::Serve))
+            .ok_or(JobError::Workload("has none of [train], [infer] and [serve]; add one of them"))
+    }
+}
+
 impl From<Job> for JobFile {
     fn from(job: Job) -> Self {
-        let (train, infer) = match job.workload {
-            Workload::Train(train) => (Some(train), None),
-            Workload::Infer(infer) => (None, Some(infer)),
-        };
-        Self { model: Some(job.model), train, infer }
+        let mut file = Self { model: Some(job.model), ..Self::default() };
+        match job.workload {
+            Workload::Train(train) => file.train = Some(train),
+            Workload::Infer(infer) => file.infer = Some(infer),
+            Workload::Serve(serve) => file.serve = Some(serve),
+        }
+        file
     }
 }
 
@@ -148,11 +167,15 @@ const HINTS: &[(&str, &str, &str)] = &[
     ("", "target_modules", "it belongs in [train.peft]"),
     ("", "use_dora", "it belongs in [train.peft]"),
     ("", "modules_to_save", "it belongs in [train.peft]"),
-    ("", "precision", "it belongs in [train] or [infer]"),
+    ("", "precision", "it belongs in [train], [infer] or [serve]"),
     ("", "optim", "it belongs in [train]"),
     ("", "max_seq_length", "it belongs in [train]"),
     ("", "per_device_train_batch_size", "it belongs in [train]"),
     ("", "gradient_checkpointing", "it belongs in [train]"),
+    ("", "max_model_len", "it belongs in [serve]"),
+    ("", "gpu_memory_utilization", "it belongs in [serve]"),
+    ("", "concurrency", "it belongs in [serve]"),
+    ("serve", "max_concurrency", "did you mean `concurrency`?"),
     ("", "batch_size", "it belongs in [infer]"),
     ("", "prompt_length", "it belongs in [infer]"),
     ("", "max_new_tokens", "it belongs in [infer]"),

@@ -7,8 +7,8 @@ use super::{
 
 /// Far beyond any machine, and small enough that a tensor of so many tokens can be counted in 64 bits.
 const MAX_TOKENS: u64 = 1 << 30;
-const MAX_BATCH: u64 = 1 << 20;
-const MAX_SEQ: u64 = 1 << 27;
+pub(super) const MAX_BATCH: u64 = 1 << 20;
+pub(super) const MAX_SEQ: u64 = 1 << 27;
 pub(super) const MAX_RANK: u64 = 1 << 16;
 const MAX_STEPS: u64 = 1 << 20;
 
@@ -24,6 +24,7 @@ impl Job {
         match &self.workload {
             Workload::Train(train) => train.validate(),
             Workload::Infer(infer) => infer.validate(),
+            Workload::Serve(serve) => serve.validate(),
         }
     }
 }
@@ -158,7 +159,8 @@ impl Infer {
         }
         double_quant("infer.double_quant", self.double_quant, self.precision)?;
         if self.runtime != Runtime::Transformers {
-            return Err(JobError::unsupported("infer.runtime", quoted(self.runtime), "use \"transformers\""));
+            let fix = "[infer] is transformers' generate(), \"transformers\"; an engine is asked for with [serve]";
+            return Err(JobError::unsupported("infer.runtime", quoted(self.runtime), fix));
         }
         let computes_in = match self.float_type() {
             FloatType::Fp32 => KvCacheDtype::Fp32,

@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::fit::{Question, Verdict};
 use super::room::Room;
-use super::subject::Subject;
 use crate::hardware::{Card, common_cards};
 use crate::job::{Bottleneck, Ia3, Job, Lora, Peft, Precision, PrefixTuning, PromptTuning, Train};
+use crate::step::Subject;
 use crate::step::{self, Estimate, EstimateError};
 use crate::units::Bytes;
 

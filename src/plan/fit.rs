@@ -8,8 +8,10 @@ use serde::Serialize;
 
 use super::margin::Margin;
 use super::room::Room;
-use super::subject::Subject;
-use crate::job::Job;
+use crate::job::{Job, Workload};
+use crate::model::Model;
+use crate::serve::{Cache, CardSize, Serving};
+use crate::step::Subject;
 use crate::step::{Basis, Estimate, EstimateError, High, ModelSummary, Peak, Played, Recording};
 use crate::units::Bytes;
 
@@ -46,6 +48,9 @@ pub struct Fit {
     pub margin: Margin,
     /// How the run ended when it was played on the card.
     pub run: Run,
+    /// What an engine gives its cache on the card, where one serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
 }
 
 /// How a run ended.
@@ -68,6 +73,13 @@ pub enum Run {
         requested_bytes: Bytes,
         /// While live tensors held so much.
         allocated_bytes: Bytes,
+    },
+    /// The engine does not start: less is free than the share of the card that it takes.
+    Refused {
+        /// What it takes.
+        requested_bytes: Bytes,
+        /// What it finds.
+        free_bytes: Bytes,
     },
 }
 
@@ -92,6 +104,8 @@ pub struct Question {
     margin: Margin,
     /// How the run ended in a capacity of so many [`GRAIN`]s.
     played: Arc<Mutex<HashMap<u64, Run>>>,
+    /// The same on a large card, where an engine takes other defaults for one.
+    on_large: Option<Box<Self>>,
 }
 
 impl Question {
@@ -100,11 +114,31 @@ impl Question {
     /// # Errors
     /// As [`step::estimate`](crate::step::estimate).
     pub fn of<'a>(subject: impl Into<Subject<'a>>, job: &Job) -> Result<Self, EstimateError> {
-        let Subject { model, doubts } = subject.into();
-        let recording = Recording::of(model, job)?.doubted(doubts);
+        let subject = subject.into();
+        let model = subject.model;
+        let mut question = Self::about(model, Recording::of(subject, job)?)?;
+        if let Workload::Serve(serve) = &job.workload {
+            let large = Recording::of_serving(subject, job, serve, CardSize::Large)?;
+            if large.serving() != question.serving() {
+                question.on_large = Some(Box::new(Self::about(model, large)?));
+            }
+        }
+        Ok(question)
+    }
+
+    fn about(model: &Model, recording: Recording) -> Result<Self, EstimateError> {
         let (estimate, reserved) = recording.estimate_and_reserved()?;
-        let margin = Margin::of(model, recording.job(), &estimate);
-        Ok(Self { highs: recording.highs(), recording, estimate, reserved, margin, played: Arc::default() })
+        let margin = match recording.serving() {
+            Some(serving) => Margin::of_engine(serving, estimate.basis.validated),
+            None => Margin::of(model, recording.job(), &estimate),
+        };
+        let highs = recording.highs();
+        Ok(Self { highs, recording, estimate, reserved, margin, played: Arc::default(), on_large: None })
+    }
+
+    /// What the engine holds, where one serves.
+    pub fn serving(&self) -> Option<&Serving> {
+        self.recording.serving()
     }
 
     /// What the job takes where nothing is missing.
@@ -119,6 +153,54 @@ impl Question {
 
     /// Plays the job on a card.
     pub fn fit(&self, room: &Room) -> Fit {
+        if let Some(on_large) = self.on_large.as_ref().filter(|_| room.size == CardSize::Large) {
+            return on_large.fit(room);
+        }
+        match self.serving().and_then(|serving| Some((serving, serving.share?))) {
+            Some((serving, share)) => self.fit_share(room, serving, share),
+            None => self.fit_whole(room),
+        }
+    }
+
+    /// On a card of which an engine takes a share, and gives its cache what is left of that.
+    fn fit_share(&self, room: &Room, serving: &Serving, share: f64) -> Fit {
+        let beside = room.beside(self.job());
+        let free = room.free().saturating_sub(beside);
+        let capacity = room.usable().share(share);
+        // no log is of a card whose kernels choose otherwise
+        let margin = if room.kernels_known { self.margin.clone() } else { self.margin.unmeasured(self.reserved) };
+        let refused = capacity > free;
+        let run =
+            if refused { Run::Refused { requested_bytes: capacity, free_bytes: free } } else { self.run_in(capacity) };
+        // what the context may take more lies beside the share, as long as there is so much
+        let close = capacity + serving.beside_bytes + room.context_unsure_bytes > free;
+        let verdict = match (refused, close) {
+            (true, _) => Verdict::DoesNotFit,
+            (false, true) => match self.verdict(capacity, &run, &margin, Bytes::ZERO) {
+                Verdict::Fits => Verdict::Tight,
+                other => other,
+            },
+            (false, false) => self.verdict(capacity, &run, &margin, Bytes::ZERO),
+        };
+        let headroom_bytes = match run {
+            Run::Refused { .. } => difference(free, capacity),
+            Run::Completed { .. } => difference(capacity, self.reserved),
+            Run::OutOfMemory { .. } => difference(capacity, self.reserved).min(-1),
+        };
+        Fit {
+            verdict,
+            device_bytes: capacity.max(self.reserved) + beside,
+            headroom_bytes,
+            room: *room,
+            capacity_bytes: capacity,
+            margin,
+            run,
+            cache: serving.cache(room.usable()),
+        }
+    }
+
+    /// On a card that the job may have all of.
+    fn fit_whole(&self, room: &Room) -> Fit {
         let job = self.job();
         let capacity = room.capacity(job);
         let run = self.run_in(capacity);
@@ -126,7 +208,7 @@ impl Question {
         let beside = room.beside(job);
         let shown = match &run {
             Run::Completed { reserved_bytes, .. } => *reserved_bytes,
-            Run::OutOfMemory { .. } => self.reserved,
+            Run::OutOfMemory { .. } | Run::Refused { .. } => self.reserved,
         };
         let device_bytes = shown + beside;
         let mut headroom_bytes = difference(room.free(), device_bytes);
@@ -142,6 +224,7 @@ impl Question {
             capacity_bytes: capacity,
             margin,
             run,
+            cache: None,
         }
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::{Job, Workload};
 use crate::model::Model;
+use crate::serve::Serving;
 use crate::step::{Estimate, Peak};
 use crate::truth::{Measured, Row};
 use crate::units::Bytes;
@@ -27,6 +28,9 @@ const SEGMENT: Bytes = Bytes::from_mib(20);
 /// mended or marked since, and the others by 3 % at most.
 const UNMEASURED_PPM: u64 = 150_000;
 
+/// Of an engine where no log is of the kind.
+const UNLOGGED: Bytes = Bytes::from_gib(1);
+
 /// What decides how well a job is estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind {
@@ -40,6 +44,7 @@ impl Kind {
     pub fn of(model: &Model, job: &Job) -> Self {
         let (method, precision) = match &job.workload {
             Workload::Infer(infer) => ("inference", infer.precision),
+            Workload::Serve(serve) => ("serving", serve.precision),
             Workload::Train(train) if train.peft.is_some() => ("adapters", train.precision),
             Workload::Train(train) => ("full fine-tuning", train.precision),
         };
@@ -132,6 +137,17 @@ impl Margin {
             ),
         };
         Self { kind, cases, under_bytes: part(under), over_bytes: part(over) }
+    }
+
+    /// The margin of what an engine holds.
+    pub(super) fn of_engine(serving: &Serving, validated: bool) -> Self {
+        let bytes = if validated { serving.margin_bytes } else { serving.margin_bytes.max(UNLOGGED) };
+        Self {
+            kind: format!("serving, {} {}", serving.runtime, serving.versions),
+            cases: if validated { serving.logs } else { 0 },
+            under_bytes: bytes,
+            over_bytes: bytes,
+        }
     }
 
     /// The same where no measurement stands behind the estimate.

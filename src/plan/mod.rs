@@ -7,10 +7,10 @@ mod margin;
 mod room;
 mod search;
 mod solve;
-mod subject;
 mod suggest;
 mod tutorial;
 
+pub use crate::step::Subject;
 pub use compare::{Choice, Comparison, Fitting, compare};
 pub(crate) use fit::difference;
 pub use fit::{Fit, Judged, Question, Run, Verdict};
@@ -19,6 +19,5 @@ pub use margin::{Kind, KindErrors, Margin, errors_of, measured};
 pub use room::Room;
 pub use search::{Constraints, Goal, Offer, Plan, Quality, ROOFLINE, Searched, search};
 pub use solve::{Quantity, Solution, SolveError, Tried, solve};
-pub use subject::Subject;
 pub use suggest::{Change, Suggestion, suggest};
 pub use tutorial::{Claim, ClaimRun, Judgement, TutorialError, tutorial_table};

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::hardware::{CUDA_CONTEXT, Device, Gpu, compute_capability, most_kept_by_driver};
 use crate::job::{Job, Workload};
+use crate::serve::CardSize;
 use crate::units::Bytes;
 
 /// What PyTorch gives cuBLAS more on compute capability 9.0 than on 8.0 for the forward's thread and the backward's: 32 MiB
@@ -33,6 +34,9 @@ pub struct Room {
     pub kernels_known: bool,
     /// What libraries take on this card beyond what they take on the cards that runs are recorded for, for each thread.
     pub workspace_bytes: Bytes,
+    /// What engines take for their defaults.
+    #[serde(skip)]
+    pub size: CardSize,
 }
 
 impl Room {
@@ -52,6 +56,7 @@ impl Room {
             context_unsure_bytes: CONTEXT_UNSURE,
             kernels_known: true,
             workspace_bytes: Bytes::ZERO,
+            size: CardSize::of(memory),
         }
     }
 
@@ -67,7 +72,8 @@ impl Room {
     /// ```
     pub fn on(gpu: &Gpu) -> Self {
         let kernels_known = gpu.compute_capability().is_some_and(|capability| capability >= (8, 0));
-        let room = Self { driver_bytes: gpu.kept_by_driver(), kernels_known, ..Self::of(gpu.memory()) };
+        let size = if gpu.slug.starts_with("a100") { CardSize::Small } else { CardSize::of(gpu.memory()) };
+        let room = Self { driver_bytes: gpu.kept_by_driver(), kernels_known, size, ..Self::of(gpu.memory()) };
         if gpu.compute_capability() >= Some((9, 0)) { room.with_larger_workspaces() } else { room }
     }
 
@@ -98,9 +104,14 @@ impl Room {
         Self { workspace_bytes: MORE_WORKSPACE, ..self }
     }
 
+    /// What the driver lets anybody have.
+    pub fn usable(&self) -> Bytes {
+        self.memory_bytes.saturating_sub(self.driver_bytes)
+    }
+
     /// What a new process can have.
     pub fn free(&self) -> Bytes {
-        self.memory_bytes.saturating_sub(self.driver_bytes + self.in_use_bytes)
+        self.usable().saturating_sub(self.in_use_bytes)
     }
 
     /// What the allocator can have for `job`.
@@ -113,6 +124,8 @@ impl Room {
         let threads = match job.workload {
             Workload::Train(_) => 2,
             Workload::Infer(_) => 1,
+            // engines' figures have it
+            Workload::Serve(_) => 0,
         };
         self.context_bytes + Bytes(self.workspace_bytes.0.saturating_mul(threads))
     }

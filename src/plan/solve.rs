@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::fit::{Question, Verdict};
 use super::room::Room;
-use super::subject::Subject;
 use crate::job::{Job, Peft, Workload};
 use crate::model::Model;
 use crate::step::EstimateError;
+use crate::step::Subject;
 use crate::units::Bytes;
 
 /// A field that is solved for.
@@ -34,6 +34,8 @@ impl Quantity {
         match (self, &job.workload) {
             (Self::Batch, Workload::Train(_)) => Ok("train.per_device_train_batch_size"),
             (Self::Batch, Workload::Infer(_)) => Ok("infer.batch_size"),
+            (Self::Batch, Workload::Serve(_)) => Ok("serve.concurrency"),
+            (Self::Seq, Workload::Serve(_)) => Ok("serve.max_model_len"),
             (Self::Seq, Workload::Train(_)) => Ok("train.max_seq_length"),
             (Self::Seq, Workload::Infer(_)) => Ok("infer.prompt_length"),
             (Self::Rank, Workload::Train(train)) if train.peft.clone().as_mut().and_then(Peft::rank_mut).is_some() => {
@@ -48,6 +50,8 @@ impl Quantity {
         match (self, &mut job.workload) {
             (Self::Batch, Workload::Train(train)) => train.per_device_train_batch_size = value,
             (Self::Batch, Workload::Infer(infer)) => infer.batch_size = value,
+            (Self::Batch, Workload::Serve(serve)) => serve.concurrency = value,
+            (Self::Seq, Workload::Serve(serve)) => serve.max_model_len = Some(value),
             (Self::Seq, Workload::Train(train)) => train.max_seq_length = value,
             (Self::Seq, Workload::Infer(infer)) => infer.prompt_length = value,
             (Self::Rank, Workload::Train(train)) => {
@@ -55,7 +59,7 @@ impl Quantity {
                     *rank = value;
                 }
             }
-            (Self::Rank, Workload::Infer(_)) => {}
+            (Self::Rank, Workload::Infer(_) | Workload::Serve(_)) => {}
         }
         job
     }
@@ -65,7 +69,7 @@ impl Quantity {
         match (self, &job.workload) {
             (Self::Batch, _) => 1 << 16,
             (Self::Rank, _) => model.hidden_size(),
-            (Self::Seq, Workload::Train(_)) => model.max_position_embeddings().max(1),
+            (Self::Seq, Workload::Train(_) | Workload::Serve(_)) => model.max_position_embeddings().max(1),
             (Self::Seq, Workload::Infer(infer)) => {
                 model.max_position_embeddings().saturating_sub(infer.max_new_tokens).max(1)
             }

@@ -24,6 +24,7 @@ pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
     let length = match &job.workload {
         Workload::Train(train) => train.max_seq_length,
         Workload::Infer(infer) => infer.prompt_length.saturating_add(infer.max_new_tokens),
+        Workload::Serve(_) => 0,
     };
     // packed sequences count from zero each
     if length > model.max_position_embeddings() && !matches!(model, Model::Vision(_)) {
@@ -208,10 +209,7 @@ fn experts(model: &Model, job: &Job) -> Vec<String> {
          compute capability 9.0 its kernels take a workspace that is not counted"
             .to_owned(),
     ];
-    let (precision, adapted) = match &job.workload {
-        Workload::Train(train) => (train.precision, train.peft.is_some()),
-        Workload::Infer(infer) => (infer.precision, false),
-    };
+    let (precision, adapted) = (job.workload.precision(), job.workload.peft().is_some());
     if super::load::quantization(precision, false).is_some() {
         let kept = if adapted {
             "stay as they are, and preparing for k-bit training makes them fp32"
@@ -268,11 +266,8 @@ fn embedding_states(model: &Model, train: &Train) -> Option<String> {
 /// Whether a job quantises what `MambaMixer.slow_forward` takes the plain weight of (`modeling_mamba.py`,
 /// `modeling_jamba.py`: `self.dt_proj.weight @ time_step`); measuring one ends in an error of shapes.
 fn multiplies_packed_weights(model: &Model, job: &Job) -> bool {
-    let precision = match &job.workload {
-        Workload::Train(train) => train.precision,
-        Workload::Infer(infer) => infer.precision,
-    };
-    precision.is_quantized() && model.decoder().is_some_and(|decoder| matches!(decoder.mixer, Some(Mixer::Mamba(_))))
+    job.workload.precision().is_quantized()
+        && model.decoder().is_some_and(|decoder| matches!(decoder.mixer, Some(Mixer::Mamba(_))))
 }
 
 /// Whether a method puts something on the head or trains modules whole.
@@ -334,7 +329,7 @@ fn unmeasured_beside_decoders(model: &Model, job: &Job) -> Option<&'static str> 
         Workload::Train(Train { peft: Some(peft), .. }) if !matches!(peft, Peft::Lora(_)) => {
             Some("this method on an encoder-decoder")
         }
-        Workload::Train(_) => None,
+        Workload::Train(_) | Workload::Serve(_) => None,
     }
 }
 

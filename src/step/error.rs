@@ -125,6 +125,9 @@ pub enum EstimateError {
         /// The heads it has.
         heads: String,
     },
+    /// An engine does not serve the model, or is not modelled.
+    #[error(transparent)]
+    Serve(Box<crate::serve::ServeError>),
     /// More than any device will have.
     #[error("the job is too large: it would take more than 4 PiB; lower max_seq_length or the batch size")]
     TooLarge,

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::count::Parameters;
 use crate::model::Model;
+use crate::serve::Serving;
 use crate::units::Bytes;
 
 /// What a job takes on one GPU.
@@ -23,6 +24,9 @@ pub struct Estimate {
     pub held: Held,
     /// Each phase of a steady step, in order.
     pub phases: Vec<Phase>,
+    /// What an engine holds, where one serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serving: Option<Serving>,
     /// What the figures rest on.
     pub basis: Basis,
     /// Allocated bytes over the steady step, thinned to the points where the curve turns; only where asked for.

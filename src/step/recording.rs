@@ -3,13 +3,16 @@
 use super::basis;
 use super::count::count_parameters;
 use super::error::EstimateError;
-use super::estimate::{Basis, Doubts, Estimate, Held, ModelSummary};
+use super::estimate::{Basis, Estimate, Held, ModelSummary};
 use super::head::headed;
 use super::record::{self, Recorded};
 use super::run::played;
+use super::serve;
+use super::subject::Subject;
 use crate::ghost::{CachingAllocator, Category, Entry, Phase, Playback};
-use crate::job::{Job, Workload};
+use crate::job::{Job, Serve, Workload};
 use crate::model::{DecoderConfig, LayerType, Mixer, Model, Support};
+use crate::serve::{CardSize, Serving, serving};
 use crate::units::Bytes;
 
 /// Steady steps that are played after the first one where memory may still change between them.
@@ -32,6 +35,7 @@ pub struct Recording {
     pub(super) basis: Basis,
     pub(super) job: Job,
     pub(super) recorded: Recorded,
+    pub(super) serving: Option<Serving>,
 }
 
 /// How a run ended on a card.
@@ -57,28 +61,50 @@ pub enum Played {
 }
 
 impl Recording {
-    /// Records the run of `job` on `model`.
+    /// Records the run of `job` on a model.
     ///
     /// # Errors
     /// As [`estimate`](super::estimate).
-    pub fn of(model: &Model, job: &Job) -> Result<Self, EstimateError> {
+    pub fn of<'a>(subject: impl Into<Subject<'a>>, job: &Job) -> Result<Self, EstimateError> {
+        let subject = subject.into();
+        if let Workload::Serve(serve) = &job.workload {
+            return Self::of_serving(subject, job, serve, CardSize::default());
+        }
+        let Subject { model, doubts, .. } = subject;
         let headed = &*headed(model, job)?;
         let recorded = recorded(headed, job)?;
         let summary = summary(headed, job)?;
-        let basis = basis::of(model, job, recorded.paged, recorded.host);
-        Ok(Self { summary, basis, job: job.clone(), recorded })
+        let mut basis = basis::of(model, job, recorded.paged, recorded.host);
+        basis.doubt(doubts);
+        Ok(Self { summary, basis, job: job.clone(), recorded, serving: None })
+    }
+
+    /// What an engine holds on cards of a size, as a run.
+    pub(crate) fn of_serving(
+        Subject { model, source, doubts }: Subject<'_>,
+        job: &Job,
+        serve: &Serve,
+        card: CardSize,
+    ) -> Result<Self, EstimateError> {
+        job.validate()?;
+        let serving = serving(model, source, serve, card)?;
+        let recorded = serve::recorded(&serving);
+        if recorded.overflowed {
+            return Err(EstimateError::TooLarge);
+        }
+        let (summary, mut basis) = (summary(model, job)?, serve::basis(model, &serving));
+        basis.doubt(doubts);
+        Ok(Self { summary, basis, job: job.clone(), recorded, serving: Some(serving) })
+    }
+
+    /// What the engine holds, where an engine serves.
+    pub fn serving(&self) -> Option<&Serving> {
+        self.serving.as_ref()
     }
 
     /// What is run.
     pub fn job(&self) -> &Job {
         &self.job
-    }
-
-    /// The same run of a model whose files leave something open.
-    #[must_use]
-    pub fn doubted(mut self, doubts: &Doubts) -> Self {
-        self.basis.doubt(doubts);
-        self
     }
 
     /// What the job takes on a card that is large enough.
@@ -227,6 +253,7 @@ fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
     let recorded = match &job.workload {
         Workload::Train(train) => record::training(model, train)?,
         Workload::Infer(infer) => record::inference(model, infer),
+        Workload::Serve(serve) => return Ok(serve::recorded(&serving(model, None, serve, CardSize::default())?)),
     };
     if recorded.overflowed { Err(EstimateError::TooLarge) } else { Ok(recorded) }
 }
@@ -244,6 +271,7 @@ fn refuse_long_scan(model: &Model, job: &Job) -> Result<(), EstimateError> {
     let length = match &job.workload {
         Workload::Train(train) => train.row()[1],
         Workload::Infer(infer) => infer.prompt_length,
+        Workload::Serve(_) => return Ok(()),
     };
     let layers = layer_types.iter().filter(|kind| **kind == LayerType::LinearAttention).count();
     let steps = length.div_ceil(each).saturating_mul(u64::try_from(layers).unwrap_or(u64::MAX));
@@ -255,13 +283,10 @@ fn refuse_long_scan(model: &Model, job: &Job) -> Result<(), EstimateError> {
 
 /// The model with what is counted of it under `job`.
 fn summary(model: &Model, job: &Job) -> Result<ModelSummary, EstimateError> {
-    let peft = match &job.workload {
-        Workload::Train(train) => train.peft.as_ref(),
-        Workload::Infer(_) => None,
-    };
+    let peft = job.workload.peft();
     let tower = model.decoder().map_or(0, |decoder| decoder.tower_left_out);
     let mut parameters = count_parameters(model, peft)?.without_tower(tower, peft.is_some());
-    if let Workload::Infer(_) = job.workload {
+    if let Workload::Infer(_) | Workload::Serve(_) = job.workload {
         parameters.trainable = 0;
     }
     Ok(ModelSummary::new(model, parameters))

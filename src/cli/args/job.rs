@@ -39,6 +39,8 @@ pub(in crate::cli) struct JobArgs {
     pub(in crate::cli) peft: PeftFlags,
     #[command(flatten)]
     pub(in crate::cli) infer: InferFlags,
+    #[command(flatten)]
+    pub(in crate::cli) serve: ServeFlags,
 }
 
 impl JobArgs {
@@ -50,6 +52,7 @@ impl JobArgs {
             && self.train == Default::default()
             && self.peft == Default::default()
             && self.infer == Default::default()
+            && self.serve == Default::default()
     }
 }
 
@@ -238,4 +241,33 @@ pub(in crate::cli) struct InferFlags {
     /// How keys and values are stored [default: auto]
     #[arg(long, value_name = "DTYPE", value_parser = words::<KvCacheDtype>(KvCacheDtype::NAMES, KvCacheDtype::ALIASES))]
     pub(in crate::cli) kv_cache_dtype: Option<KvCacheDtype>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = "Serving (vLLM)")]
+pub(in crate::cli) struct ServeFlags {
+    /// An engine that serves the model; implied by the flags below
+    #[arg(long)]
+    pub(in crate::cli) serve: bool,
+    /// Tokens of a sequence at most [default: as many positions as the model has]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(in crate::cli) max_model_len: Option<u64>,
+    /// Sequences that are to be in the cache at the same time [default: 1]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(in crate::cli) concurrency: Option<u64>,
+    /// Tokens that each of them has [default: --max-model-len]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(in crate::cli) sequence_length: Option<u64>,
+    /// Share of a GPU that the engine takes [default: 0.9]
+    #[arg(long, value_name = "SHARE", value_parser = number)]
+    pub(in crate::cli) gpu_memory_utilization: Option<f64>,
+    /// Sequences of one step at most [default: 256; 1024 on GPUs of 70 GiB and more that are no A100]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(in crate::cli) max_num_seqs: Option<u64>,
+    /// Tokens of one step at most [default: 2048; 8192 on GPUs of 70 GiB and more that are no A100]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(in crate::cli) max_num_batched_tokens: Option<u64>,
+    /// Tokens of a block of the cache [default: 16]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(in crate::cli) block_size: Option<u64>,
 }

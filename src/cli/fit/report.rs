@@ -1,7 +1,7 @@
 //! A verdict as text.
 
 use super::super::describe::verdict;
-use super::super::text::{bold, gib, lines, table, warning, wrap};
+use super::super::text::{bold, gib, grouped, lines, table, warning, wrap};
 use crate::plan::{Fit, Judged, Run, Rung, Suggestion, Verdict};
 use crate::step::Peak;
 use crate::units::Bytes;
@@ -31,9 +31,9 @@ pub(super) fn judged(judged: &Judged, gpu: Option<&str>, width: u16) -> String {
         ("kept by the driver", fit.room.driver_bytes),
         ("held by other processes", fit.room.in_use_bytes),
         ("context and workspaces", context(fit, peak)),
-        ("left to PyTorch", fit.capacity_bytes),
-        ("reserved at the peak", reserved(fit, peak)),
-        ("allocated at the peak", peak.allocated_bytes),
+        (if fit.cache.is_some() { "taken by the engine" } else { "left to PyTorch" }, fit.capacity_bytes),
+        (if fit.cache.is_some() { "needed for these sequences" } else { "reserved at the peak" }, reserved(fit, peak)),
+        ("allocated at the peak", if fit.cache.is_some() { Bytes::ZERO } else { peak.allocated_bytes }),
     ] {
         if bytes > Bytes::ZERO {
             rows.add_row([name.to_owned(), gib(bytes)]);
@@ -49,10 +49,26 @@ pub(super) fn judged(judged: &Judged, gpu: Option<&str>, width: u16) -> String {
              would make the step faster."
                 .to_owned(),
         ),
+        Run::Refused { requested_bytes, free_bytes } => say(format!(
+            "The engine does not start: {free_bytes} are free and it takes {requested_bytes}; a smaller \
+             --gpu-memory-utilization takes less."
+        )),
+        Run::OutOfMemory { .. } if fit.cache.is_some() => {
+            say("What is left for the cache does not hold these sequences.".to_owned());
+        }
         Run::OutOfMemory { phase, requested_bytes, allocated_bytes } => say(format!(
             "PyTorch runs out of memory in phase `{phase}`: {requested_bytes} more are asked for while live tensors hold \
              {allocated_bytes}."
         )),
+    }
+    if let Some(cache) = &fit.cache {
+        say(format!(
+            "The cache has {} tokens: {:.2} sequences of max_model_len. The longest max_model_len with which the engine \
+             starts: {}.",
+            grouped(cache.kv_cache_tokens),
+            cache.max_concurrency,
+            grouped(cache.longest_max_model_len)
+        ));
     }
     say(margin(fit));
     out
@@ -76,13 +92,16 @@ const fn runs(fit: &Fit) -> bool {
 }
 
 fn context(fit: &Fit, peak: &Peak) -> Bytes {
+    if fit.cache.is_some() {
+        return fit.room.context_bytes;
+    }
     fit.device_bytes.saturating_sub(reserved(fit, peak))
 }
 
 fn reserved(fit: &Fit, peak: &Peak) -> Bytes {
     match fit.run {
         Run::Completed { reserved_bytes, .. } => reserved_bytes,
-        Run::OutOfMemory { .. } => peak.reserved_bytes,
+        Run::OutOfMemory { .. } | Run::Refused { .. } => peak.reserved_bytes,
     }
 }
 

@@ -12,10 +12,10 @@ use serde::Serialize;
 use self::candidates::Ladder;
 use super::fit::{Question, Verdict};
 use super::room::Room;
-use super::subject::Subject;
 use crate::hardware::{Gpu, Price, Prices};
 use crate::job::{Job, Train};
 use crate::model::Model;
+use crate::step::Subject;
 use crate::step::{EstimateError, Recording};
 use crate::units::Bytes;
 

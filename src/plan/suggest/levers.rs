@@ -3,9 +3,11 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::serving::of_serving;
 use crate::job::{
     AttnImplementation, Infer, Job, Lora, OffloadOptimizer, Optim, Peft, Precision, TargetModules, Train, Workload,
 };
+use crate::serve::Serving;
 
 /// One change to a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -32,6 +34,7 @@ pub(super) enum Burden {
     Host,
     Method,
     Quantised,
+    Gpus,
     Data,
 }
 
@@ -59,11 +62,12 @@ pub(super) struct Lever {
 /// The rank that LoRA is suggested with.
 const RANK: u64 = 16;
 
-/// Every lever there is for a job.
-pub(super) fn levers(job: &Job) -> Vec<Lever> {
+/// Every lever there is for a job; `serving`: what an engine holds for it.
+pub(super) fn levers(job: &Job, serving: Option<&Serving>) -> Vec<Lever> {
     let mut levers = match &job.workload {
         Workload::Train(train) => of_training(train),
         Workload::Infer(infer) => of_inference(infer),
+        Workload::Serve(serve) => serving.map_or_else(Vec::new, |serving| of_serving(serve, serving)),
     };
     levers.retain(|lever| !lever.notches.is_empty());
     levers
@@ -181,7 +185,7 @@ fn of_inference(infer: &Infer) -> Vec<Lever> {
     levers
 }
 
-const fn notch(change: Change, value: u64, apply: fn(&mut Workload, u64)) -> Notch {
+pub(super) const fn notch(change: Change, value: u64, apply: fn(&mut Workload, u64)) -> Notch {
     Notch { change, apply, value }
 }
 
@@ -212,6 +216,7 @@ fn sdpa(field: &'static str) -> Notch {
     notch(change, 1, |workload, _| match workload {
         Workload::Train(train) => train.attn_implementation = AttnImplementation::Sdpa,
         Workload::Infer(infer) => infer.attn_implementation = AttnImplementation::Sdpa,
+        Workload::Serve(_) => {}
     })
 }
 
@@ -295,10 +300,8 @@ fn precisions(precision: Precision, field: &'static str) -> Vec<Notch> {
 
 /// Weights are stored in `to` from here on.
 fn store(workload: &mut Workload, to: Precision, double: bool) {
-    match workload {
-        Workload::Train(train) => (train.precision, train.double_quant) = (to, double),
-        Workload::Infer(infer) => (infer.precision, infer.double_quant) = (to, double),
-    }
+    *workload.precision_mut() = to;
+    workload.set_double_quant(double);
 }
 
 /// Shorter sequences than `tokens`, no shorter than 256.
@@ -318,6 +321,6 @@ fn shorter(tokens: u64, field: &'static str, flag: &str, apply: fn(&mut Workload
 }
 
 /// `value` halved again and again, down to `least`.
-fn halvings(value: u64, least: u64) -> impl Iterator<Item = u64> {
+pub(super) fn halvings(value: u64, least: u64) -> impl Iterator<Item = u64> {
     std::iter::successors(Some(value / 2), |value| Some(value / 2)).take_while(move |value| *value >= least.max(1))
 }

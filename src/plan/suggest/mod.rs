@@ -1,6 +1,7 @@
 //! What to change about a job that does not fit: every answer is run before it is given.
 
 mod levers;
+mod serving;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,9 +9,9 @@ use serde::Serialize;
 use self::levers::{Burden, Lever, Notch};
 use super::fit::{Fit, Question, Verdict};
 use super::room::Room;
-use super::subject::Subject;
 use crate::job::Job;
 use crate::step::EstimateError;
+use crate::step::Subject;
 use crate::units::Bytes;
 
 pub use self::levers::Change;
@@ -53,7 +54,13 @@ const MOST_SUGGESTIONS: usize = 12;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn suggest<'a>(subject: impl Into<Subject<'a>>, question: &Question, room: &Room) -> Vec<Suggestion> {
-    Search { subject: subject.into(), job: question.job(), room, levers: levers::levers(question.job()) }.run(question)
+    Search {
+        subject: subject.into(),
+        job: question.job(),
+        room,
+        levers: levers::levers(question.job(), question.serving()),
+    }
+    .run(question)
 }
 
 struct Search<'a> {

@@ -29,6 +29,8 @@ pub struct ServeLine {
     pub tensor_parallel_size: Option<u64>,
     /// `--pipeline-parallel-size`, `-pp`
     pub pipeline_parallel_size: Option<u64>,
+    /// `--enable-expert-parallel`
+    pub enable_expert_parallel: bool,
     /// `--enforce-eager`
     pub enforce_eager: bool,
     /// `--runner pooling`
@@ -135,7 +137,8 @@ impl ServeLine {
             match flag.as_str() {
                 "enforce-eager" => line.enforce_eager = true,
                 "no-enforce-eager" => line.enforce_eager = false,
-                "enable-expert-parallel" | "enable-prefix-caching" => {}
+                "enable-expert-parallel" => line.enable_expert_parallel = true,
+                "enable-prefix-caching" => {}
                 _ if starts(&HARMLESS_SWITCHES) => {}
                 switch if SWITCHES.contains(&switch) => line.not_modelled(switch),
                 _ => {
@@ -215,6 +218,7 @@ impl ServeLine {
             parallel: Parallel {
                 tensor_parallel_size: self.tensor_parallel_size.unwrap_or(base.parallel.tensor_parallel_size),
                 pipeline_parallel_size: self.pipeline_parallel_size.unwrap_or(base.parallel.pipeline_parallel_size),
+                enable_expert_parallel: self.enable_expert_parallel || base.parallel.enable_expert_parallel,
             },
             enforce_eager: self.enforce_eager || base.enforce_eager,
             pooling: self.pooling || base.pooling,

@@ -6,16 +6,17 @@ use crate::model::DecoderConfig;
 /// How a model is divided among GPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parallel {
-    /// `tensor_parallel_size`: GPUs that share every layer; experts in parts, or whole with `--enable-expert-parallel`, which
-    /// takes as much.
+    /// `tensor_parallel_size`: GPUs that share every layer, experts in parts.
     pub tensor_parallel_size: u64,
     /// `pipeline_parallel_size`: GPUs, or groups of them, that have layers of their own.
     pub pipeline_parallel_size: u64,
+    /// `enable_expert_parallel`: experts are dealt out whole.
+    pub enable_expert_parallel: bool,
 }
 
 impl Default for Parallel {
     fn default() -> Self {
-        Self { tensor_parallel_size: 1, pipeline_parallel_size: 1 }
+        Self { tensor_parallel_size: 1, pipeline_parallel_size: 1, enable_expert_parallel: false }
     }
 }
 
@@ -25,28 +26,57 @@ impl Parallel {
         self.tensor_parallel_size.saturating_mul(self.pipeline_parallel_size)
     }
 
-    /// As `ModelConfig.verify_with_parallel_config` (vllm/config/model.py) checks it.
+    /// GPUs that an expert is divided among.
+    pub(super) const fn of_an_expert(self) -> u64 {
+        if self.enable_expert_parallel { 1 } else { self.tensor_parallel_size }
+    }
+
+    /// As `ModelConfig.verify_with_parallel_config` (vllm/config/model.py) checks it, and what layers assert of their shapes.
     pub(super) fn check(self, decoder: &DecoderConfig) -> Result<(), VllmError> {
         let (tp, pp) = (self.tensor_parallel_size, self.pipeline_parallel_size);
-        let heads = decoder.attention.num_heads;
-        for (field, value) in [("tensor_parallel_size", tp), ("pipeline_parallel_size", pp)] {
+        for (field, value) in [(TP, tp), (PP, pp)] {
             if !(1..=1024).contains(&value) {
                 return Err(VllmError::invalid(field, value, "give 1 to 1024"));
             }
         }
+        let heads = decoder.attention.num_heads;
         if !heads.is_multiple_of(tp) {
             let vllm = format!(
                 "vLLM: \"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({tp}).\""
             );
-            return Err(VllmError::invalid("tensor_parallel_size", tp, vllm));
+            return Err(VllmError::invalid(TP, tp, vllm));
+        }
+        let keys = decoder.attention.num_kv_heads.max(1);
+        if decoder.mla.is_none() && !keys.is_multiple_of(tp) && !tp.is_multiple_of(keys) {
+            let vllm = format!(
+                "vLLM: \"assert self.total_num_kv_heads % tp_size == 0\", and the model has {keys} heads of keys and values"
+            );
+            return Err(VllmError::invalid(TP, tp, vllm));
+        }
+        let widths = [
+            ("intermediate_size", Some(decoder.mlp.intermediate_size), tp),
+            ("moe_intermediate_size", decoder.moe.as_ref().map(|moe| moe.intermediate_size), self.of_an_expert()),
+        ];
+        for (name, width, gpus) in widths {
+            if let Some(width) = width.filter(|width| !width.is_multiple_of(gpus)) {
+                let vllm = format!("vLLM: \"{width} is not divisible by {gpus}\", which is the model's {name}");
+                return Err(VllmError::invalid(TP, tp, vllm));
+            }
+        }
+        if self.enable_expert_parallel && decoder.moe.is_none() {
+            let fix = "the model has no experts; leave it out";
+            return Err(VllmError::invalid("enable_expert_parallel", true, fix));
         }
         let layers = decoder.layer_types.len();
         if usize::try_from(pp).map_or(true, |pp| pp > layers.max(1)) {
-            return Err(VllmError::invalid("pipeline_parallel_size", pp, format!("the model has {layers} layers")));
+            return Err(VllmError::invalid(PP, pp, format!("the model has {layers} layers")));
         }
         Ok(())
     }
 }
+
+const TP: &str = "tensor_parallel_size";
+const PP: &str = "pipeline_parallel_size";
 
 /// The layers of each stage (`get_pp_indices`, vllm/distributed/utils.py): those that are left over go to the stages before
 /// the last.

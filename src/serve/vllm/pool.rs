@@ -113,9 +113,9 @@ struct Page {
 /// The model's cache is not known or is paged in a way that is not modelled, or a number makes no sense.
 ///
 /// ```
-/// use vramplan::{Bytes, model, serve::{VllmRequest, pool}};
+/// use vramplan::{model, serve::{CardSize, VllmRequest, pool}};
 ///
-/// let pool = pool(&model::resolve("llama-3.1-8b")?, &VllmRequest::on(Bytes::from_gib(80), false))?;
+/// let pool = pool(&model::resolve("llama-3.1-8b")?, &VllmRequest::on(CardSize::Large))?;
 /// // 16 tokens of 32 layers with 8 heads of 128, keys and values of two bytes
 /// assert_eq!((pool.block_bytes.0, pool.blocks_of(100)), (16 * 32 * 8 * 128 * 2 * 2, 7));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

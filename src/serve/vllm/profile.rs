@@ -30,7 +30,7 @@ pub(super) fn profile(decoder: &DecoderConfig, request: &VllmRequest) -> Bytes {
     let dense = of_tokens(3_u64.saturating_mul(decoder.mlp.intermediate_size.div_ceil(tp)));
     let forward = decoder.moe.as_ref().map_or(dense, |moe| {
         // the two buffers of the experts of a token
-        let inner = moe.intermediate_size.div_ceil(tp);
+        let inner = moe.intermediate_size.div_ceil(request.parallel.of_an_expert().max(1));
         let first = decoder.hidden_size.max(inner.saturating_mul(2));
         dense.max(of_tokens(moe.num_experts_per_tok.saturating_mul(first.saturating_add(inner))))
     });

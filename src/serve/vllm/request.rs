@@ -4,17 +4,17 @@ use super::error::VllmError;
 use super::parallel::Parallel;
 use super::version::VllmVersion;
 use crate::job::KvCacheDtype;
+use crate::serve::CardSize;
 use crate::units::Bytes;
 
-/// From this on a card that is no A100 gets larger defaults (`EngineArgs.get_batch_defaults`).
-const LARGE_CARD: Bytes = Bytes::from_gib(70);
+/// What the versions that count CUDA graphs estimate for them: 0.13 to 1.4 GiB in eight logs, which follows from kernels and
+/// sizes that are not modelled; the middle of the logs.
+const GRAPHS: Bytes = Bytes::from_mib(740);
 
 /// What an engine is told.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VllmRequest {
-    /// All memory of the card, as PyTorch reports it.
-    pub total: Bytes,
-    /// `gpu_memory_utilization`: the share of it that the engine takes.
+    /// `gpu_memory_utilization`: the share of a card that the engine takes.
     pub gpu_memory_utilization: f64,
     /// `max_model_len`; `None`: as many positions as the model has.
     pub max_model_len: Option<u64>,
@@ -41,31 +41,30 @@ pub struct VllmRequest {
 }
 
 impl VllmRequest {
-    /// The defaults of `vllm serve` of the default version on a card with `total` bytes; `is_a100`: which keeps small ones.
+    /// The defaults of `vllm serve` of the default version.
     ///
     /// ```
-    /// use vramplan::{Bytes, serve::VllmRequest};
+    /// use vramplan::serve::{CardSize, VllmRequest};
     ///
-    /// assert_eq!(VllmRequest::on(Bytes::from_gib(79), false).max_num_seqs, 1024);
-    /// assert_eq!(VllmRequest::on(Bytes::from_gib(79), true).max_num_seqs, 256);
+    /// assert_eq!(VllmRequest::on(CardSize::Large).max_num_seqs, 1024);
+    /// assert_eq!(VllmRequest::on(CardSize::Small).max_num_seqs, 256);
     /// ```
-    pub fn on(total: Bytes, is_a100: bool) -> Self {
-        Self::at(VllmVersion::default(), total, is_a100)
+    pub fn on(card: CardSize) -> Self {
+        Self::at(VllmVersion::default(), card)
     }
 
     /// The defaults of `vllm serve` of a version.
     ///
     /// ```
-    /// use vramplan::{Bytes, serve::VllmRequest};
+    /// use vramplan::serve::{CardSize, VllmRequest};
     ///
-    /// let request = VllmRequest::at("0.22.1".parse()?, Bytes::from_gib(24), false);
+    /// let request = VllmRequest::at("0.22.1".parse()?, CardSize::Small);
     /// assert!((request.gpu_memory_utilization - 0.92).abs() < 1e-9);
     /// # Ok::<(), vramplan::serve::VllmVersionError>(())
     /// ```
-    pub fn at(version: VllmVersion, total: Bytes, is_a100: bool) -> Self {
-        let large = total >= LARGE_CARD && !is_a100;
+    pub fn at(version: VllmVersion, card: CardSize) -> Self {
+        let large = card == CardSize::Large;
         Self {
-            total,
             gpu_memory_utilization: version.gpu_memory_utilization(),
             max_model_len: None,
             max_num_seqs: if large { 1024 } else { 256 },
@@ -102,9 +101,13 @@ impl VllmRequest {
         Ok(())
     }
 
-    /// What the engine takes of the card.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as vLLM")]
-    pub fn requested(&self) -> Bytes {
-        Bytes((self.total.0 as f64 * self.gpu_memory_utilization) as u64)
+    /// What CUDA graphs take.
+    pub(super) const fn graphs(&self) -> Bytes {
+        if self.enforce_eager { Bytes::ZERO } else { GRAPHS }
+    }
+
+    /// What the engine takes of a card with `total` bytes, as PyTorch reports them.
+    pub fn requested(&self, total: Bytes) -> Bytes {
+        total.share(self.gpu_memory_utilization)
     }
 }

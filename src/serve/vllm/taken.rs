@@ -19,10 +19,6 @@ const BESIDE_TORCH: Bytes = Bytes::from_mib(44);
 /// The same where GPUs share a model: two logs of four 24 GiB cards leave 155 MiB, NCCL's buffers among them.
 const BESIDE_TORCH_OF_SEVERAL: Bytes = Bytes::from_mib(155);
 
-/// What the versions that count CUDA graphs estimate for them: 0.13 to 1.4 GiB in eight logs, which follows from kernels and
-/// sizes that are not modelled; the middle of the logs.
-const GRAPHS: Bytes = Bytes::from_mib(740);
-
 /// Twice what the cache of the worst of six logs was smaller than said (0.12 GiB).
 const MARGIN: Bytes = Bytes::from_mib(256);
 
@@ -58,9 +54,9 @@ impl Taken {
     /// All of it, without the margin.
     ///
     /// ```
-    /// use vramplan::{Bytes, model, serve::{VllmRequest, taken}};
+    /// use vramplan::{model, serve::{CardSize, VllmRequest, taken}};
     ///
-    /// let taken = taken(&model::resolve("llama-3.1-8b")?, &VllmRequest::on(Bytes::from_gib(40), true))?;
+    /// let taken = taken(&model::resolve("llama-3.1-8b")?, &VllmRequest::on(CardSize::Small))?;
     /// // vLLM 0.11.0 logged 14.9889 GiB of weights
     /// assert!((taken.weights_bytes.gib() - 14.9889).abs() < 0.01 && taken.total_bytes() > taken.weights_bytes);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -102,7 +98,7 @@ pub fn taken(model: &Model, request: &VllmRequest) -> Result<Taken, VllmError> {
     Ok(Taken {
         weights_bytes,
         profile_bytes: profile(decoder, request),
-        graphs_bytes: if counts_graphs { GRAPHS } else { Bytes::ZERO },
+        graphs_bytes: if counts_graphs { request.graphs() } else { Bytes::ZERO },
         other_bytes: if several { BESIDE_TORCH_OF_SEVERAL } else { BESIDE_TORCH },
         margin_bytes: margin,
         validated,

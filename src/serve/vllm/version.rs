@@ -18,9 +18,12 @@ pub struct VllmVersion {
     minor: u8,
 }
 
+/// What is to be given in its place.
+pub(super) const MODELLED: &str = "vLLM 0.9 to 0.33 are modelled; give one of those, such as 0.22.1";
+
 /// A version that is not modelled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("vLLM {0}: 0.9 to 0.33 are modelled; give one of those, such as 0.22.1")]
+#[error("{0}: {MODELLED}")]
 pub struct VllmVersionError(String);
 
 impl Default for VllmVersion {

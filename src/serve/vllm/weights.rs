@@ -43,7 +43,7 @@ pub fn vllm_weights(
     let mut most = Bytes::ZERO;
     for (index, stage) in stages(decoder, parallel.pipeline_parallel_size).into_iter().enumerate() {
         let ends = Ends { first: index == 0, last: u64::try_from(index).is_ok_and(|index| index == last) };
-        let loaded = loaded(&stage, parallel.tensor_parallel_size, ends, quantization);
+        let loaded = loaded(&stage, parallel, ends, quantization);
         most = most.max(loaded.map_err(|what| VllmError::paging(model, what))?);
     }
     Ok(most)
@@ -131,7 +131,7 @@ const TOO_LARGE: &str = "it has more bytes than 64 bits count";
 
 fn loaded(
     decoder: &DecoderConfig,
-    tp: u64,
+    parallel: Parallel,
     ends: Ends,
     quantization: Option<&Quantization>,
 ) -> Result<Bytes, &'static str> {
@@ -149,7 +149,7 @@ fn loaded(
             _ => true,
         };
         if here && trouble.is_none() {
-            trouble = load(&mut loading, decoder, tp, &mut leaf, quantization).err();
+            trouble = load(&mut loading, decoder, parallel, &mut leaf, quantization).err();
         }
     });
     if let Some(trouble) = trouble {
@@ -157,7 +157,11 @@ fn loaded(
     }
     let halves = DType::BF16.bytes();
     // a tower that a causal language model is loaded without, the engine has
-    let tower = if ends.first { decoder.tower_left_out.checked_mul(halves).ok_or(TOO_LARGE)? / tp } else { 0 };
+    let tower = if ends.first {
+        decoder.tower_left_out.checked_mul(halves).ok_or(TOO_LARGE)? / parallel.tensor_parallel_size
+    } else {
+        0
+    };
     let rotary = decoder.mla.as_ref().map_or(decoder.attention.rotary_dim.unwrap_or(0), |mla| mla.qk_rope_head_dim);
     let positions = decoder.max_position_embeddings.checked_mul(positions_each(decoder));
     let table = positions.and_then(|positions| positions.checked_mul(rotary)?.checked_mul(halves));
@@ -175,10 +179,11 @@ fn positions_each(decoder: &DecoderConfig) -> u64 {
 fn load(
     loading: &mut Loading,
     decoder: &DecoderConfig,
-    tp: u64,
+    parallel: Parallel,
     leaf: &mut Leaf<'_>,
     quantization: Option<&Quantization>,
 ) -> Result<(), &'static str> {
+    let tp = parallel.tensor_parallel_size;
     let (name, part) = (leaf.name(), leaf.part());
     let bytes_of = |dims: &[u64]| dims.iter().try_fold(DType::BF16.bytes(), |size, dim| size.checked_mul(*dim));
     let share = |whole: u64| whole.div_ceil(tp);
@@ -223,13 +228,19 @@ fn load(
                         let rows = rows.checked_next_multiple_of(VOCABULARY_PADDING).ok_or(TOO_LARGE)?;
                         bytes_of(&[share(rows), *width])
                     }
-                    (_, [count, rows, columns]) if experts => match quantization {
-                        Some(quantization) => quantization
-                            .stored_weight(*rows, *columns)
-                            .and_then(|stored| stored.total()?.checked_mul(*count))
-                            .map(share),
-                        None => bytes_of(dims).map(share),
-                    },
+                    (_, [count, rows, columns]) if experts => {
+                        let (count, part) = match parallel.enable_expert_parallel {
+                            true => (count.div_ceil(tp), 1),
+                            false => (*count, tp),
+                        };
+                        let one = match quantization {
+                            Some(quantization) => {
+                                quantization.stored_weight(*rows, *columns).and_then(|stored| stored.total())
+                            }
+                            None => bytes_of(&[*rows, *columns]),
+                        };
+                        one.and_then(|one| one.checked_mul(count)).map(|all| all.div_ceil(part))
+                    }
                     (Part::Attention | Part::Mlp | Part::Experts | Part::Tower, [_])
                         if name == "counted" || name == "towers" =>
                     {

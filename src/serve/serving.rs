@@ -1,0 +1,126 @@
+//! What an engine holds on a GPU while it serves a job's sequences.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::card_size::CardSize;
+use super::kv::KvError;
+use super::vllm::{self, Cache, Engine, VllmError};
+use crate::job::{JobError, Runtime, Serve};
+use crate::model::{Model, Source};
+use crate::units::Bytes;
+
+/// What an engine holds on the fullest of its GPUs.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[non_exhaustive]
+pub struct Serving {
+    /// The engine.
+    pub runtime: Runtime,
+    /// The versions that do so.
+    pub versions: String,
+    /// GPUs it runs on; the figures are of the fullest.
+    pub gpu_count: u64,
+    /// Tokens of a sequence at most.
+    pub max_model_len: u64,
+    /// Sequences that are to be in the cache at the same time.
+    pub concurrency: u64,
+    /// Tokens that each of them has.
+    pub sequence_length: u64,
+    /// Sequences of one step at most.
+    pub max_num_seqs: u64,
+    /// Tokens of one step at most.
+    pub max_num_batched_tokens: u64,
+    /// Weights, and what is loaded with them.
+    pub weights_bytes: Bytes,
+    /// What a step takes at its peak, which the engine finds by a profiling run.
+    pub profile_bytes: Bytes,
+    /// What libraries take, CUDA graphs included where the engine counts them.
+    pub other_bytes: Bytes,
+    /// What the cache must have for these sequences, and for one of `max_model_len` tokens.
+    pub kv_cache_bytes: Bytes,
+    /// Tokens of a block of the cache.
+    pub block_size: u64,
+    /// Bytes of such a block, all layers together.
+    pub block_bytes: Bytes,
+    /// The share of a card that the engine takes, where it takes one.
+    pub share: Option<f64>,
+    /// What it takes beyond that share once it runs: CUDA graphs, where the engine does not count them.
+    pub beside_bytes: Bytes,
+    /// How much more it may take than said.
+    pub margin_bytes: Bytes,
+    /// Logs of engines whose cache it was taken from.
+    #[serde(skip)]
+    pub logs: u64,
+    /// Whether logs of engines stand behind figures of this kind.
+    pub validated: bool,
+    /// What a reader should know about the figures.
+    pub notes: Vec<String>,
+    /// The engine, where it divides a card.
+    #[serde(skip)]
+    pub engine: Option<Engine>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The job contradicts itself, or asks for what this version cannot do.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The cache is not known.
+    #[error(transparent)]
+    Kv(#[from] KvError),
+    /// How vLLM divides a card for such a model is not known, or it refuses.
+    #[error(transparent)]
+    Vllm(#[from] VllmError),
+}
+
+impl ServeError {
+    /// Whether this version could not answer although the job makes sense.
+    pub const fn is_unknown(&self) -> bool {
+        match self {
+            Self::Job(error) => error.is_unsupported(),
+            Self::Kv(error) => matches!(error, KvError::Unknown { .. }),
+            Self::Vllm(error) => {
+                matches!(error, VllmError::Paging { .. } | VllmError::Kv(KvError::Unknown { .. }))
+            }
+        }
+    }
+}
+
+/// What the engine of `serve` holds of `model`, on cards of a size; `source`: what the model's files say of its weights,
+/// where they are to be as the files have them.
+///
+/// # Errors
+/// The job contradicts itself, the engine refuses it, or it is not modelled.
+///
+/// ```
+/// use vramplan::{job::Serve, model, serve::{self, CardSize}};
+///
+/// let job = Serve { max_model_len: Some(8192), concurrency: 16, ..Serve::default() };
+/// let serving = serve::serving(&model::resolve("llama-3.1-8b")?, None, &job, CardSize::Small)?;
+/// // 128 KiB a token
+/// assert_eq!(serving.kv_cache_bytes.0, 16 * 8192 * (128 << 10));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn serving(model: &Model, source: Option<&Source>, serve: &Serve, card: CardSize) -> Result<Serving, ServeError> {
+    serve.validate()?;
+    match serve.runtime {
+        Runtime::Vllm => vllm::serving(model, source.and_then(|source| source.quantization.as_ref()), serve, card),
+        Runtime::Transformers => Err(JobError::unsupported(
+            "serve.runtime",
+            "\"transformers\"",
+            "[infer] is what asks for transformers' generate()",
+        )
+        .into()),
+        other => Err(JobError::unsupported("serve.runtime", format!("\"{other}\""), "use \"vllm\"").into()),
+    }
+}
+
+impl Serving {
+    /// What the engine gives its cache of a card with `total` bytes, as PyTorch reports them; `None`: it takes as much as it
+    /// needs.
+    pub fn cache(&self, total: Bytes) -> Option<Cache> {
+        self.engine.as_ref().map(|engine| engine.cache(total))
+    }
+}
