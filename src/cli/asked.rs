@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::args::job::{HubFlags, JobArgs};
 use super::error::CliError;
-use super::{backend, from, layer, source};
+use super::{backend, from, layer, serving, source};
 use crate::job::from::Report;
 use crate::job::{Job, JobFile};
 use crate::model::{Model, Source};
@@ -29,10 +29,16 @@ pub(super) struct Asked {
 impl Asked {
     /// Reads the files, finds the model.
     pub(super) fn of(args: &JobArgs) -> Result<Self, CliError> {
+        let mut notes = Vec::new();
         let (file, report, file_gives_precision) = match from::read(args)? {
             Some((file, report)) => {
                 let written = report.writes_precision();
                 (Some(file), Some(report), written)
+            }
+            None if args.vllm.is_some() => {
+                let (file, unmodelled) = serving::read(args.vllm.as_deref().unwrap_or_default())?;
+                notes = unmodelled;
+                (Some(file), None, false)
             }
             None => match args.job.as_deref().map(read).transpose()? {
                 Some((file, written)) => (Some(file), None, written),
@@ -41,7 +47,10 @@ impl Asked {
         };
         let job = layer::job(args, file)?;
         let precision_given = file_gives_precision || args.common.precision.is_some() || args.train.qlora;
-        Self::about(job, report, precision_given, &args.hub)
+        let mut asked = Self::about(job, report, precision_given, &args.hub)?;
+        asked.doubts.doubtful |= !notes.is_empty();
+        asked.doubts.notes.append(&mut notes);
+        Ok(asked)
     }
 
     /// Finds the model of a job.

@@ -51,6 +51,9 @@ pub struct Fit {
     /// What an engine gives its cache on the card, where one serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
+    /// What the engine says of such a card.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// How a run ended.
@@ -187,6 +190,12 @@ impl Question {
             Run::Completed { .. } => difference(capacity, self.reserved),
             Run::OutOfMemory { .. } => difference(capacity, self.reserved).min(-1),
         };
+        let mut cache = serving.cache(room.usable());
+        if let Some(cache) = &mut cache {
+            // what lies beside the share must have room too
+            let leaves_room = |share: &f64| room.usable().share(*share) + serving.beside_bytes <= free;
+            cache.least_gpu_memory_utilization = cache.least_gpu_memory_utilization.filter(leaves_room);
+        }
         Fit {
             verdict,
             device_bytes: capacity.max(self.reserved) + beside,
@@ -195,7 +204,8 @@ impl Question {
             capacity_bytes: capacity,
             margin,
             run,
-            cache: serving.cache(room.usable()),
+            cache,
+            notes: serving.notes_on(room.compute_capability),
         }
     }
 
@@ -225,6 +235,7 @@ impl Question {
             margin,
             run,
             cache: None,
+            notes: Vec::new(),
         }
     }
 
@@ -294,7 +305,9 @@ pub struct Judged {
     pub model: ModelSummary,
     /// What the job takes where nothing is missing.
     pub peak: Peak,
-    /// How it fits.
+    /// GPUs that the job runs on, each of them like the one that is judged.
+    pub gpu_count: u64,
+    /// How it fits the fullest of them.
     #[serde(flatten)]
     pub fit: Fit,
     /// What the figures rest on.
@@ -305,6 +318,7 @@ impl Judged {
     /// The answer to a question.
     pub fn new(question: &Question, room: &Room) -> Self {
         let Estimate { model, peak, basis, .. } = question.estimate().clone();
-        Self { model, peak, fit: question.fit(room), basis }
+        let gpu_count = question.serving().map_or(1, |serving| serving.gpu_count);
+        Self { model, peak, gpu_count, fit: question.fit(room), basis }
     }
 }

@@ -11,6 +11,6 @@ pub use card_size::CardSize;
 pub use kv::{Kv, KvError, KvLayers, KvRequest, kv};
 pub use serving::{ServeError, Serving, serving};
 pub use vllm::{
-    Cache, Division, Engine, Keeps, Parallel, Pool, PoolGroup, ServeLine, Taken, VllmError, VllmRequest, VllmVersion,
-    VllmVersionError, pool, taken, vllm, vllm_weights,
+    Cache, Caution, Division, Engine, Keeps, Parallel, Pool, PoolGroup, ServeLine, Taken, VllmError, VllmRequest,
+    VllmVersion, VllmVersionError, pool, taken, vllm, vllm_weights,
 };

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::card_size::CardSize;
 use super::kv::KvError;
-use super::vllm::{self, Cache, Engine, VllmError};
+use super::vllm::{self, Cache, Caution, Engine, VllmError};
 use crate::job::{JobError, Runtime, Serve};
 use crate::model::{Model, Source};
 use crate::units::Bytes;
@@ -55,6 +55,9 @@ pub struct Serving {
     pub validated: bool,
     /// What a reader should know about the figures.
     pub notes: Vec<String>,
+    /// What the engine says of cards below a compute capability.
+    #[serde(skip)]
+    pub cautions: Vec<Caution>,
     /// The engine, where it divides a card.
     #[serde(skip)]
     pub engine: Option<Engine>,
@@ -122,5 +125,11 @@ impl Serving {
     /// needs.
     pub fn cache(&self, total: Bytes) -> Option<Cache> {
         self.engine.as_ref().map(|engine| engine.cache(total))
+    }
+
+    /// What the engine says of a card with such a compute capability, where it says something.
+    pub fn notes_on(&self, compute_capability: Option<(u32, u32)>) -> Vec<String> {
+        let below = |caution: &&Caution| compute_capability.is_some_and(|capability| capability < caution.from);
+        self.cautions.iter().filter(below).map(|caution| caution.says.to_owned()).collect()
     }
 }

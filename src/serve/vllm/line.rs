@@ -3,9 +3,7 @@
 use std::fmt;
 
 use super::error::VllmError;
-use super::parallel::Parallel;
-use super::request::VllmRequest;
-use crate::job::KvCacheDtype;
+use crate::job::{KvCacheDtype, Precision, Serve};
 
 /// What a `vllm serve` line says that matters to memory; what it leaves out is the version's default.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,8 +31,8 @@ pub struct ServeLine {
     pub enable_expert_parallel: bool,
     /// `--enforce-eager`
     pub enforce_eager: bool,
-    /// `--runner pooling`
-    pub pooling: bool,
+    /// `--quantization bitsandbytes`: weights are stored in 4 bits as they are loaded, where no file says how.
+    pub in_flight_4bit: bool,
     /// What of the line is not modelled, a sentence each.
     pub notes: Vec<String>,
 }
@@ -195,7 +193,14 @@ impl ServeLine {
                     }
                 });
             }
-            "runner" => self.pooling = value == Some("pooling"),
+            "quantization" | "q" => match value {
+                Some("bitsandbytes") => self.in_flight_4bit = true,
+                Some("fp8" | "experts_int8") => self.not_modelled(flag),
+                // what the checkpoint's own configuration says too
+                _ => {}
+            },
+            "dtype" if matches!(value, Some("float" | "float32")) => self.not_modelled(flag),
+            "runner" | "task" if value == Some("generate") => {}
             _ if harmless => {}
             _ => self.not_modelled(flag),
         }
@@ -206,26 +211,48 @@ impl ServeLine {
         self.notes.push(format!("--{flag} may change what the GPU holds and is not modelled"));
     }
 
-    /// What it says, over the defaults in `base`.
-    pub fn over(&self, base: VllmRequest) -> VllmRequest {
-        VllmRequest {
-            gpu_memory_utilization: self.gpu_memory_utilization.unwrap_or(base.gpu_memory_utilization),
-            max_model_len: self.max_model_len.or(base.max_model_len),
-            max_num_seqs: self.max_num_seqs.unwrap_or(base.max_num_seqs),
-            max_num_batched_tokens: self.max_num_batched_tokens.unwrap_or(base.max_num_batched_tokens),
+    /// The job it asks for.
+    pub fn serve(&self) -> Serve {
+        let base = Serve::default();
+        Serve {
+            precision: if self.in_flight_4bit { Precision::Fp4 } else { base.precision },
+            gpu_memory_utilization: self.gpu_memory_utilization,
+            max_model_len: self.max_model_len,
+            max_num_seqs: self.max_num_seqs,
+            max_num_batched_tokens: self.max_num_batched_tokens,
             kv_cache_dtype: self.kv_cache_dtype.unwrap_or(base.kv_cache_dtype),
-            block_size: self.block_size.unwrap_or(base.block_size),
-            parallel: Parallel {
-                tensor_parallel_size: self.tensor_parallel_size.unwrap_or(base.parallel.tensor_parallel_size),
-                pipeline_parallel_size: self.pipeline_parallel_size.unwrap_or(base.parallel.pipeline_parallel_size),
-                enable_expert_parallel: self.enable_expert_parallel || base.parallel.enable_expert_parallel,
-            },
-            enforce_eager: self.enforce_eager || base.enforce_eager,
-            pooling: self.pooling || base.pooling,
+            block_size: self.block_size,
+            tensor_parallel_size: self.tensor_parallel_size.unwrap_or(base.tensor_parallel_size),
+            pipeline_parallel_size: self.pipeline_parallel_size.unwrap_or(base.pipeline_parallel_size),
+            enable_expert_parallel: self.enable_expert_parallel,
+            enforce_eager: self.enforce_eager,
             ..base
         }
     }
+
+    /// The line that asks for a job.
+    pub fn of(model: &str, serve: &Serve) -> Self {
+        let several = |count: u64| (count > 1).then_some(count);
+        Self {
+            model: model.to_owned(),
+            gpu_memory_utilization: serve.gpu_memory_utilization,
+            max_model_len: serve.max_model_len,
+            max_num_seqs: serve.max_num_seqs.or((serve.concurrency > DEFAULT_SEQUENCES).then_some(serve.concurrency)),
+            max_num_batched_tokens: serve.max_num_batched_tokens,
+            kv_cache_dtype: Some(serve.kv_cache_dtype),
+            block_size: serve.block_size,
+            tensor_parallel_size: several(serve.tensor_parallel_size),
+            pipeline_parallel_size: several(serve.pipeline_parallel_size),
+            enable_expert_parallel: serve.enable_expert_parallel,
+            enforce_eager: serve.enforce_eager,
+            in_flight_4bit: serve.precision.is_4bit() && serve.precision != Precision::Int4,
+            notes: Vec::new(),
+        }
+    }
 }
+
+/// The least default of `max_num_seqs`.
+const DEFAULT_SEQUENCES: u64 = 256;
 
 /// A count as vLLM reads it (`human_readable_int`, vllm/engine/arg_utils.py): `32k` is 32,000, `32K` is 32,768.
 fn count(field: &'static str, value: &str) -> Result<u64, VllmError> {
@@ -271,8 +298,11 @@ impl fmt::Display for ServeLine {
         if self.enforce_eager {
             write!(f, " --enforce-eager")?;
         }
-        if self.pooling {
-            write!(f, " --runner pooling")?;
+        if self.enable_expert_parallel {
+            write!(f, " --enable-expert-parallel")?;
+        }
+        if self.in_flight_4bit {
+            write!(f, " --quantization bitsandbytes")?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! How vLLM divides a card: what it loads, what its profiling run takes, and the cache that is left.
 
+mod capability;
 mod division;
 mod error;
 mod line;
@@ -13,6 +14,7 @@ mod taken;
 mod version;
 mod weights;
 
+pub use capability::Caution;
 pub use division::{Cache, Division, Engine, vllm};
 pub use error::VllmError;
 pub use line::ServeLine;

@@ -1,5 +1,6 @@
 //! A serving job as vLLM runs it.
 
+use super::capability::cautions;
 use super::division::Engine;
 use super::parallel::Parallel;
 use super::request::VllmRequest;
@@ -37,6 +38,7 @@ pub(crate) fn serving(
         let name = assumed.name();
         notes.push(format!("{} weights are taken to be stored as {name}, the head in 16 bits", serve.precision));
     }
+    let cautions = cautions(request, quantization);
     Ok(Serving {
         runtime: serve.runtime,
         versions: taken.versions.to_owned(),
@@ -58,6 +60,7 @@ pub(crate) fn serving(
         logs: LOGS,
         validated: taken.validated,
         notes,
+        cautions,
         engine: Some(engine),
     })
 }

@@ -86,6 +86,7 @@ pub fn taken(model: &Model, request: &VllmRequest) -> Result<Taken, VllmError> {
         && request.weights.is_none()
         && request.kv_cache_dtype == KvCacheDtype::Auto
         && parallel.pipeline_parallel_size == 1
+        && !parallel.enable_expert_parallel
         && !counts_graphs
         && !request.version.is_of_the_second_runner();
     let grids = decoder.tower_left_out > 0 || decoder.tower.as_ref().is_some_and(|tower| tower.grids.is_some());
