@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use vramplan::job::Serve;
 use vramplan::model::{Model, Quantization};
 use vramplan::serve::{
-    CardSize, Division, Parallel, VllmError, VllmRequest, VllmVersion, pool, taken, vllm, vllm_weights,
+    CardSize, Division, Parallel, VllmError, VllmRequest, VllmVersion, pool, serving, taken, vllm, vllm_weights,
 };
 use vramplan::{Bytes, model};
 
@@ -149,6 +150,7 @@ fn weights_are_those_of_logs() {
 #[test]
 fn tokens_are_those_of_logs() {
     let mut errors = Vec::new();
+    let mut of_the_kind = 0;
     for row in Logged::all() {
         let Some(logged) = row.kv_tokens else { continue };
         if let Some(why) = &row.tokens_unpredicted {
@@ -161,7 +163,10 @@ fn tokens_are_those_of_logs() {
         let request = VllmRequest { weights: Some(weights), ..row.request(version, total) };
         let division = vllm(&row.model(), &request, total).unwrap_or_else(|why| panic!("{}: {why}", row.id));
         let error = off(float(division.cache.kv_cache_tokens), float(logged));
-        let validated = if division.taken.validated { " (validated)" } else { "" };
+        let plain = VllmRequest { weights: row.quantization.as_ref().map(|_| weights), ..request };
+        let validated = taken(&row.model(), &plain).is_ok_and(|taken| taken.validated);
+        of_the_kind += u64::from(validated);
+        let validated = if validated { " (validated)" } else { "" };
         println!("{}: tokens {error:+.3} % of {logged}{validated}", row.id);
         errors.push(error);
     }
@@ -169,6 +174,8 @@ fn tokens_are_those_of_logs() {
     let (median, p90) = (errors[errors.len() / 2], errors[errors.len() * 9 / 10]);
     println!("{} rows, median {median:.3} %, p90 {p90:.3} %", errors.len());
     assert!(errors.len() >= 15 && median <= 2.0 && p90 <= 6.0, "{errors:?}");
+    let serving = serving(&model::resolve("llama-3.1-8b").expect("a card"), None, &Serve::default(), CardSize::Small);
+    assert_eq!(serving.map(|serving| serving.logs), Ok(of_the_kind));
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]

@@ -9,6 +9,7 @@ mod vllm;
 pub use cache_type::CacheType;
 pub use card_size::CardSize;
 pub use kv::{Kv, KvError, KvLayers, KvRequest, kv};
+pub(crate) use serving::serving_of;
 pub use serving::{ServeError, Serving, serving};
 pub use vllm::{
     Cache, Caution, Division, Engine, Keeps, Parallel, Pool, PoolGroup, ServeLine, Taken, VllmError, VllmRequest,

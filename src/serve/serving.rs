@@ -6,6 +6,8 @@ use serde::Serialize;
 use super::card_size::CardSize;
 use super::kv::KvError;
 use super::vllm::{self, Cache, Caution, Engine, VllmError};
+use crate::arch::{Network, shapes};
+use crate::ghost::Context;
 use crate::job::{JobError, Runtime, Serve};
 use crate::model::{Model, Source};
 use crate::units::Bytes;
@@ -107,9 +109,21 @@ impl ServeError {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn serving(model: &Model, source: Option<&Source>, serve: &Serve, card: CardSize) -> Result<Serving, ServeError> {
+    serving_of(shapes(&Context::new(), model).as_mut(), model, source, serve, card)
+}
+
+/// As [`serving`], of a `model` whose modules are there already.
+pub(crate) fn serving_of(
+    network: &mut dyn Network,
+    model: &Model,
+    source: Option<&Source>,
+    serve: &Serve,
+    card: CardSize,
+) -> Result<Serving, ServeError> {
     serve.validate()?;
+    let quantization = source.and_then(|source| source.quantization.as_ref());
     match serve.runtime {
-        Runtime::Vllm => vllm::serving(model, source.and_then(|source| source.quantization.as_ref()), serve, card),
+        Runtime::Vllm => vllm::serving(network, model, quantization, serve, card),
         Runtime::Transformers => Err(JobError::unsupported(
             "serve.runtime",
             "\"transformers\"",

@@ -1,7 +1,7 @@
 //! A job's run, recorded once and played as often as there are questions.
 
 use super::basis;
-use super::count::count_parameters;
+use super::count::{Parameters, count_parameters, counted};
 use super::error::EstimateError;
 use super::estimate::{Basis, Estimate, Held, ModelSummary};
 use super::head::headed;
@@ -9,10 +9,11 @@ use super::record::{self, Recorded};
 use super::run::played;
 use super::serve;
 use super::subject::Subject;
-use crate::ghost::{CachingAllocator, Category, Entry, Phase, Playback};
+use crate::arch::shapes;
+use crate::ghost::{CachingAllocator, Category, Context, Entry, Phase, Playback};
 use crate::job::{Job, Serve, Workload};
 use crate::model::{DecoderConfig, LayerType, Mixer, Model, Support};
-use crate::serve::{CardSize, Serving, serving};
+use crate::serve::{CardSize, Serving, serving, serving_of};
 use crate::units::Bytes;
 
 /// Steady steps that are played after the first one where memory may still change between them.
@@ -73,7 +74,7 @@ impl Recording {
         let Subject { model, doubts, .. } = subject;
         let headed = &*headed(model, job)?;
         let recorded = recorded(headed, job)?;
-        let summary = summary(headed, job)?;
+        let summary = summary(headed, job, count_parameters(headed, job.workload.peft())?);
         let mut basis = basis::of(model, job, recorded.paged, recorded.host);
         basis.doubt(doubts);
         Ok(Self { summary, basis, job: job.clone(), recorded, serving: None })
@@ -87,12 +88,15 @@ impl Recording {
         card: CardSize,
     ) -> Result<Self, EstimateError> {
         job.validate()?;
-        let serving = serving(model, source, serve, card)?;
+        let cx = Context::new();
+        let mut network = shapes(&cx, model);
+        let serving = serving_of(network.as_mut(), model, source, serve, card)?;
         let recorded = serve::recorded(&serving);
         if recorded.overflowed {
             return Err(EstimateError::TooLarge);
         }
-        let (summary, mut basis) = (summary(model, job)?, serve::basis(model, &serving));
+        let summary = summary(model, job, counted(network.as_mut(), model));
+        let mut basis = serve::basis(model, &serving);
         basis.doubt(doubts);
         Ok(Self { summary, basis, job: job.clone(), recorded, serving: Some(serving) })
     }
@@ -282,12 +286,11 @@ fn refuse_long_scan(model: &Model, job: &Job) -> Result<(), EstimateError> {
 }
 
 /// The model with what is counted of it under `job`.
-fn summary(model: &Model, job: &Job) -> Result<ModelSummary, EstimateError> {
-    let peft = job.workload.peft();
+fn summary(model: &Model, job: &Job, counted: Parameters) -> ModelSummary {
     let tower = model.decoder().map_or(0, |decoder| decoder.tower_left_out);
-    let mut parameters = count_parameters(model, peft)?.without_tower(tower, peft.is_some());
+    let mut parameters = counted.without_tower(tower, job.workload.peft().is_some());
     if let Workload::Infer(_) | Workload::Serve(_) = job.workload {
         parameters.trainable = 0;
     }
-    Ok(ModelSummary::new(model, parameters))
+    ModelSummary::new(model, parameters)
 }

@@ -74,10 +74,15 @@ impl Engine {
     /// # Errors
     /// The model's cache is paged in a way that is not modelled, or a number makes no sense.
     pub fn of(model: &Model, request: &VllmRequest) -> Result<Self, VllmError> {
+        Self::with(model, request, taken(model, request)?)
+    }
+
+    /// The same, where what it takes is known.
+    pub(super) fn with(model: &Model, request: &VllmRequest, taken: Taken) -> Result<Self, VllmError> {
         let positions = model.max_position_embeddings();
         Ok(Self {
             request: *request,
-            taken: taken(model, request)?,
+            taken,
             pool: pool(model, request)?,
             max_model_len: request.max_model_len.unwrap_or(positions),
             positions,

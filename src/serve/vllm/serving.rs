@@ -4,8 +4,10 @@ use super::capability::cautions;
 use super::division::Engine;
 use super::parallel::Parallel;
 use super::request::VllmRequest;
+use super::taken::taken_with;
 use super::version::{MODELLED, VllmVersion, VllmVersionError};
-use super::weights::vllm_weights;
+use super::weights::weights_of;
+use crate::arch::Network;
 use crate::job::{JobError, Precision, Serve};
 use crate::model::{CompressedTensors, Model, QuantMethod, Quantization, Scales};
 use crate::serve::{CardSize, ServeError, Serving};
@@ -19,6 +21,7 @@ const GROUP: u64 = 128;
 
 /// What vLLM holds of `model`, whose weights are `stored` otherwise than in 16 bits where somebody says so.
 pub(crate) fn serving(
+    network: &mut dyn Network,
     model: &Model,
     stored: Option<&Quantization>,
     serve: &Serve,
@@ -27,8 +30,9 @@ pub(crate) fn serving(
     let request = request(serve, card)?;
     let assumed = assumed(serve.precision)?;
     let quantization = stored.or(assumed.as_ref());
-    let weights = quantization.map(|quantization| vllm_weights(model, request.parallel, Some(quantization)));
-    let engine = Engine::of(model, &VllmRequest { weights: weights.transpose()?, ..request })?;
+    let weights = weights_of(network, model, request.parallel, quantization)?;
+    let taken = taken_with(model, &request, weights, quantization.is_none())?;
+    let engine = Engine::with(model, &request, taken)?;
     let Engine { request, taken, pool, max_model_len, .. } = &engine;
     let sequence_length = serve.sequence_length.unwrap_or(*max_model_len);
     let blocks = pool.blocks_of(sequence_length).saturating_mul(serve.concurrency).max(pool.blocks_of(*max_model_len));

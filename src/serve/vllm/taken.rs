@@ -72,18 +72,29 @@ impl Taken {
 /// What the engine does with such a model is not modelled, or a number makes no sense.
 pub fn taken(model: &Model, request: &VllmRequest) -> Result<Taken, VllmError> {
     request.check()?;
+    let weights = match request.weights {
+        Some(weights) => weights,
+        None => vllm_weights(model, request.parallel, None)?,
+    };
+    taken_with(model, request, weights, request.weights.is_none())
+}
+
+/// As [`taken`], where loading takes `weights_bytes`; `plain`: in 16 bits.
+pub(super) fn taken_with(
+    model: &Model,
+    request: &VllmRequest,
+    weights_bytes: Bytes,
+    plain: bool,
+) -> Result<Taken, VllmError> {
+    request.check()?;
     let decoder = model.decoder().ok_or_else(|| VllmError::paging(model, "it is no decoder"))?;
     let caches = model.caches().ok_or(KvError::Unknown { model_type: model.model_type() })?;
     let parallel = request.parallel;
-    let weights_bytes = match request.weights {
-        Some(weights) => weights,
-        None => vllm_weights(model, parallel, None)?,
-    };
     let is_plain = caches.iter().all(is_plain) && decoder.tower.is_none() && decoder.tower_left_out == 0;
     let counts_graphs = request.version.counts_graphs() && !request.enforce_eager;
     let validated = is_logged(model.model_type())
         && is_plain
-        && request.weights.is_none()
+        && plain
         && request.kv_cache_dtype == KvCacheDtype::Auto
         && parallel.pipeline_parallel_size == 1
         && !parallel.enable_expert_parallel

@@ -2,11 +2,11 @@
 
 use super::error::VllmError;
 use super::parallel::{Parallel, stages};
-use crate::arch::network;
+use crate::arch::{Network, shapes};
 use crate::dtype::DType;
 use crate::ghost::{CachingAllocator, Context};
 use crate::model::{DecoderConfig, Model, ModelType, Quantization};
-use crate::nn::{Builder, Device, Kernels, Leaf, Part};
+use crate::nn::{Leaf, Part};
 use crate::units::Bytes;
 
 /// Rows that tables of the vocabulary are filled up to (`DEFAULT_VOCAB_PADDING_SIZE`).
@@ -39,14 +39,33 @@ pub fn vllm_weights(
 ) -> Result<Bytes, VllmError> {
     let decoder = model.decoder().ok_or_else(|| VllmError::paging(model, "it is no decoder"))?;
     parallel.check(decoder)?;
+    let cx = Context::new();
     let last = parallel.pipeline_parallel_size.saturating_sub(1);
     let mut most = Bytes::ZERO;
     for (index, stage) in stages(decoder, parallel.pipeline_parallel_size).into_iter().enumerate() {
         let ends = Ends { first: index == 0, last: u64::try_from(index).is_ok_and(|index| index == last) };
-        let loaded = loaded(&stage, parallel, ends, quantization);
+        let mut network = shapes(&cx, &Model::Decoder(stage.clone()));
+        let loaded = loaded(network.as_mut(), &stage, parallel, ends, quantization);
         most = most.max(loaded.map_err(|what| VllmError::paging(model, what))?);
     }
     Ok(most)
+}
+
+/// As [`vllm_weights`], of a `model` whose modules are there already.
+pub(super) fn weights_of(
+    network: &mut dyn Network,
+    model: &Model,
+    parallel: Parallel,
+    quantization: Option<&Quantization>,
+) -> Result<Bytes, VllmError> {
+    match model.decoder() {
+        Some(decoder) if parallel.pipeline_parallel_size == 1 => {
+            parallel.check(decoder)?;
+            let ends = Ends { first: true, last: true };
+            loaded(network, decoder, parallel, ends, quantization).map_err(|what| VllmError::paging(model, what))
+        }
+        _ => vllm_weights(model, parallel, quantization),
+    }
 }
 
 /// Which ends of the model a stage has.
@@ -130,14 +149,12 @@ impl Loading {
 const TOO_LARGE: &str = "it has more bytes than 64 bits count";
 
 fn loaded(
+    network: &mut dyn Network,
     decoder: &DecoderConfig,
     parallel: Parallel,
     ends: Ends,
     quantization: Option<&Quantization>,
 ) -> Result<Bytes, &'static str> {
-    let cx = Context::new();
-    let builder = Builder { cx: &cx, dtype: DType::BF16, device: Device::Meta, kernels: Kernels::default() };
-    let mut network = network(&builder, &Model::Decoder(decoder.clone()));
     let tied = network.is_tied();
     let mut loading = Loading { allocator: CachingAllocator::default(), bytes: 0, joined: None, waiting: [0, 0] };
     let mut trouble = None;
