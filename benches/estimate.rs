@@ -1,6 +1,6 @@
 //! How long an estimate takes: `cargo bench`.
 
-use vramplan::job::Job;
+use vramplan::job::{Job, Serve};
 use vramplan::model::{self, Model};
 use vramplan::step;
 
@@ -31,6 +31,14 @@ fn cases() -> [(&'static str, &'static str, &'static str); 4] {
 fn estimate(bencher: divan::Bencher<'_, '_>, name: &str) {
     let (_, model, train) = cases().into_iter().find(|(known, _, _)| *known == name).expect("a case");
     let (model, job) = case(model, train);
+    bencher.bench(|| step::estimate(&model, &job));
+}
+
+/// An engine on one GPU, on eight, and with the weights of many experts.
+#[divan::bench(args = [("llama-3.1-8b", 1), ("llama-3.3-70b", 8), ("qwen3-30b-a3b", 2), ("gemma-3-27b", 2)])]
+fn serve(bencher: divan::Bencher<'_, '_>, (name, tensor_parallel_size): (&str, u64)) {
+    let model = model::resolve(name).expect("a built-in model");
+    let job = Job::serve(name, Serve { tensor_parallel_size, ..Serve::default() });
     bencher.bench(|| step::estimate(&model, &job));
 }
 

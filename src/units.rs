@@ -59,6 +59,34 @@ impl Bytes {
         Self(self.0.saturating_sub(other.0))
     }
 
+    /// How much more than `other` it is, negative where it is less; kept within 64 bits.
+    ///
+    /// ```
+    /// use vramplan::Bytes;
+    /// assert_eq!(Bytes(2).signed_difference(Bytes(5)), -3);
+    /// ```
+    pub fn signed_difference(self, other: Self) -> i64 {
+        let size = i64::try_from(self.0.abs_diff(other.0)).unwrap_or(i64::MAX);
+        if self >= other { size } else { -size }
+    }
+
+    /// A share of it, of at most 1, as engines reckon it.
+    ///
+    /// ```
+    /// use vramplan::Bytes;
+    /// assert_eq!(Bytes::from_gib(24).share(0.5), Bytes::from_gib(12));
+    /// ```
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "engines multiply floats"
+    )]
+    pub fn share(self, share: f64) -> Self {
+        Self((self.0 as f64 * share) as u64)
+    }
+
     /// In GiB, for people and plots; exact counts stay in [`Bytes`].
     #[allow(clippy::cast_precision_loss)]
     pub fn gib(self) -> f64 {

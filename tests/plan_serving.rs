@@ -10,7 +10,7 @@ type Failure = Box<dyn std::error::Error>;
 
 fn rate(name: &str, job: &Serve, gpu: &Gpu) -> Result<ServingRate, Failure> {
     let model = model::resolve(name)?;
-    let serving = serve::serving(&model, job, Room::on(gpu).size)?;
+    let serving = serve::serving(&model, None, job, Room::on(gpu).size)?;
     Ok(plan::serving_rate(&model, job, &serving, gpu).ok_or("no rate")?)
 }
 
@@ -36,7 +36,7 @@ fn every_plan_that_is_given_fits_its_gpus() -> Result<(), Failure> {
             assert_eq!(fit.verdict, Verdict::Fits, "{found:?}");
             assert!(found.usd_per_hour().is_some_and(|hour| hour <= 4.0), "{found:?}");
             let cache = fit.cache.ok_or("an engine has a cache")?;
-            assert!(cache.kv_cache_tokens * found.gpu_count >= 16 * 8192, "{found:?} {cache:?}");
+            assert!(cache.kv_cache_tokens >= 16 * 8192, "{found:?} {cache:?}");
         }
         let figure = |plan: &plan::Plan| match goal {
             Goal::Cost => plan.usd_per_million_tokens,

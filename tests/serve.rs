@@ -1,8 +1,10 @@
 //! Serving jobs: estimated and judged as engines divide a card.
 
 use proptest::prelude::*;
-use vramplan::job::{Job, Serve, Workload};
+use vramplan::job::{Job, KvCacheDtype, Precision, Serve, Workload};
+use vramplan::model::{Quantization, Source};
 use vramplan::plan::{self, Quantity, Question, Room, Run, Verdict};
+use vramplan::step::{Doubts, Subject};
 use vramplan::{Bytes, hardware, model};
 
 fn job(serve: Serve) -> Job {
@@ -78,7 +80,15 @@ fn contradictions_name_the_field() -> Result<(), Box<dyn std::error::Error>> {
             "concurrency = 64\nmax_num_seqs = 32",
             "serve.concurrency = 64: the engine runs max_num_seqs = 32 at most; raise that, or lower this",
         ),
-        ("tensor_parallel_size = 2", "serve.tensor_parallel_size = 2: not supported yet; use 1"),
+        (
+            "tensor_parallel_size = 3",
+            "tensor_parallel_size = 3: vLLM: \"Total number of attention heads (32) must be divisible by tensor parallel size \
+             (3).\"",
+        ),
+        (
+            "runtime_version = \"0.5.3\"",
+            "serve.runtime_version = \"0.5.3\": vLLM 0.9 to 0.33 are modelled; give one of those, such as 0.22.1",
+        ),
     ] {
         let job: Job = format!("model = \"llama-3.1-8b\"\n[serve]\n{table}").parse()?;
         assert_eq!(Question::of(&model, &job).err().ok_or(table)?.to_string(), line);
@@ -109,4 +119,80 @@ proptest! {
         prop_assert!(reserved(concurrency + more, length) >= before);
         prop_assert!(reserved(concurrency, length + more) >= before);
     }
+}
+
+/// What is missing on one GPU is there on two, each with a little more than half.
+#[test]
+fn several_gpus_are_judged_one_by_one() -> Result<(), Box<dyn std::error::Error>> {
+    let room = Room::on(hardware::find("rtx-4090")?);
+    let model = model::resolve("qwen2.5-14b")?;
+    let on = |serve: Serve| -> Result<plan::Judged, Box<dyn std::error::Error>> {
+        let serve = Serve { max_model_len: Some(32_768), ..serve };
+        Ok(plan::Judged::new(&Question::of(&model, &Job::serve("qwen2.5-14b", serve))?, &room))
+    };
+    let [one, two, four, stages] = [(1, 1), (2, 1), (4, 1), (1, 2)].map(|(tensor, pipeline)| {
+        on(Serve { tensor_parallel_size: tensor, pipeline_parallel_size: pipeline, ..Serve::default() })
+    });
+    let (one, two, four, stages) = (one?, two?, four?, stages?);
+    assert_eq!([&one, &two, &four, &stages].map(|judged| judged.gpu_count), [1, 2, 4, 2]);
+    assert_eq!(
+        (one.fit.verdict, two.fit.verdict, four.fit.verdict),
+        (Verdict::DoesNotFit, Verdict::Fits, Verdict::Fits)
+    );
+    let error = one.fit.cache.and_then(|cache| cache.error).ok_or("28 GiB of weights on 24")?;
+    assert!(error.starts_with("No available memory for the cache blocks."), "{error}");
+    for (judged, gpus) in [(&two, 2), (&four, 4), (&stages, 2)] {
+        let each = judged.peak.allocated_bytes.0;
+        assert!(each < one.peak.allocated_bytes.0 && each * gpus >= one.peak.allocated_bytes.0, "{judged:?}");
+    }
+    // no log is of stages
+    assert!(two.basis.validated && !stages.basis.validated);
+    assert!(two.fit.margin.under_bytes < stages.fit.margin.under_bytes);
+    Ok(())
+}
+
+/// vLLM logged 9.3795 GiB for Qwen2.5 14B in AWQ (`tests/truth/engine_pools.jsonl`), and 27.6 GiB in 16 bits.
+#[test]
+fn weights_are_held_as_files_store_them() -> Result<(), Box<dyn std::error::Error>> {
+    let card = model::resolve("qwen2.5-14b")?;
+    let config = serde_json::json!({"quant_method": "awq", "bits": 4, "group_size": 128});
+    let mut source = Source::find("qwen2.5-14b")?;
+    source.quantization = Some(Quantization::from_config(&config)?);
+    let doubts = Doubts::default();
+    let job = Job::serve("qwen2.5-14b", Serve { max_model_len: Some(8192), ..Serve::default() });
+    let stored = Question::of(Subject::stored(&source, &doubts), &job)?;
+    let weights = stored.serving().ok_or("an engine")?.weights_bytes.gib();
+    assert!((weights - 9.3795).abs() < 0.094, "{weights}");
+    assert!(!stored.estimate().basis.validated);
+    let plain = Question::of(&card, &job)?;
+    assert!((plain.serving().ok_or("an engine")?.weights_bytes.gib() - 27.5916).abs() < 0.276);
+    let int4 = Job::serve("qwen2.5-14b", Serve { precision: Precision::Int4, ..Serve::default() });
+    let int4 = Question::of(&card, &int4)?.serving().ok_or("an engine")?.weights_bytes.gib();
+    assert!((int4 - weights).abs() < 0.5, "{int4}");
+    Ok(())
+}
+
+/// `gpu_memory_utilization` is 0.92 from 0.20 on, and what CUDA graphs take is counted in it.
+#[test]
+fn a_version_has_its_defaults() -> Result<(), Box<dyn std::error::Error>> {
+    let model = model::resolve("llama-3.1-8b")?;
+    let at = |version: &str| Serve { runtime_version: Some(version.to_owned()), ..Serve::default() };
+    let (old, new) = (Question::of(&model, &job(at("0.11.0")))?, Question::of(&model, &job(at("0.22.1")))?);
+    let (old, new) = (old.serving().ok_or("old")?.clone(), new.serving().ok_or("new")?.clone());
+    assert_eq!((old.share, new.share), (Some(0.9), Some(0.92)));
+    assert!(old.beside_bytes > Bytes::ZERO && new.beside_bytes == Bytes::ZERO);
+    assert!(old.validated && !new.validated && new.margin_bytes > old.margin_bytes);
+    Ok(())
+}
+
+#[test]
+fn cards_without_a_type_are_told_of() -> Result<(), Box<dyn std::error::Error>> {
+    let serve = Serve { max_model_len: Some(4096), kv_cache_dtype: KvCacheDtype::Fp8, ..Serve::default() };
+    let notes = |gpu: &str| -> Result<String, Box<dyn std::error::Error>> {
+        Ok(asked(serve.clone(), &Room::on(hardware::find(gpu)?))?.notes.join("\n"))
+    };
+    assert!(notes("rtx-3090")?.contains("fp8e4nv not supported in this architecture"));
+    assert!(notes("t4")?.contains("Falling back to torch.float16"));
+    assert_eq!(notes("rtx-4090")?, "");
+    Ok(())
 }

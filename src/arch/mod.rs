@@ -34,4 +34,4 @@ pub use encoder::Encoder;
 pub use forward::Forward;
 pub use layer::{DecoderLayer, Layer};
 pub use mlp::FeedForward;
-pub use network::{Batch, BatchShape, Generate, Network, Outputs, network};
+pub use network::{Batch, BatchShape, Generate, Network, Outputs, network, shapes};

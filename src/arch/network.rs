@@ -7,10 +7,11 @@ use super::encoder_decoder;
 use super::forward::Forward;
 use super::listed::CountedOnly;
 use super::vision::VisionTransformer;
+use crate::dtype::DType;
 use crate::ghost::{Context, Tensor};
 use crate::job::{AttnImplementation, ExpertsImplementation};
 use crate::model::Model;
-use crate::nn::{Builder, Linear, Module, PrefixShape};
+use crate::nn::{Builder, Device, Kernels, Linear, Module, PrefixShape};
 
 /// A model that can be trained and prompted.
 pub trait Network: Module {
@@ -150,4 +151,9 @@ pub fn network(builder: &Builder<'_>, model: &Model) -> Box<dyn Network> {
         Model::Vision(config) => Box::new(VisionTransformer::new(builder, config)),
         Model::Listed(config) => Box::new(CountedOnly::new(builder, config)),
     }
+}
+
+/// The same with shapes alone, for what is counted of it.
+pub fn shapes(cx: &Context, model: &Model) -> Box<dyn Network> {
+    network(&Builder { cx, dtype: DType::BF16, device: Device::Meta, kernels: Kernels::default() }, model)
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::args::job::{HubFlags, JobArgs};
 use super::error::CliError;
-use super::{backend, from, layer, source};
+use super::{backend, from, layer, serving, source};
 use crate::job::from::Report;
 use crate::job::{Job, JobFile};
-use crate::model::Model;
+use crate::model::{Model, Source};
 use crate::plan::Subject;
 use crate::step::{self, Doubts, Estimate};
 
@@ -18,9 +18,8 @@ const MAX_JOB_FILE: u64 = 1 << 20;
 /// A job, its model, and what a reader must be told of where they come from.
 pub(super) struct Asked {
     pub(super) job: Job,
-    pub(super) model: Model,
-    /// The model's configuration.
-    pub(super) config: serde_json::Value,
+    /// With its files, where weights are to be as they have them.
+    pub(super) source: Source,
     /// What was made of a training configuration's fields.
     pub(super) report: Option<Report>,
     /// What the files it is made from leave open.
@@ -30,10 +29,16 @@ pub(super) struct Asked {
 impl Asked {
     /// Reads the files, finds the model.
     pub(super) fn of(args: &JobArgs) -> Result<Self, CliError> {
+        let mut notes = Vec::new();
         let (file, report, file_gives_precision) = match from::read(args)? {
             Some((file, report)) => {
                 let written = report.writes_precision();
                 (Some(file), Some(report), written)
+            }
+            None if args.vllm.is_some() => {
+                let (file, unmodelled) = serving::read(args.vllm.as_deref().unwrap_or_default())?;
+                notes = unmodelled;
+                (Some(file), None, false)
             }
             None => match args.job.as_deref().map(read).transpose()? {
                 Some((file, written)) => (Some(file), None, written),
@@ -42,7 +47,10 @@ impl Asked {
         };
         let job = layer::job(args, file)?;
         let precision_given = file_gives_precision || args.common.precision.is_some() || args.train.qlora;
-        Self::about(job, report, precision_given, &args.hub)
+        let mut asked = Self::about(job, report, precision_given, &args.hub)?;
+        asked.doubts.doubtful |= !notes.is_empty();
+        asked.doubts.notes.append(&mut notes);
+        Ok(asked)
     }
 
     /// Finds the model of a job.
@@ -53,26 +61,30 @@ impl Asked {
         hub: &HubFlags,
     ) -> Result<Self, CliError> {
         job.validate()?;
-        let source = backend::find(&job.model, hub)?;
+        let mut source = backend::find(&job.model, hub)?;
         let mut doubts = source::doubts(&source, &mut job, precision_given)?;
         doubts.doubtful |= report.as_ref().is_some_and(|report| !report.is_complete());
-        Ok(Self { job, model: source.model, config: source.config, report, doubts })
+        if precision_given {
+            (source.quantization, source.checkpoint) = (None, None);
+        }
+        Ok(Self { job, source, report, doubts })
     }
 
     /// What the job takes, with what is open; `timeline`: with the curve.
     pub(super) fn estimate(&self, timeline: bool) -> Result<Estimate, CliError> {
-        let mut estimate = if timeline {
-            step::estimate_with_timeline(&self.model, &self.job)?
-        } else {
-            step::estimate(&self.model, &self.job)?
-        };
-        estimate.basis.doubt(&self.doubts);
-        Ok(estimate)
+        let subject = self.subject();
+        let estimate = if timeline { step::estimate_with_timeline } else { step::estimate };
+        Ok(estimate(subject, &self.job)?)
+    }
+
+    /// The model.
+    pub(super) const fn model(&self) -> &Model {
+        &self.source.model
     }
 
     /// The model with what is open.
     pub(super) const fn subject(&self) -> Subject<'_> {
-        Subject::doubted(&self.model, &self.doubts)
+        Subject::stored(&self.source, &self.doubts)
     }
 }
 

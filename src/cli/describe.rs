@@ -169,6 +169,11 @@ fn serving(serve: &Serve) -> String {
             words.push(format!("{what} on {count} GPUs"));
         }
     }
+    for (on, what) in [(serve.enable_expert_parallel, "expert parallel"), (serve.enforce_eager, "no CUDA graphs")] {
+        if on {
+            words.push(what.to_owned());
+        }
+    }
     words.join(", ")
 }
 

@@ -44,7 +44,7 @@ struct FormulaOutput {
 
 pub(super) fn run(args: &EstimateArgs) -> Result<String, CliError> {
     let asked = Asked::of(&args.job)?;
-    let (job, model, report) = (&asked.job, &asked.model, asked.report.as_ref());
+    let (job, model, report) = (&asked.job, asked.model(), asked.report.as_ref());
     let width = text::width();
     let formula = || -> Result<Formula, CliError> {
         let parameters = backend::count_parameters(model, None)?.total;

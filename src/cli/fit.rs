@@ -9,7 +9,7 @@ use super::args::judging::FitArgs;
 use super::asked::Asked;
 use super::error::CliError;
 use super::gpu::Card;
-use super::{Answer, describe, exit, text};
+use super::{Answer, describe, exit, serving, text};
 use crate::hardware;
 use crate::plan::{self, Fit, Judged, Question, Room, Rung, Suggestion, Verdict};
 use crate::units::Bytes;
@@ -27,6 +27,10 @@ pub(super) struct Output<'a> {
     #[serde(flatten)]
     judged: &'a Judged,
     suggestions: &'a [Suggestion],
+    /// The `vllm serve` line of the job where it fits, of the first suggestion where it does not; absent where vLLM serves
+    /// nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serve_line: Option<&'a str>,
     /// The smallest GPU that the job fits as it is, where it does not fit this one.
     smallest_gpu: Option<&'a Rung>,
     /// Every card that was asked about; the keys above are of the best of them.
@@ -89,6 +93,8 @@ fn judge(args: &FitArgs) -> Result<Answer, CliError> {
         if fits_one || args.no_suggestions { Vec::new() } else { plan::suggest(asked.subject(), &question, &room) };
     let larger = (!fits_one && !args.no_suggestions)
         .then(|| plan::smallest_gpu(&question, hardware::by_memory(), |gpu| args.gpu.with_context(Room::on(gpu))));
+    let runs = if fits_one { Some(&asked.job) } else { suggestions.first().map(|suggestion| &suggestion.job) };
+    let serve_line = runs.and_then(serving::line);
     let code = match judged.fit.verdict {
         Verdict::Fits => 0,
         Verdict::Tight if args.allow_tight => 0,
@@ -102,13 +108,14 @@ fn judge(args: &FitArgs) -> Result<Answer, CliError> {
             card: card.name.as_deref(),
             judged: &judged,
             suggestions: &suggestions,
+            serve_line: serve_line.as_deref(),
             smallest_gpu: larger.as_ref().and_then(|ladder| ladder.answer.as_ref()),
             cards: cards.iter().zip(&fits).map(OnCard::new).collect(),
         };
         return Ok(Answer { text: text::json(&output)?, code });
     }
     let width = text::width();
-    let mut out = describe::heading(&asked.model, &asked.job, args.job.is_default(), judged.model.parameters, width);
+    let mut out = describe::heading(asked.model(), &asked.job, args.job.is_default(), judged.model.parameters, width);
     if cards.len() > 1 {
         let names = cards.iter().map(|card| card.name.as_deref().unwrap_or("-"));
         out.push_str(&report::cards(names.zip(&fits), width));
@@ -116,6 +123,12 @@ fn judge(args: &FitArgs) -> Result<Answer, CliError> {
     out.push_str(&report::judged(&judged, card.name.as_deref(), width));
     if !fits_one && !args.no_suggestions {
         out.push_str(&report::suggestions(&suggestions, larger.and_then(|ladder| ladder.answer).as_ref(), width));
+    }
+    if let Some(line) = serve_line {
+        out.push_str(&format!(
+            "\n{}\n  {line}\n",
+            text::bold(if fits_one { "As a line" } else { "The first of these as a line" })
+        ));
     }
     out.push('\n');
     out.push_str(&describe::basis(&judged.basis, width));

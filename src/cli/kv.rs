@@ -12,9 +12,8 @@ use super::{Answer, backend, describe, exit};
 use crate::hardware;
 use crate::job::{FloatType, KvCacheDtype, ModelRef};
 use crate::model::Source;
-use crate::plan::Verdict;
-use crate::serve::{self, Division, Kv, KvLayers, KvRequest, VllmRequest};
-use crate::step;
+use crate::plan::{Room, Verdict};
+use crate::serve::{self, Cache, Division, Kv, KvLayers, KvRequest, VllmRequest};
 
 #[derive(Debug, Args)]
 pub(super) struct KvArgs {
@@ -76,6 +75,9 @@ pub(super) struct Output {
 #[derive(Serialize, JsonSchema)]
 struct OnGpu {
     gpu: String,
+    /// Whether the engine starts: the cache holds one sequence of `max_model_len` tokens, with what logs were off to spare
+    /// (`fits`) or without (`tight`).
+    verdict: Verdict,
     #[serde(flatten)]
     division: Division,
 }
@@ -98,7 +100,7 @@ pub(super) fn run(args: &KvArgs) -> Result<Answer, CliError> {
         },
     )?;
     let vllm = args.gpu.as_deref().map(|gpu| divide(args, &source, gpu)).transpose()?;
-    let fits = vllm.as_ref().is_none_or(|on| on.division.verdict == Verdict::Fits);
+    let fits = vllm.as_ref().is_none_or(|on| on.verdict == Verdict::Fits);
     let code = if fits { 0 } else { exit::DOES_NOT_FIT };
     let output = Output { kv, vllm };
     if args.json {
@@ -114,16 +116,10 @@ pub(super) fn run(args: &KvArgs) -> Result<Answer, CliError> {
 
 fn divide(args: &KvArgs, source: &Source, gpu: &str) -> Result<OnGpu, CliError> {
     let gpu = hardware::find(gpu)?;
-    let base = VllmRequest::on(gpu.memory().saturating_sub(gpu.kept_by_driver()), gpu.slug.starts_with("a100"));
-    let weights = match &source.quantization {
-        Some(quantization) => {
-            let stored = step::stored_weights(&source.model, quantization).map_err(|why| {
-                CliError::Unmodelled(format!("{}: {why}; what vLLM loads of it is not known", source.model.name()))
-            })?;
-            Some(crate::Bytes(stored.total_bytes))
-        }
-        None => None,
-    };
+    let room = Room::on(gpu);
+    let base = VllmRequest::on(room.size);
+    let weights = source.quantization.as_ref();
+    let weights = weights.map(|quantization| serve::vllm_weights(&source.model, base.parallel, Some(quantization)));
     let request = VllmRequest {
         gpu_memory_utilization: args.gpu_memory_utilization,
         max_model_len: args.context,
@@ -131,43 +127,57 @@ fn divide(args: &KvArgs, source: &Source, gpu: &str) -> Result<OnGpu, CliError> 
         max_num_batched_tokens: args.max_num_batched_tokens.unwrap_or(base.max_num_batched_tokens),
         kv_cache_dtype: args.kv_cache_dtype.unwrap_or_default(),
         block_size: if args.block_size > 1 { args.block_size } else { base.block_size },
-        weights,
+        weights: weights.transpose()?,
         ..base
     };
-    Ok(OnGpu { gpu: gpu.slug.clone(), division: serve::vllm(&source.model, &request)? })
+    let division = serve::vllm(&source.model, &request, room.usable())?;
+    Ok(OnGpu { gpu: gpu.slug.clone(), verdict: verdict(&division), division })
 }
 
-fn divided(OnGpu { gpu, division }: &OnGpu, width: u16) -> String {
-    let mut out = format!("\n{} on {gpu}\n\n", bold(division.versions));
+/// Whether the engine starts.
+fn verdict(Division { cache: Cache { kv_cache_bytes, needed_bytes, .. }, taken, .. }: &Division) -> Verdict {
+    let has = |bytes: crate::Bytes| u64::try_from(*kv_cache_bytes).is_ok_and(|cache| cache >= bytes.0);
+    match (has(*needed_bytes + taken.margin_bytes), has(*needed_bytes)) {
+        (true, _) => Verdict::Fits,
+        (false, true) => Verdict::Tight,
+        (false, false) => Verdict::DoesNotFit,
+    }
+}
+
+fn divided(OnGpu { gpu, verdict, division }: &OnGpu, width: u16) -> String {
+    let mut out = format!("\n{} on {gpu}\n\n", bold(division.taken.versions));
     let mut rows = table(&["", "GiB"], width);
-    let missing = division.kv_cache_bytes < 0;
+    let missing = division.cache.kv_cache_bytes < 0;
     for (what, bytes) in [
         ("what the engine takes of the GPU", division.requested_bytes),
-        ("- weights", division.weights_bytes),
-        ("- the profiling run", division.profile_bytes),
-        ("- libraries", division.other_bytes),
-        (if missing { "missing" } else { "left for the cache" }, crate::Bytes(division.kv_cache_bytes.unsigned_abs())),
+        ("- weights", division.taken.weights_bytes),
+        ("- the profiling run", division.taken.profile_bytes),
+        ("- libraries", division.taken.other_bytes),
+        (
+            if missing { "missing" } else { "left for the cache" },
+            crate::Bytes(division.cache.kv_cache_bytes.unsigned_abs()),
+        ),
     ] {
         rows.add_row([what.to_owned(), gib(bytes)]);
     }
     out.push_str(&lines(&rows));
-    let verdict = match division.verdict {
+    let verdict = match verdict {
         Verdict::Fits => "it starts",
         Verdict::Tight => "it may not start, so close is it",
         _ => "it does not start: not enough KV cache blocks",
     };
     let told = format!(
         "{} tokens, {:.2} sequences of {}: {verdict}. The longest --max-model-len with which it does: {}.",
-        grouped(division.kv_cache_tokens),
-        division.max_concurrency,
-        grouped(division.max_model_len),
-        grouped(division.longest_max_model_len)
+        grouped(division.cache.kv_cache_tokens),
+        division.cache.max_concurrency,
+        grouped(division.cache.max_model_len),
+        grouped(division.cache.longest_max_model_len)
     );
     out.push_str(&format!("\n{}\n", wrap(&told, width, "")));
-    if !division.validated {
+    if !division.taken.validated {
         out.push_str(&format!("{}\n", wrap("NOT VALIDATED: no log stands behind figures of this kind.", width, "  ")));
     }
-    out + &describe::notes(&division.notes, width)
+    out + &describe::notes(&division.taken.notes, width)
 }
 
 fn report(kv: &Kv, computes_in: FloatType, width: u16) -> String {

@@ -1,9 +1,10 @@
 //! Flags over a job file over defaults.
 
 use super::adapter;
-use super::args::job::{CommonFlags, InferFlags, JobArgs, PeftFlags, ServeFlags, TrainFlags};
+use super::args::job::{CommonFlags, InferFlags, JobArgs, PeftFlags, TrainFlags};
 use super::error::CliError;
-use crate::job::{Infer, Job, JobFile, Lora, ModelRef, Peft, Precision, Serve, TargetModules, Train, Workload};
+use super::serving;
+use crate::job::{Infer, Job, JobFile, Lora, ModelRef, Peft, Precision, TargetModules, Train, Workload};
 
 /// The job that the arguments and the file, if there is one, ask for together.
 pub(super) fn job(args: &JobArgs, file: Option<JobFile>) -> Result<Job, CliError> {
@@ -16,7 +17,7 @@ pub(super) fn job(args: &JobArgs, file: Option<JobFile>) -> Result<Job, CliError
                 let with = args.serve.first().unwrap_or("[serve]");
                 return Err(CliError::Usage(format!("{with}: the job file has {table}; remove one of them")));
             }
-            Workload::Serve(serve_job(args, file.serve.unwrap_or_default())?)
+            Workload::Serve(serving::job(args, file.serve.unwrap_or_default())?)
         }
         (Some(_), Some(_), _) => {
             return Err(CliError::usage("the job file has both [train] and [infer]; remove one of them"));
@@ -132,45 +133,7 @@ fn infer_job(args: &JobArgs, mut infer: Infer) -> Result<Infer, CliError> {
     Ok(infer)
 }
 
-/// `serve` with the flags that were given.
-fn serve_job(args: &JobArgs, mut serve: Serve) -> Result<Serve, CliError> {
-    let InferFlags { infer, prompt_length, max_new_tokens, logits_to_keep, kv_cache_dtype } = args.infer;
-    let inference = InferFlags { infer, prompt_length, max_new_tokens, logits_to_keep, kv_cache_dtype: None };
-    if let Some(flag) = args.train.first().or(args.peft.first()).or(inference.first()) {
-        return Err(CliError::Usage(format!("{flag}: serving has it not; remove it, or --serve and its flags")));
-    }
-    let CommonFlags { precision, double_quant, compute_dtype, attn_implementation, batch } = args.common;
-    if let Some(flag) = first(&[
-        (double_quant.is_some(), "--double-quant"),
-        (attn_implementation.is_some(), "--attn-implementation"),
-        (batch.is_some(), "--batch-size"),
-    ]) {
-        return Err(CliError::Usage(format!("{flag}: serving has it not; --concurrency says how many sequences")));
-    }
-    let ServeFlags {
-        serve: _,
-        max_model_len,
-        concurrency,
-        sequence_length,
-        gpu_memory_utilization,
-        max_num_seqs,
-        max_num_batched_tokens,
-        block_size,
-    } = args.serve;
-    set(&mut serve.precision, precision);
-    set(&mut serve.compute_dtype, compute_dtype);
-    set(&mut serve.kv_cache_dtype, kv_cache_dtype);
-    set(&mut serve.max_model_len, max_model_len.map(Some));
-    set(&mut serve.concurrency, concurrency);
-    set(&mut serve.sequence_length, sequence_length.map(Some));
-    set(&mut serve.gpu_memory_utilization, gpu_memory_utilization.map(Some));
-    set(&mut serve.max_num_seqs, max_num_seqs.map(Some));
-    set(&mut serve.max_num_batched_tokens, max_num_batched_tokens.map(Some));
-    set(&mut serve.block_size, block_size.map(Some));
-    Ok(serve)
-}
-
-fn set<T>(field: &mut T, flag: Option<T>) {
+pub(super) fn set<T>(field: &mut T, flag: Option<T>) {
     if let Some(value) = flag {
         *field = value;
     }
@@ -257,7 +220,7 @@ impl PeftFlags {
 }
 
 impl TrainFlags {
-    fn first(&self) -> Option<&'static str> {
+    pub(super) fn first(&self) -> Option<&'static str> {
         first(&[
             (self.objective.is_some(), "--objective"),
             (self.precompute_ref_log_probs.is_some(), "--precompute-ref-log-probs"),
@@ -291,7 +254,7 @@ impl TrainFlags {
 }
 
 impl InferFlags {
-    fn first(&self) -> Option<&'static str> {
+    pub(super) fn first(&self) -> Option<&'static str> {
         first(&[
             (self.infer, "--infer"),
             (self.prompt_length.is_some(), "--prompt-length"),
@@ -302,23 +265,7 @@ impl InferFlags {
     }
 }
 
-impl ServeFlags {
-    /// The first of the flags that was given.
-    fn first(&self) -> Option<&'static str> {
-        first(&[
-            (self.serve, "--serve"),
-            (self.max_model_len.is_some(), "--max-model-len"),
-            (self.concurrency.is_some(), "--concurrency"),
-            (self.sequence_length.is_some(), "--sequence-length"),
-            (self.gpu_memory_utilization.is_some(), "--gpu-memory-utilization"),
-            (self.max_num_seqs.is_some(), "--max-num-seqs"),
-            (self.max_num_batched_tokens.is_some(), "--max-num-batched-tokens"),
-            (self.block_size.is_some(), "--block-size"),
-        ])
-    }
-}
-
-fn first(flags: &[(bool, &'static str)]) -> Option<&'static str> {
+pub(super) fn first(flags: &[(bool, &'static str)]) -> Option<&'static str> {
     flags.iter().find(|(given, _)| *given).map(|(_, name)| *name)
 }
 

@@ -25,6 +25,7 @@ mod plan;
 #[cfg(test)]
 mod sample;
 mod schema;
+mod serving;
 mod shell;
 mod solve;
 mod source;

@@ -111,7 +111,8 @@ fn serving(args: &PlanArgs, asked: &Asked, serve: &Serve, common: &Constraints<'
     }
     let notice = Some(format!("searching {} GPUs, alone and up to eight of a kind ...", common.gpus.len()));
     let searched = hub::announced(notice, || plan::search_serving(asked.subject(), serve, common))?;
-    let length = serve.sequence_length.or(serve.max_model_len).unwrap_or_else(|| asked.model.max_position_embeddings());
+    let length =
+        serve.sequence_length.or(serve.max_model_len).unwrap_or_else(|| asked.model().max_position_embeddings());
     let output = Output {
         concurrency: Some(serve.concurrency),
         sequence_length: Some(length),
@@ -127,7 +128,7 @@ impl<'a> Output<'a> {
     fn of(asked: &'a Asked, goal: plan::Goal, searched: &'a Searched) -> Self {
         Self {
             schema: SCHEMA,
-            model: asked.model.name(),
+            model: asked.model().name(),
             goal,
             least_quality: None,
             effective_batch: None,
@@ -240,13 +241,13 @@ fn count(count: usize) -> u64 {
 fn tutorial(args: &PlanArgs, asked: &Asked, train: &Train) -> Result<Answer, CliError> {
     let claims = plan::tutorial_table(asked.subject(), train.max_seq_length)?;
     if args.json {
-        let model = asked.model.name();
+        let model = asked.model().name();
         let output =
             TableOutput { schema: "vramplan.table/1", model, max_seq_length: train.max_seq_length, claims: &claims };
         return Ok(text::json(&output)?.into());
     }
     let width = text::width();
-    let mut out = format!("{}: one sequence of {} tokens\n\n", bold(plain(asked.model.name())), train.max_seq_length);
+    let mut out = format!("{}: one sequence of {} tokens\n\n", bold(plain(asked.model().name())), train.max_seq_length);
     for claim in &claims {
         let judgement = match claim.judgement {
             Judgement::Right => "right",

@@ -7,7 +7,7 @@ use super::args::judging::{SolveArgs, Solved};
 use super::asked::Asked;
 use super::error::CliError;
 use super::text::{self, bold, gib, lines, table, wrap};
-use super::{Answer, describe, exit};
+use super::{Answer, describe, exit, serving};
 use crate::hardware;
 use crate::model::{self, Model};
 use crate::plan::{self, Ladder, Quantity, Question, Rung, Solution, Tried, Verdict};
@@ -23,6 +23,9 @@ pub(super) struct Output<'a, T> {
     solution: &'a T,
     /// What the files that the model and the job come from leave open.
     notes: &'a [String],
+    /// The `vllm serve` line of the answer; absent where vLLM serves nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serve_line: Option<&'a str>,
 }
 
 /// A line of the table.
@@ -38,6 +41,8 @@ struct Told {
     headline: String,
     lines: Vec<Line>,
     notes: Vec<String>,
+    /// The `vllm serve` line of the answer.
+    line: Option<String>,
     solved: bool,
 }
 
@@ -48,12 +53,12 @@ pub(super) fn run(args: &SolveArgs) -> Result<Answer, CliError> {
             let question = Question::of(asked.subject(), &asked.job)?;
             let ladder =
                 plan::smallest_gpu(&question, hardware::by_memory(), |gpu| args.gpu.with_context(plan::Room::on(gpu)));
-            (of_ladder(&ladder, "smallest GPU"), output(&asked, &ladder)?)
+            (of_ladder(&ladder, "smallest GPU"), output(&asked, &ladder, None)?)
         }
         Solved::Model => {
             let ladder =
                 plan::largest_model(family(&args.family)?, &asked.job, &asked.doubts, &args.gpu.roomiest()?.room);
-            (of_ladder(&ladder, "largest model"), output(&asked, &ladder)?)
+            (of_ladder(&ladder, "largest model"), output(&asked, &ladder, None)?)
         }
         Solved::Batch => field(args, &asked, Quantity::Batch)?,
         Solved::Seq => field(args, &asked, Quantity::Seq)?,
@@ -66,8 +71,8 @@ pub(super) fn run(args: &SolveArgs) -> Result<Answer, CliError> {
     let width = text::width();
     let mut out = String::new();
     if args.quantity != Solved::Model {
-        let parameters = super::backend::count_parameters(&asked.model, describe::peft(&asked.job))?.total;
-        out.push_str(&describe::heading(&asked.model, &asked.job, args.job.is_default(), parameters, width));
+        let parameters = super::backend::count_parameters(asked.model(), describe::peft(&asked.job))?.total;
+        out.push_str(&describe::heading(asked.model(), &asked.job, args.job.is_default(), parameters, width));
     }
     out.push_str(&report(&told, width));
     out.push_str(&describe::notes(&asked.doubts.notes, width));
@@ -77,11 +82,22 @@ pub(super) fn run(args: &SolveArgs) -> Result<Answer, CliError> {
 fn field(args: &SolveArgs, asked: &Asked, quantity: Quantity) -> Result<(Told, String), CliError> {
     let room = args.gpu.roomiest()?.room;
     let solution = plan::solve(asked.subject(), &asked.job, &room, quantity, args.step)?;
-    Ok((of_solution(&solution), output(asked, &solution)?))
+    let solved = solution.answer.as_ref().map(|answer| quantity.set(&asked.job, answer.value));
+    let line = solved.as_ref().and_then(serving::line);
+    let json = output(asked, &solution, line.as_deref())?;
+    let mut told = of_solution(&solution);
+    told.line = line;
+    Ok((told, json))
 }
 
-fn output<T: Serialize>(asked: &Asked, solution: &T) -> Result<String, CliError> {
-    text::json(&Output { schema: SCHEMA, model: asked.model.name(), solution, notes: &asked.doubts.notes })
+fn output<T: Serialize>(asked: &Asked, solution: &T, serve_line: Option<&str>) -> Result<String, CliError> {
+    text::json(&Output {
+        schema: SCHEMA,
+        model: asked.model().name(),
+        solution,
+        notes: &asked.doubts.notes,
+        serve_line,
+    })
 }
 
 /// The known models whose name or type has `filter` in it.
@@ -114,7 +130,7 @@ fn of_solution(solution: &Solution) -> Told {
     if !validated {
         notes.push(NOT_VALIDATED.to_owned());
     }
-    Told { headline, lines: answer.iter().chain(next).map(line).collect(), notes, solved: answer.is_some() }
+    Told { headline, lines: answer.iter().chain(next).map(line).collect(), notes, line: None, solved: answer.is_some() }
 }
 
 const NOT_VALIDATED: &str = "NOT VALIDATED: no measurement of this kind of job stands behind all of these figures.";
@@ -138,7 +154,7 @@ fn of_ladder(ladder: &Ladder, what: &str) -> Told {
     if !ladder.skipped.is_empty() {
         notes.push(format!("Not estimated: {}.", ladder.skipped.join("; ")));
     }
-    Told { headline, lines: tried.map(line).collect(), notes, solved: ladder.answer.is_some() }
+    Told { headline, lines: tried.map(line).collect(), notes, line: None, solved: ladder.answer.is_some() }
 }
 
 fn report(told: &Told, width: u16) -> String {
@@ -150,6 +166,9 @@ fn report(told: &Told, width: u16) -> String {
         rows.add_row([value.clone(), describe::verdict(*verdict).to_owned(), gib(*device), format!("{sign}{left}")]);
     }
     out.push_str(&lines(&rows));
+    if let Some(line) = &told.line {
+        out.push_str(&format!("\n{}\n  {line}\n", bold("As a line")));
+    }
     for note in &told.notes {
         out.push_str(&format!("\n{}\n", wrap(note, width, "  ")));
     }

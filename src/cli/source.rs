@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::backend;
 use super::error::CliError;
-use crate::job::{Job, Precision};
+use crate::job::{Job, Precision, Workload};
 use crate::model::{Checkpoint, QuantMethod, Quantization, Source, TypeTotal};
 use crate::step::{self, Doubts, StoredWeights};
 use crate::units::Bytes;
@@ -133,6 +133,10 @@ fn quantized(
     precision_given: bool,
 ) -> Result<(), CliError> {
     let name = quantization.name();
+    if let (Workload::Serve(_), false) = (&job.workload, precision_given) {
+        doubts.notes.push(format!("weights are held as the checkpoint stores them: {name}"));
+        return Ok(());
+    }
     if precision_given {
         let precision = job.workload.precision();
         doubts.notes.push(format!("the checkpoint is stored as {name}; the job's {precision} is estimated instead"));

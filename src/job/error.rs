@@ -67,7 +67,7 @@ impl JobError {
         matches!(self, Self::Unsupported { .. })
     }
 
-    pub(super) fn invalid(field: &'static str, value: impl ToString, fix: impl Into<String>) -> Self {
+    pub(crate) fn invalid(field: &'static str, value: impl ToString, fix: impl Into<String>) -> Self {
         Self::Invalid { field, value: value.to_string(), fix: fix.into() }
     }
 

@@ -11,7 +11,8 @@ use super::{FloatType, JobError, KvCacheDtype, Precision, Runtime};
 pub struct Serve {
     /// The engine.
     pub runtime: Runtime,
-    /// The engine's version, such as "0.11"; `None`: the newest that is modelled.
+    /// The engine's version, such as "0.11"; `None`: of those that are modelled, the one that logs stand behind and that takes
+    /// most (vLLM 0.13).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime_version: Option<String>,
     /// How the model's weights are stored, where its files do not say it.

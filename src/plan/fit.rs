@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::margin::Margin;
 use super::room::Room;
-use super::subject::Subject;
 use crate::job::{Job, Workload};
 use crate::model::Model;
-use crate::serve::{CachePool, CardSize, Serving};
+use crate::serve::{Cache, CardSize, Serving};
+use crate::step::Subject;
 use crate::step::{Basis, Estimate, EstimateError, High, ModelSummary, Peak, Played, Recording};
 use crate::units::Bytes;
 
@@ -50,7 +50,10 @@ pub struct Fit {
     pub run: Run,
     /// What an engine gives its cache on the card, where one serves.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache: Option<CachePool>,
+    pub cache: Option<Cache>,
+    /// What the engine says of such a card.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// How a run ended.
@@ -114,10 +117,11 @@ impl Question {
     /// # Errors
     /// As [`step::estimate`](crate::step::estimate).
     pub fn of<'a>(subject: impl Into<Subject<'a>>, job: &Job) -> Result<Self, EstimateError> {
-        let Subject { model, doubts } = subject.into();
-        let mut question = Self::about(model, Recording::of(model, job)?.doubted(doubts))?;
+        let subject = subject.into();
+        let model = subject.model;
+        let mut question = Self::about(model, Recording::of(subject, job)?)?;
         if let Workload::Serve(serve) = &job.workload {
-            let large = Recording::of_serving(model, job, serve, CardSize::Large)?.doubted(doubts);
+            let large = Recording::of_serving(subject, job, serve, CardSize::Large)?;
             if large.serving() != question.serving() {
                 question.on_large = Some(Box::new(Self::about(model, large)?));
             }
@@ -173,14 +177,14 @@ impl Question {
     fn fit_share(&self, room: &Room, serving: &Serving, share: f64) -> Fit {
         let beside = room.beside(self.job());
         let free = room.free().saturating_sub(beside);
-        let capacity = share_of(room.usable(), share);
+        let capacity = room.usable().share(share);
         // no log is of a card whose kernels choose otherwise
         let margin = if room.kernels_known { self.margin.clone() } else { self.margin.unmeasured(self.reserved) };
         let refused = capacity > free;
         let run =
             if refused { Run::Refused { requested_bytes: capacity, free_bytes: free } } else { self.run_in(capacity) };
         // what the context may take more lies beside the share, as long as there is so much
-        let close = capacity + room.context_unsure_bytes > free;
+        let close = capacity + serving.beside_bytes + room.context_unsure_bytes > free;
         let verdict = match (refused, close) {
             (true, _) => Verdict::DoesNotFit,
             (false, true) => match self.verdict(capacity, &run, &margin, Bytes::ZERO) {
@@ -194,6 +198,12 @@ impl Question {
             Run::Completed { .. } => difference(capacity, self.reserved),
             Run::OutOfMemory { .. } => difference(capacity, self.reserved).min(-1),
         };
+        let mut cache = serving.cache(room.usable());
+        if let Some(cache) = &mut cache {
+            // what lies beside the share must have room too
+            let leaves_room = |share: &f64| room.usable().share(*share) + serving.beside_bytes <= free;
+            cache.least_gpu_memory_utilization = cache.least_gpu_memory_utilization.filter(leaves_room);
+        }
         Fit {
             verdict,
             device_bytes: capacity.max(self.reserved) + beside,
@@ -202,7 +212,8 @@ impl Question {
             capacity_bytes: capacity,
             margin,
             run,
-            cache: Some(serving.pool(capacity)),
+            cache,
+            notes: serving.notes_on(room.compute_capability),
         }
     }
 
@@ -232,6 +243,7 @@ impl Question {
             margin,
             run,
             cache: None,
+            notes: Vec::new(),
         }
     }
 
@@ -288,21 +300,9 @@ const GRAIN: u64 = 2 << 20;
 /// Points of the margin that are played.
 const STEPS: u64 = 3;
 
-/// A share of a card, in bytes.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "a share of at most 1, as the engines reckon it"
-)]
-fn share_of(memory: Bytes, share: f64) -> Bytes {
-    Bytes((memory.0 as f64 * share) as u64)
-}
-
 /// `a - b`, kept within 64 bits.
 pub(crate) fn difference(a: Bytes, b: Bytes) -> i64 {
-    let size = i64::try_from(a.0.abs_diff(b.0)).unwrap_or(i64::MAX);
-    if a >= b { size } else { -size }
+    a.signed_difference(b)
 }
 
 /// A verdict with the job it is for.
@@ -313,7 +313,9 @@ pub struct Judged {
     pub model: ModelSummary,
     /// What the job takes where nothing is missing.
     pub peak: Peak,
-    /// How it fits.
+    /// GPUs that the job runs on, each of them like the one that is judged.
+    pub gpu_count: u64,
+    /// How it fits the fullest of them.
     #[serde(flatten)]
     pub fit: Fit,
     /// What the figures rest on.
@@ -324,6 +326,7 @@ impl Judged {
     /// The answer to a question.
     pub fn new(question: &Question, room: &Room) -> Self {
         let Estimate { model, peak, basis, .. } = question.estimate().clone();
-        Self { model, peak, fit: question.fit(room), basis }
+        let gpu_count = question.serving().map_or(1, |serving| serving.gpu_count);
+        Self { model, peak, gpu_count, fit: question.fit(room), basis }
     }
 }

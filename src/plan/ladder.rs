@@ -5,11 +5,11 @@ use serde::Serialize;
 
 use super::fit::{Question, Verdict};
 use super::room::Room;
-use super::subject::Subject;
 use crate::hardware::Gpu;
 use crate::job::{Job, ModelRef};
 use crate::model::Model;
 use crate::step::Doubts;
+use crate::step::Subject;
 use crate::units::Bytes;
 
 /// A GPU or a model that was tried.

@@ -7,10 +7,10 @@ mod margin;
 mod room;
 mod search;
 mod solve;
-mod subject;
 mod suggest;
 mod tutorial;
 
+pub use crate::step::Subject;
 pub use compare::{Choice, Comparison, Fitting, compare, compare_storage};
 pub(crate) use fit::difference;
 pub use fit::{Fit, Judged, Question, Run, Verdict};
@@ -22,6 +22,5 @@ pub use search::{
     search_serving, serving_rate,
 };
 pub use solve::{Quantity, Solution, SolveError, Tried, solve};
-pub use subject::Subject;
 pub use suggest::{Change, Suggestion, suggest};
 pub use tutorial::{Claim, ClaimRun, Judgement, TutorialError, tutorial_table};

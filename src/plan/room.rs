@@ -37,6 +37,9 @@ pub struct Room {
     /// What engines take for their defaults.
     #[serde(skip)]
     pub size: CardSize,
+    /// Its compute capability, where it is known.
+    #[serde(skip)]
+    pub compute_capability: Option<(u32, u32)>,
 }
 
 impl Room {
@@ -57,6 +60,7 @@ impl Room {
             kernels_known: true,
             workspace_bytes: Bytes::ZERO,
             size: CardSize::of(memory),
+            compute_capability: None,
         }
     }
 
@@ -71,10 +75,12 @@ impl Room {
     /// # Ok::<(), hardware::GpuError>(())
     /// ```
     pub fn on(gpu: &Gpu) -> Self {
-        let kernels_known = gpu.compute_capability().is_some_and(|capability| capability >= (8, 0));
+        let compute_capability = gpu.compute_capability();
+        let kernels_known = compute_capability.is_some_and(|capability| capability >= (8, 0));
         let size = if gpu.slug.starts_with("a100") { CardSize::Small } else { CardSize::of(gpu.memory()) };
-        let room = Self { driver_bytes: gpu.kept_by_driver(), kernels_known, size, ..Self::of(gpu.memory()) };
-        if gpu.compute_capability() >= Some((9, 0)) { room.with_larger_workspaces() } else { room }
+        let driver_bytes = gpu.kept_by_driver();
+        let room = Self { driver_bytes, kernels_known, size, compute_capability, ..Self::of(gpu.memory()) };
+        if compute_capability >= Some((9, 0)) { room.with_larger_workspaces() } else { room }
     }
 
     /// What of an installed GPU, or of a slice of one, nobody holds; `None`: its memory is not known.
@@ -89,6 +95,7 @@ impl Room {
         room.in_use_bytes = device.used.unwrap_or_default();
         let capability = device.compute_capability.as_deref().and_then(compute_capability);
         room.kernels_known = capability.is_some_and(|capability| capability >= (8, 0));
+        room.compute_capability = capability;
         Some(room)
     }
 

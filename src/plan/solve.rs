@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::fit::{Question, Verdict};
 use super::room::Room;
-use super::subject::Subject;
 use crate::job::{Job, Peft, Workload};
 use crate::model::Model;
 use crate::step::EstimateError;
+use crate::step::Subject;
 use crate::units::Bytes;
 
 /// A field that is solved for.
@@ -45,7 +45,16 @@ impl Quantity {
         }
     }
 
-    fn set(self, job: &Job, value: u64) -> Job {
+    /// The job with this value.
+    ///
+    /// ```
+    /// use vramplan::{job::{Job, Serve}, plan::Quantity};
+    ///
+    /// let job = Quantity::Batch.set(&Job::serve("llama-3.1-8b", Serve::default()), 8);
+    /// assert_eq!(job, Job::serve("llama-3.1-8b", Serve { concurrency: 8, ..Serve::default() }));
+    /// ```
+    #[must_use]
+    pub fn set(self, job: &Job, value: u64) -> Job {
         let mut job = job.clone();
         match (self, &mut job.workload) {
             (Self::Batch, Workload::Train(train)) => train.per_device_train_batch_size = value,

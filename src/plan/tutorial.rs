@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use super::fit::{Question, Verdict};
 use super::room::Room;
-use super::subject::Subject;
 use crate::hardware::{GpuError, find};
 use crate::job::{Job, Lora, MixedPrecision, Peft, Precision, TargetModules, Train};
 use crate::step::EstimateError;
+use crate::step::Subject;
 use crate::units::Bytes;
 
 /// What the table says a method needs for a model of 7 billion parameters: method, GPU, how many.

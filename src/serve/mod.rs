@@ -1,12 +1,17 @@
 //! What serving a model takes: the cache that grows with sequences, and how engines divide a card.
 
 mod cache_type;
+mod card_size;
 mod kv;
 mod serving;
 mod vllm;
-mod weights;
 
 pub use cache_type::CacheType;
+pub use card_size::CardSize;
 pub use kv::{Kv, KvError, KvLayers, KvRequest, kv};
-pub use serving::{CachePool, CardSize, ServeError, Serving, serving};
-pub use vllm::{Division, VLLM_VERSIONS, VllmError, VllmRequest, vllm};
+pub(crate) use serving::serving_of;
+pub use serving::{ServeError, Serving, serving};
+pub use vllm::{
+    Cache, Caution, Division, Engine, Keeps, Parallel, Pool, PoolGroup, ServeLine, Taken, VllmError, VllmRequest,
+    VllmVersion, VllmVersionError, pool, taken, vllm, vllm_weights,
+};

@@ -5,12 +5,11 @@ use serde::Serialize;
 
 use super::adapt;
 use super::error::EstimateError;
-use crate::arch::network;
-use crate::dtype::DType;
+use crate::arch::{Network, shapes};
 use crate::ghost::Context;
 use crate::job::Peft;
 use crate::model::Model;
-use crate::nn::{Builder, Device, Kernels, Part};
+use crate::nn::Part;
 
 /// How many parameters a model has, and where; the parts sum to `total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -85,8 +84,20 @@ impl Parameters {
 /// ```
 pub fn count_parameters(model: &Model, peft: Option<&Peft>) -> Result<Parameters, EstimateError> {
     let cx = Context::new();
-    let builder = Builder { cx: &cx, dtype: DType::F32, device: Device::Meta, kernels: Kernels::default() };
-    let mut network = network(&builder, model);
+    let mut network = shapes(&cx, model);
+    let mut counted = counted(network.as_mut(), model);
+    if let Some(peft) = peft {
+        let adapted = adapt::apply(&cx, network.as_mut(), model, Some(peft))?;
+        let trainable = adapt::trainable(network.as_mut(), &adapted);
+        counted.trainable = trainable.iter().map(|parameter| parameter.layout().numel()).sum();
+        counted.adapters = adapt::added(network.as_mut(), &adapted);
+        counted.total += counted.adapters;
+    }
+    Ok(counted)
+}
+
+/// The parameters of a model that is there already.
+pub(super) fn counted(network: &mut dyn Network, model: &Model) -> Parameters {
     let mut counted = Parameters::default();
     let tied = network.is_tied();
     let (mut base, mut frozen) = (0, 0);
@@ -113,12 +124,6 @@ pub fn count_parameters(model: &Model, peft: Option<&Peft>) -> Result<Parameters
     counted.tower += tower;
     base += tower;
     counted.trainable = base - frozen;
-    if let Some(peft) = peft {
-        let adapted = adapt::apply(&cx, network.as_mut(), model, Some(peft))?;
-        let trainable = adapt::trainable(network.as_mut(), &adapted);
-        counted.trainable = trainable.iter().map(|parameter| parameter.layout().numel()).sum();
-        counted.adapters = adapt::added(network.as_mut(), &adapted);
-    }
-    counted.total = base + counted.adapters;
-    Ok(counted)
+    counted.total = base;
+    counted
 }

@@ -18,6 +18,7 @@ mod recording;
 mod run;
 mod serve;
 mod stored;
+mod subject;
 mod train;
 
 pub use count::{Parameters, count_parameters};
@@ -25,6 +26,7 @@ pub use error::EstimateError;
 pub use estimate::*;
 pub use recording::{High, Played, Recording};
 pub use run::{estimate, estimate_with_timeline, record};
+pub use subject::Subject;
 #[cfg(feature = "verify")]
 pub(crate) use train::{Part, Training};
 

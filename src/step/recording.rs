@@ -1,17 +1,19 @@
 //! A job's run, recorded once and played as often as there are questions.
 
 use super::basis;
-use super::count::count_parameters;
+use super::count::{Parameters, count_parameters, counted};
 use super::error::EstimateError;
-use super::estimate::{Basis, Doubts, Estimate, Held, ModelSummary};
+use super::estimate::{Basis, Estimate, Held, ModelSummary};
 use super::head::headed;
 use super::record::{self, Recorded};
 use super::run::played;
 use super::serve;
-use crate::ghost::{CachingAllocator, Category, Entry, Phase, Playback};
+use super::subject::Subject;
+use crate::arch::shapes;
+use crate::ghost::{CachingAllocator, Category, Context, Entry, Phase, Playback};
 use crate::job::{Job, Serve, Workload};
 use crate::model::{DecoderConfig, LayerType, Mixer, Model, Support};
-use crate::serve::{CardSize, Serving, serving};
+use crate::serve::{CardSize, Serving, serving, serving_of};
 use crate::units::Bytes;
 
 /// Steady steps that are played after the first one where memory may still change between them.
@@ -60,30 +62,42 @@ pub enum Played {
 }
 
 impl Recording {
-    /// Records the run of `job` on `model`.
+    /// Records the run of `job` on a model.
     ///
     /// # Errors
     /// As [`estimate`](super::estimate).
-    pub fn of(model: &Model, job: &Job) -> Result<Self, EstimateError> {
+    pub fn of<'a>(subject: impl Into<Subject<'a>>, job: &Job) -> Result<Self, EstimateError> {
+        let subject = subject.into();
         if let Workload::Serve(serve) = &job.workload {
-            return Self::of_serving(model, job, serve, CardSize::default());
+            return Self::of_serving(subject, job, serve, CardSize::default());
         }
+        let Subject { model, doubts, .. } = subject;
         let headed = &*headed(model, job)?;
         let recorded = recorded(headed, job)?;
-        let summary = summary(headed, job)?;
-        let basis = basis::of(model, job, recorded.paged, recorded.host);
+        let summary = summary(headed, job, count_parameters(headed, job.workload.peft())?);
+        let mut basis = basis::of(model, job, recorded.paged, recorded.host);
+        basis.doubt(doubts);
         Ok(Self { summary, basis, job: job.clone(), recorded, serving: None })
     }
 
     /// What an engine holds on cards of a size, as a run.
-    pub(crate) fn of_serving(model: &Model, job: &Job, serve: &Serve, card: CardSize) -> Result<Self, EstimateError> {
+    pub(crate) fn of_serving(
+        Subject { model, source, doubts }: Subject<'_>,
+        job: &Job,
+        serve: &Serve,
+        card: CardSize,
+    ) -> Result<Self, EstimateError> {
         job.validate()?;
-        let serving = serving(model, serve, card)?;
+        let cx = Context::new();
+        let mut network = shapes(&cx, model);
+        let serving = serving_of(network.as_mut(), model, source, serve, card)?;
         let recorded = serve::recorded(&serving);
         if recorded.overflowed {
             return Err(EstimateError::TooLarge);
         }
-        let (summary, basis) = (summary(model, job)?, serve::basis(model, &serving));
+        let summary = summary(model, job, counted(network.as_mut(), model));
+        let mut basis = serve::basis(model, &serving);
+        basis.doubt(doubts);
         Ok(Self { summary, basis, job: job.clone(), recorded, serving: Some(serving) })
     }
 
@@ -95,13 +109,6 @@ impl Recording {
     /// What is run.
     pub fn job(&self) -> &Job {
         &self.job
-    }
-
-    /// The same run of a model whose files leave something open.
-    #[must_use]
-    pub fn doubted(mut self, doubts: &Doubts) -> Self {
-        self.basis.doubt(doubts);
-        self
     }
 
     /// What the job takes on a card that is large enough.
@@ -250,7 +257,7 @@ fn recorded(model: &Model, job: &Job) -> Result<Recorded, EstimateError> {
     let recorded = match &job.workload {
         Workload::Train(train) => record::training(model, train)?,
         Workload::Infer(infer) => record::inference(model, infer),
-        Workload::Serve(serve) => return Ok(serve::recorded(&serving(model, serve, CardSize::default())?)),
+        Workload::Serve(serve) => return Ok(serve::recorded(&serving(model, None, serve, CardSize::default())?)),
     };
     if recorded.overflowed { Err(EstimateError::TooLarge) } else { Ok(recorded) }
 }
@@ -279,12 +286,11 @@ fn refuse_long_scan(model: &Model, job: &Job) -> Result<(), EstimateError> {
 }
 
 /// The model with what is counted of it under `job`.
-fn summary(model: &Model, job: &Job) -> Result<ModelSummary, EstimateError> {
-    let peft = job.workload.peft();
+fn summary(model: &Model, job: &Job, counted: Parameters) -> ModelSummary {
     let tower = model.decoder().map_or(0, |decoder| decoder.tower_left_out);
-    let mut parameters = count_parameters(model, peft)?.without_tower(tower, peft.is_some());
+    let mut parameters = counted.without_tower(tower, job.workload.peft().is_some());
     if let Workload::Infer(_) | Workload::Serve(_) = job.workload {
         parameters.trainable = 0;
     }
-    Ok(ModelSummary::new(model, parameters))
+    ModelSummary::new(model, parameters)
 }

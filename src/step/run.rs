@@ -4,10 +4,10 @@ use super::error::EstimateError;
 use super::estimate::{Estimate, Held, Parts, Peak, Phase, TimelinePoint};
 use super::record::Recorded;
 use super::recording::Recording;
+use super::subject::Subject;
 use crate::ghost::{Category, Entry, PhaseUse, Playback, Use};
 use crate::hardware::CUDA_CONTEXT;
 use crate::job::{Job, Train, Workload};
-use crate::model::Model;
 use crate::units::Bytes;
 
 /// Points a timeline is thinned to.
@@ -15,7 +15,7 @@ const TIMELINE_POINTS: usize = 512;
 
 /// What a job takes on one GPU.
 ///
-/// The job's `model` is not looked up: `model` is what it is run on.
+/// The job's `model` is not looked up: `subject` is what it is run on.
 ///
 /// # Errors
 /// The job contradicts itself or asks for what this version has no model of.
@@ -29,24 +29,24 @@ const TIMELINE_POINTS: usize = 512;
 /// assert_eq!(estimate.peak.allocated_bytes.0, 67_401_205_248);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn estimate(model: &Model, job: &Job) -> Result<Estimate, EstimateError> {
-    played(&Recording::of(model, job)?, false).map(|(estimate, _)| estimate)
+pub fn estimate<'a>(subject: impl Into<Subject<'a>>, job: &Job) -> Result<Estimate, EstimateError> {
+    played(&Recording::of(subject, job)?, false).map(|(estimate, _)| estimate)
 }
 
 /// As [`estimate`], with allocated bytes over the step.
 ///
 /// # Errors
 /// As [`estimate`].
-pub fn estimate_with_timeline(model: &Model, job: &Job) -> Result<Estimate, EstimateError> {
-    played(&Recording::of(model, job)?, true).map(|(estimate, _)| estimate)
+pub fn estimate_with_timeline<'a>(subject: impl Into<Subject<'a>>, job: &Job) -> Result<Estimate, EstimateError> {
+    played(&Recording::of(subject, job)?, true).map(|(estimate, _)| estimate)
 }
 
 /// Every charge and release of a job's run, in order: loading, the first step and a steady one.
 ///
 /// # Errors
 /// As [`estimate`].
-pub fn record(model: &Model, job: &Job) -> Result<Vec<Entry>, EstimateError> {
-    let Recorded { load, first, steady, .. } = Recording::of(model, job)?.recorded;
+pub fn record<'a>(subject: impl Into<Subject<'a>>, job: &Job) -> Result<Vec<Entry>, EstimateError> {
+    let Recorded { load, first, steady, .. } = Recording::of(subject, job)?.recorded;
     Ok([load, first, steady].concat())
 }
 

@@ -48,7 +48,10 @@ pub(super) fn basis(model: &Model, serving: &Serving) -> Basis {
         notes.insert(0, format!("{}: a Llama-shaped guess from a size, not a model that is known", model.name()));
     }
     if serving.gpu_count > 1 {
-        notes.push(format!("the figures are of the fullest of {} GPUs", serving.gpu_count));
+        notes.push(format!(
+            "the figures are of the fullest of {} GPUs, each of which holds as much at most",
+            serving.gpu_count
+        ));
     }
     Basis {
         runtime: serving.runtime.to_string(),

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::arch::network;
+use crate::arch::shapes;
 use crate::dtype::DType;
 use crate::ghost::Context;
 use crate::model::{Model, QuantMethod, Quantization, StoredWeight};
-use crate::nn::{Builder, Device, Kernels, Leaf, Linear, Part};
+use crate::nn::{Leaf, Linear, Part};
 
 /// The weights of a quantised checkpoint, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -51,8 +51,7 @@ pub struct StoredWeights {
 /// ```
 pub fn stored_weights(model: &Model, quantization: &Quantization) -> Result<StoredWeights, String> {
     let cx = Context::new();
-    let builder = Builder { cx: &cx, dtype: DType::BF16, device: Device::Meta, kernels: Kernels::default() };
-    let mut network = network(&builder, model);
+    let mut network = shapes(&cx, model);
     let tied = network.is_tied();
     let mut seen: HashMap<(&'static str, Part), u64> = HashMap::new();
     let mut weights = StoredWeight::default();

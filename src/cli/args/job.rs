@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
+use super::serving::ServeFlags;
 use super::words::{number, whole, words};
 use crate::job::{
     AttnImplementation, ConfigFormat, FloatType, Head, KvCacheDtype, MixedPrecision, Objective, OffloadOptimizer,
@@ -26,6 +27,9 @@ pub(in crate::cli) struct JobArgs {
     /// What the file of --from is, one for each [default: its fields tell]
     #[arg(long, value_name = "FORMAT", requires = "from", value_parser = words::<ConfigFormat>(ConfigFormat::NAMES, ConfigFormat::ALIASES))]
     pub(in crate::cli) from_format: Vec<ConfigFormat>,
+    /// A `vllm serve` line, or a file of one, which says the model and how it is served; - reads standard input
+    #[arg(long, value_name = "LINE|FILE|-", conflicts_with_all = ["job", "from"])]
+    pub(in crate::cli) vllm: Option<String>,
     /// Answer although the configuration has what is not modelled and takes more memory
     #[arg(long, requires = "from")]
     pub(in crate::cli) partial: bool,
@@ -48,6 +52,7 @@ impl JobArgs {
     pub(in crate::cli) fn is_default(&self) -> bool {
         self.job.is_none()
             && self.from.is_empty()
+            && self.vllm.is_none()
             && self.common == Default::default()
             && self.train == Default::default()
             && self.peft == Default::default()
@@ -167,8 +172,8 @@ pub(in crate::cli) struct TrainFlags {
     /// What is put on top of the model [default: what its type has]
     #[arg(long, value_parser = words::<Head>(Head::NAMES, Head::ALIASES))]
     pub(in crate::cli) head: Option<Head>,
-    /// GPUs that share each layer; only 1 yet [default: 1]
-    #[arg(long, value_name = "N", value_parser = whole)]
+    /// GPUs that share each layer; more than 1 in serving alone yet [default: 1]
+    #[arg(long, visible_alias = "tp", value_name = "N", value_parser = whole)]
     pub(in crate::cli) tensor_parallel_size: Option<u64>,
     /// Short for --precision nf4 --double-quant --lora
     #[arg(long)]
@@ -241,33 +246,4 @@ pub(in crate::cli) struct InferFlags {
     /// How keys and values are stored [default: auto]
     #[arg(long, value_name = "DTYPE", value_parser = words::<KvCacheDtype>(KvCacheDtype::NAMES, KvCacheDtype::ALIASES))]
     pub(in crate::cli) kv_cache_dtype: Option<KvCacheDtype>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Args)]
-#[command(next_help_heading = "Serving (vLLM)")]
-pub(in crate::cli) struct ServeFlags {
-    /// An engine that serves the model; implied by the flags below
-    #[arg(long)]
-    pub(in crate::cli) serve: bool,
-    /// Tokens of a sequence at most [default: as many positions as the model has]
-    #[arg(long, value_name = "N", value_parser = whole)]
-    pub(in crate::cli) max_model_len: Option<u64>,
-    /// Sequences that are to be in the cache at the same time [default: 1]
-    #[arg(long, value_name = "N", value_parser = whole)]
-    pub(in crate::cli) concurrency: Option<u64>,
-    /// Tokens that each of them has [default: --max-model-len]
-    #[arg(long, value_name = "N", value_parser = whole)]
-    pub(in crate::cli) sequence_length: Option<u64>,
-    /// Share of a GPU that the engine takes [default: 0.9]
-    #[arg(long, value_name = "SHARE", value_parser = number)]
-    pub(in crate::cli) gpu_memory_utilization: Option<f64>,
-    /// Sequences of one step at most [default: 256; 1024 on GPUs of 70 GiB and more that are no A100]
-    #[arg(long, value_name = "N", value_parser = whole)]
-    pub(in crate::cli) max_num_seqs: Option<u64>,
-    /// Tokens of one step at most [default: 2048; 8192 on GPUs of 70 GiB and more that are no A100]
-    #[arg(long, value_name = "N", value_parser = whole)]
-    pub(in crate::cli) max_num_batched_tokens: Option<u64>,
-    /// Tokens of a block of the cache [default: 16]
-    #[arg(long, value_name = "N", value_parser = whole)]
-    pub(in crate::cli) block_size: Option<u64>,
 }

@@ -3,6 +3,7 @@
 pub(super) mod job;
 pub(super) mod judging;
 pub(super) mod planning;
+pub(super) mod serving;
 pub(super) mod showing;
 pub(super) mod verifying;
 pub(super) mod words;

@@ -159,7 +159,7 @@ fn judge(entry: &Entry, asked: &Asked, written: ModelRef) -> Result<Judgement, C
         .as_ref()
         .filter(|_| over)
         .and_then(|card| plan::suggest(asked.subject(), &question, &card.room).into_iter().next());
-    let inputs = Inputs::new(entry, &Job { model: written, ..asked.job.clone() }, &asked.config);
+    let inputs = Inputs::new(entry, &Job { model: written, ..asked.job.clone() }, &asked.source.config);
     Ok(Judgement {
         gpu: card.and_then(|card| card.gpu),
         device_bytes,

@@ -3,6 +3,7 @@
 use super::super::describe::verdict;
 use super::super::text::{bold, gib, grouped, lines, table, warning, wrap};
 use crate::plan::{Fit, Judged, Run, Rung, Suggestion, Verdict};
+use crate::serve::Cache;
 use crate::step::Peak;
 use crate::units::Bytes;
 
@@ -23,9 +24,15 @@ pub(super) fn cards<'a>(cards: impl Iterator<Item = (&'a str, &'a Fit)>, width: 
 }
 
 pub(super) fn judged(judged: &Judged, gpu: Option<&str>, width: u16) -> String {
-    let Judged { fit, peak, .. } = judged;
-    let mut out = format!("\n{}\n", headline(fit));
-    let mut rows = table(&[gpu.unwrap_or("on the card"), "GiB"], width);
+    let Judged { fit, peak, gpu_count, .. } = judged;
+    let mut out = format!("\n{}\n", headline(fit, *gpu_count));
+    let card = match (gpu, *gpu_count) {
+        (Some(gpu), 1) => gpu.to_owned(),
+        (None, 1) => "on the card".to_owned(),
+        (Some(gpu), count) => format!("each of {count} {gpu}"),
+        (None, count) => format!("on each of {count} cards"),
+    };
+    let mut rows = table(&[card.as_str(), "GiB"], width);
     for (name, bytes) in [
         ("memory", fit.room.memory_bytes),
         ("kept by the driver", fit.room.driver_bytes),
@@ -50,8 +57,11 @@ pub(super) fn judged(judged: &Judged, gpu: Option<&str>, width: u16) -> String {
                 .to_owned(),
         ),
         Run::Refused { requested_bytes, free_bytes } => say(format!(
-            "The engine does not start: {free_bytes} are free and it takes {requested_bytes}; a smaller \
-             --gpu-memory-utilization takes less."
+            "The engine does not start: \"Free memory on device ({:.2}/{:.2} GiB) on startup is less than desired GPU memory \
+             utilization ({:.2} GiB).\" A smaller --gpu-memory-utilization takes less.",
+            free_bytes.gib(),
+            fit.room.usable().gib(),
+            requested_bytes.gib()
         )),
         Run::OutOfMemory { .. } if fit.cache.is_some() => {
             say("What is left for the cache does not hold these sequences.".to_owned());
@@ -62,6 +72,9 @@ pub(super) fn judged(judged: &Judged, gpu: Option<&str>, width: u16) -> String {
         )),
     }
     if let Some(cache) = &fit.cache {
+        if let Some(error) = &cache.error {
+            say(format!("The engine does not start: \"{error}\" {}", would_do(cache)));
+        }
         say(format!(
             "The cache has {} tokens: {:.2} sequences of max_model_len. The longest max_model_len with which the engine \
              starts: {}.",
@@ -71,12 +84,29 @@ pub(super) fn judged(judged: &Judged, gpu: Option<&str>, width: u16) -> String {
         ));
     }
     say(margin(fit));
+    for note in &fit.notes {
+        say(note.clone());
+    }
     out
 }
 
+/// The flags with which an engine starts that does not.
+fn would_do(cache: &Cache) -> String {
+    let longest = (cache.longest_max_model_len > 0).then(|| format!("--max-model-len {}", cache.longest_max_model_len));
+    let share = cache.least_gpu_memory_utilization.map(|share| format!("--gpu-memory-utilization {share}"));
+    match (longest, share) {
+        (Some(longest), Some(share)) => format!("It does with {longest} or {share}."),
+        (Some(one), None) | (None, Some(one)) => format!("It does with {one}."),
+        (None, None) => "No length and no share of this card would do.".to_owned(),
+    }
+}
+
 /// The verdict, with what is left or missing.
-fn headline(fit: &Fit) -> String {
-    let apart = Bytes(fit.headroom_bytes.unsigned_abs());
+fn headline(fit: &Fit, gpu_count: u64) -> String {
+    let apart = match gpu_count {
+        1 => Bytes(fit.headroom_bytes.unsigned_abs()).to_string(),
+        count => format!("{} on each of {count} GPUs", Bytes(fit.headroom_bytes.unsigned_abs())),
+    };
     match fit.verdict {
         Verdict::Fits => bold(format!("FITS, {apart} to spare")),
         Verdict::Tight => {

@@ -40,7 +40,7 @@ pub(super) fn text(output: &Output<'_>, expected: Option<&Expected>, width: u16)
     if let (Some(comparison), Some(expected)) = (&output.comparison, expected) {
         out.push('\n');
         let job = &expected.asked.job;
-        out.push_str(&describe::heading(&expected.asked.model, job, false, comparison.model.parameters, width));
+        out.push_str(&describe::heading(expected.asked.model(), job, false, comparison.model.parameters, width));
         out.push_str(&compared(comparison, width));
         out.push_str(&describe::basis(&comparison.basis, width));
     }

@@ -2,7 +2,7 @@
 
 use super::{Comparison, choice};
 use crate::job::{Bottleneck, Ia3, Lora, Peft, Precision, PrefixTuning, PromptTuning, Train, Workload};
-use crate::plan::subject::Subject;
+use crate::step::Subject;
 use crate::step::{self, EstimateError};
 
 /// When to use which; careful: how well a method learns depends on the task.

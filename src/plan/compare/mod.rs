@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::fit::{Question, Verdict};
 use super::room::Room;
-use super::subject::Subject;
 use crate::hardware::{Card, common_cards};
 use crate::job::{Job, ModelRef, Workload};
 use crate::step::Estimate;
+use crate::step::Subject;
 use crate::units::Bytes;
 
 pub use self::methods::compare;

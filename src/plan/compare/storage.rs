@@ -2,7 +2,7 @@
 
 use super::{Comparison, choice};
 use crate::job::{FloatType, KvCacheDtype, Precision, Serve, Workload};
-use crate::plan::subject::Subject;
+use crate::step::Subject;
 use crate::step::{self, EstimateError};
 
 const HALF: &str = "as most checkpoints are published";
@@ -30,8 +30,10 @@ const FOUR_FP8: &str = "the most sequences for a card's memory";
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn compare_storage<'a>(subject: impl Into<Subject<'a>>, workload: &Workload) -> Result<Comparison, EstimateError> {
-    let subject = subject.into();
-    let parameters = step::count_parameters(subject.model, None)?.total;
+    let Subject { model, doubts, .. } = subject.into();
+    // how its files have it is one of the ways
+    let subject = Subject::doubted(model, doubts);
+    let parameters = step::count_parameters(model, None)?.total;
     let with = |precision, kv_cache_dtype| {
         let mut workload = workload.clone();
         *workload.precision_mut() = precision;
@@ -61,7 +63,7 @@ pub fn compare_storage<'a>(subject: impl Into<Subject<'a>>, workload: &Workload)
         ],
     };
     let methods = ways.into_iter().map(|(name, when, workload)| choice(subject, name, when, workload)).collect();
-    Ok(Comparison { schema: "vramplan.compare/1", model: subject.model.name().to_owned(), parameters, methods })
+    Ok(Comparison { schema: "vramplan.compare/1", model: model.name().to_owned(), parameters, methods })
 }
 
 const fn with_fp8(half: Precision) -> &'static str {

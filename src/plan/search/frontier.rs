@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Constraints, Goal, Plan, Quality};
 use crate::plan::fit::{Question, Verdict};
 use crate::plan::room::Room;
-use crate::plan::subject::Subject;
+use crate::step::Subject;
 
 /// Of plans that may fit, the best that do: each is judged before it is kept, and none is kept that another is better than
 /// in every respect.

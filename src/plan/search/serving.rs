@@ -8,9 +8,9 @@ use crate::hardware::Gpu;
 use crate::job::{Job, KvCacheDtype, Serve, Workload};
 use crate::plan::fit::Question;
 use crate::plan::room::Room;
-use crate::plan::subject::Subject;
 use crate::serve::Serving;
 use crate::step::EstimateError;
+use crate::step::Subject;
 
 /// GPUs of one machine that share each layer, where the job does not say how many.
 const TENSOR_PARALLEL: [u64; 4] = [1, 2, 4, 8];

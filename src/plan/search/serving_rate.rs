@@ -50,7 +50,7 @@ pub struct ServingRate {
 ///
 /// let model = model::resolve("llama-3.1-8b")?;
 /// let job = Serve { max_model_len: Some(8192), ..Serve::default() };
-/// let serving = serve::serving(&model, &job, CardSize::Small)?;
+/// let serving = serve::serving(&model, None, &job, CardSize::Small)?;
 /// let rate = plan::serving_rate(&model, &job, &serving, hardware::find("l4")?).unwrap();
 /// // 14 GiB of weights and 1 of cache at 300 GB/s
 /// assert!((15.0..25.0).contains(&rate.decode_tokens_per_second));
@@ -69,7 +69,11 @@ pub fn serving_rate(model: &Model, serve: &Serve, serving: &Serving, gpu: &Gpu) 
         dtype: serve.kv_cache_dtype,
         ..KvRequest::default()
     };
-    let cache = kv(model, &cache).ok()?.total_bytes.0 as f64 / gpus;
+    let cache = kv(model, &cache).ok()?;
+    // heads that are fewer than the GPUs, and latents, are on several of them
+    let held = serving.block_bytes.0 as f64 / serving.block_size as f64 * gpus;
+    let copies = (held / cache.bytes_per_token.0.max(1) as f64).max(1.0);
+    let cache = cache.total_bytes.0 as f64 * copies / gpus;
     let weights = serving.weights_bytes.0 as f64;
     let sent = |tokens: f64| work.sent(tokens, serve.tensor_parallel_size as f64) / link(gpu);
 

@@ -9,7 +9,7 @@ use super::{Constraints, Offer, Plan, Quality, Searched, training_rate};
 use crate::job::{Job, Train};
 use crate::model::Model;
 use crate::plan::room::Room;
-use crate::plan::subject::Subject;
+use crate::step::Subject;
 use crate::step::{EstimateError, Recording};
 use crate::units::Bytes;
 

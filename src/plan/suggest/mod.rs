@@ -9,9 +9,9 @@ use serde::Serialize;
 use self::levers::{Burden, Lever, Notch};
 use super::fit::{Fit, Question, Verdict};
 use super::room::Room;
-use super::subject::Subject;
 use crate::job::Job;
 use crate::step::EstimateError;
+use crate::step::Subject;
 use crate::units::Bytes;
 
 pub use self::levers::Change;
