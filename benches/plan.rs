@@ -5,7 +5,7 @@
 use vramplan::hardware::{self, Prices};
 use vramplan::job::{Job, Train};
 use vramplan::model::{self, Model};
-use vramplan::plan::{self, Constraints, Fit, Goal, Quality, Question, Room, Searched};
+use vramplan::plan::{self, Constraints, Fit, Goal, Quality, Question, Room, Searched, TrainConstraints};
 
 fn main() {
     divan::main();
@@ -54,15 +54,14 @@ fn fit_10_000_sizes(bencher: divan::Bencher<'_, '_>) {
 
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn plan_100_000_candidates() -> Searched {
-    let constraints = Constraints {
+    let common = Constraints {
         goal: Goal::Cost,
-        least_quality: Quality::Qlora,
-        effective_batch: 64,
         gpus: hardware::by_memory().to_vec(),
         prices: Prices::builtin(),
         most_per_hour: None,
         most_plans: 12,
     };
+    let constraints = TrainConstraints { common, least_quality: Quality::Qlora, effective_batch: 64 };
     let searched = plan::search(&llama(), &Train::default(), &constraints).expect("plans");
     assert!(searched.candidates >= 100_000, "{}", searched.candidates);
     searched

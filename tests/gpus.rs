@@ -70,7 +70,7 @@ mod stand_in {
 
     fn machine(kind: &str, old: bool, arguments: &[&str]) -> assert_cmd::Command {
         let mut command = vramplan(arguments);
-        command.env("LD_LIBRARY_PATH", library(old)).env("STAND_IN", kind).env("PATH", library(old));
+        command.env("LD_LIBRARY_PATH", library("nvml", old)).env("STAND_IN", kind).env("PATH", library("nvml", old));
         command
     }
 

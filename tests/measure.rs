@@ -210,7 +210,7 @@ mod stand_in {
             let words: Vec<&str> =
                 own.into_iter().chain(flags.split_whitespace()).chain(["--", "sh", "-c", script]).collect();
             let mut command = measure(&words);
-            command.env("LD_LIBRARY_PATH", library(false)).env("STAND_IN", "script");
+            command.env("LD_LIBRARY_PATH", library("nvml", false)).env("STAND_IN", "script");
             command.env("STAND_IN_SCRIPT", self.path("gpus")).env("GPUS", self.path("gpus"));
             command
         }
@@ -412,7 +412,7 @@ mod stand_in {
         let machine = Machine::new("");
         let mut command =
             measure(&["tinyllama-1.1b", "--lora", "--", "sh", "-c", "echo 1 pid $$ 20000 > $GPUS; sleep 0.4"]);
-        command.env("LD_LIBRARY_PATH", library(false)).env("STAND_IN", "script");
+        command.env("LD_LIBRARY_PATH", library("nvml", false)).env("STAND_IN", "script");
         command.env("STAND_IN_SCRIPT", machine.path("gpus")).env("GPUS", machine.path("gpus"));
         let text = says(&mut command, 0);
         assert!(text.contains("THE ESTIMATE IS UNDER the measurement: by "), "{text}");

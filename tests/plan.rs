@@ -7,7 +7,9 @@ use vramplan::Bytes;
 use vramplan::hardware::{self, Prices};
 use vramplan::job::{Infer, Job, Lora, Optim, Peft, Precision, TargetModules, Train};
 use vramplan::model::{self, Model};
-use vramplan::plan::{self, Constraints, Goal, Judgement, Quality, Quantity, Question, Room, Subject, Verdict};
+use vramplan::plan::{
+    self, Constraints, Goal, Judgement, Quality, Quantity, Question, Room, Subject, TrainConstraints, Verdict,
+};
 use vramplan::step::Doubts;
 
 fn small(layers: u64, hidden: u64, vocab: u64) -> Model {
@@ -130,21 +132,20 @@ proptest! {
 fn every_plan_that_is_given_fits_its_gpu() -> Result<(), Box<dyn std::error::Error>> {
     let model = model::resolve("tinyllama-1.1b")?;
     for goal in [Goal::Cost, Goal::Price, Goal::Speed, Goal::Headroom] {
-        let constraints = Constraints {
+        let common = Constraints {
             goal,
-            least_quality: Quality::Lora,
-            effective_batch: 8,
             gpus: hardware::by_memory().to_vec(),
             prices: Prices::builtin(),
             most_per_hour: Some(2.0),
             most_plans: 6,
         };
+        let constraints = TrainConstraints { common, least_quality: Quality::Lora, effective_batch: 8 };
         let searched = plan::search(&model, &Train { max_seq_length: 512, ..Train::default() }, &constraints)?;
         assert!(!searched.plans.is_empty());
         for found in &searched.plans {
             let room = Room::on(hardware::find(&found.gpu)?);
             assert_eq!(Question::of(&model, &found.job)?.fit(&room).verdict, Verdict::Fits, "{found:?}");
-            assert!(found.quality >= Quality::Lora);
+            assert!(found.quality >= Some(Quality::Lora));
             assert!(
                 found
                     .price

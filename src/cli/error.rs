@@ -21,6 +21,9 @@ pub(super) enum CliError {
     NoGpu,
     #[error("{0}")]
     Unmodelled(String),
+    #[cfg(feature = "verify")]
+    #[error(transparent)]
+    NoDevice(crate::verify::VerifyError),
     #[error(transparent)]
     Gpu(#[from] GpuError),
     #[error(transparent)]
@@ -84,6 +87,8 @@ impl CliError {
             Self::Model(error) => matches!(error, ModelError::UnknownModelType { .. }),
             Self::NoGpu | Self::Unmodelled(_) | Self::Kv(KvError::Unknown { .. }) => true,
             Self::Vllm(error) => matches!(error, VllmError::Paging { .. } | VllmError::Kv(KvError::Unknown { .. })),
+            #[cfg(feature = "verify")]
+            Self::NoDevice(_) => true,
             Self::Estimate(error) | Self::Solve(SolveError::Estimate(error)) => {
                 matches!(error, EstimateError::CountedOnly { .. } | EstimateError::ScanTooLong { .. })
                     || matches!(error, EstimateError::Serve(error) if error.is_unknown())

@@ -96,11 +96,13 @@ Examples:
   vramplan plan llama-3-8b --quality lora --seq 4096 --effective-batch 64 --goal speed --max-price 3
   vramplan plan llama-2-13b --gpus rtx-3090,rtx-4090,a100-80g
   vramplan plan llama-2-7b --prices ours.csv --json
+  vramplan plan llama-3.1-8b --max-model-len 8192 --concurrency 16      GPUs to serve it on
   vramplan plan llama-2-7b --tutorial-table
 
 Methods, optimizers, checkpointing, Liger's kernels and micro-batches are searched: the job's own of these are not
 kept; its sequence length, head, objective and LoRA settings are. Shown are plans of which none is better than
-another in quality, price, speed and (with --goal headroom) memory left at once.
+another in quality, price, speed and (with --goal headroom) memory left at once. With --serve, GPUs that hold the
+sequences, alone and up to eight that share each layer; tokens/s are of those sequences.
 
 Exit codes: 0 there are plans, 1 nothing fits, 2 bad usage or input, 3 there is no telling.";
 
@@ -182,8 +184,10 @@ Examples:
   vramplan verify --config tiny --config nf4
   vramplan verify --json | jq '.runs[] | [.name, .predicted_bytes, .measured_bytes]'
   vramplan verify --save measured.jsonl
+  vramplan verify --device cuda
 
 Each configuration takes four AdamW steps on a tiny corpus, once with numbers and once without. It is in a build with
 the feature `verify`: cargo run --release --features verify -- verify
 
-Exit codes: 0 all within 0.1 % and trained, 1 one was not, 2 bad usage, or a build without the feature.";
+Exit codes: 0 all within 0.1 % (on a GPU 1 %) and trained, 1 one was not, 2 bad usage, or a build without the feature,
+3 no GPU, or one whose memory is full.";

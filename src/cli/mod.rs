@@ -68,9 +68,15 @@ impl From<String> for Answer {
     }
 }
 
-/// What the program has that the library cannot have: an allocator that counts.
+/// What the program has that the library cannot have, as it takes unsafe code.
 #[cfg(feature = "verify")]
-pub type Measures = &'static (dyn crate::verify::Gauge + Sync);
+#[derive(Clone, Copy)]
+pub struct Measures {
+    /// An allocator that counts.
+    pub gauge: &'static (dyn crate::verify::Gauge + Sync),
+    /// GPUs, in a program that was built with CUDA.
+    pub gpu: Option<&'static (dyn crate::verify::Gpu + Sync)>,
+}
 /// What the program has that the library cannot have: nothing without the feature `verify`.
 #[cfg(not(feature = "verify"))]
 pub type Measures = std::convert::Infallible;

@@ -144,6 +144,16 @@ impl Question {
         self.recording.serving()
     }
 
+    /// What the engine holds on such a card, with its defaults for one.
+    pub fn serving_on(&self, room: &Room) -> Option<&Serving> {
+        self.on(room).serving()
+    }
+
+    /// The question as it is on such a card.
+    fn on(&self, room: &Room) -> &Self {
+        self.on_large.as_deref().filter(|_| room.size == CardSize::Large).unwrap_or(self)
+    }
+
     /// What the job takes where nothing is missing.
     pub fn estimate(&self) -> &Estimate {
         &self.estimate
@@ -156,12 +166,10 @@ impl Question {
 
     /// Plays the job on a card.
     pub fn fit(&self, room: &Room) -> Fit {
-        if let Some(on_large) = self.on_large.as_ref().filter(|_| room.size == CardSize::Large) {
-            return on_large.fit(room);
-        }
-        match self.serving().and_then(|serving| Some((serving, serving.share?))) {
-            Some((serving, share)) => self.fit_share(room, serving, share),
-            None => self.fit_whole(room),
+        let question = self.on(room);
+        match question.serving().and_then(|serving| Some((serving, serving.share?))) {
+            Some((serving, share)) => question.fit_share(room, serving, share),
+            None => question.fit_whole(room),
         }
     }
 

@@ -17,7 +17,10 @@ pub use fit::{Fit, Judged, Question, Run, Verdict};
 pub use ladder::{Ladder, Rung, largest_model, smallest_gpu};
 pub use margin::{Kind, KindErrors, Margin, errors_of, measured};
 pub use room::Room;
-pub use search::{Constraints, Goal, Offer, Plan, Quality, ROOFLINE, Searched, search};
+pub use search::{
+    Bound, Constraints, Goal, Offer, Plan, Quality, ROOFLINE, Searched, ServingRate, TrainConstraints, search,
+    search_serving, serving_rate,
+};
 pub use solve::{Quantity, Solution, SolveError, Tried, solve};
 pub use suggest::{Change, Suggestion, suggest};
 pub use tutorial::{Claim, ClaimRun, Judgement, TutorialError, tutorial_table};

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use super::Row;
 
 /// What lies beside them, of other forms.
-const OTHER_FILES: [&str; 12] = [
+const OTHER_FILES: [&str; 16] = [
     "allocator.jsonl",
     "caches.jsonl",
+    "contexts_gpu.jsonl",
     "engine_kv.jsonl",
     "engine_pools.jsonl",
     "layouts.jsonl",
@@ -17,8 +18,12 @@ const OTHER_FILES: [&str; 12] = [
     "parameters.jsonl",
     "published.jsonl",
     "published.toml",
+    // cases of public.jsonl on a real card, whose kernels have heuristics of their own
+    "pytorch_gpu.jsonl",
     "verdicts.jsonl",
     "verify.jsonl",
+    "verify_gpu.jsonl",
+    "verify_stand_in.jsonl",
 ];
 
 /// The files of `folder` whose lines are [`Row`](super::Row)s, by name. Every file is one that is not known to be of another

@@ -22,17 +22,17 @@ pub struct Configuration {
 
 /// The sizes of a model.
 #[derive(Clone, Copy)]
-struct Size {
-    name: &'static str,
-    hidden: u64,
-    intermediate: u64,
-    layers: u64,
-    heads: u64,
-    kv_heads: u64,
-    vocab: u64,
-    tied: bool,
-    batch: u64,
-    length: u64,
+pub(super) struct Size {
+    pub(super) name: &'static str,
+    pub(super) hidden: u64,
+    pub(super) intermediate: u64,
+    pub(super) layers: u64,
+    pub(super) heads: u64,
+    pub(super) kv_heads: u64,
+    pub(super) vocab: u64,
+    pub(super) tied: bool,
+    pub(super) batch: u64,
+    pub(super) length: u64,
 }
 
 /// All heads with keys of their own and a head of its own; keys shared by groups, and a tied head; and a larger one.
@@ -150,8 +150,12 @@ impl Configuration {
 /// # Ok::<(), vramplan::verify::VerifyError>(())
 /// ```
 pub fn configurations() -> Result<Vec<Configuration>, VerifyError> {
+    of_sizes(&SIZES)
+}
+
+pub(super) fn of_sizes(sizes: &[Size]) -> Result<Vec<Configuration>, VerifyError> {
     let mut all = Vec::new();
-    for size in SIZES {
+    for &size in sizes {
         for (dense, compute) in [(Precision::Fp32, FloatType::Fp32), (Precision::Bf16, FloatType::Bf16)] {
             for checkpointing in [false, true] {
                 let of = |precision, lora, accumulation| {

@@ -9,6 +9,9 @@ pub enum VerifyError {
     /// Candle says no.
     #[error("candle: {0}")]
     Candle(String),
+    /// A GPU cannot be reached, or does not answer, or its memory is full: what is missing, and what was tried.
+    #[error("no GPU to measure on: {0}")]
+    Gpu(String),
     /// A kernel that is not carried out, or not on what it was given.
     #[error("{0}")]
     Kernel(String),

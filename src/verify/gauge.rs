@@ -7,6 +7,10 @@ pub const LEAST_COUNTED: u64 = 1024;
 /// products are packed into, whose size is the machine's, to more. Token ids, of eight bytes each, are left out with them.
 pub const MOST_ALIGNED: usize = 4;
 
+/// Allocations of CUDA's stream-ordered pool are rounded up to this many bytes: as its addresses are aligned, and not yet
+/// measured; a thousandth of an allocation of half a mebibyte.
+pub const POOL_GRANULE: u64 = 512;
+
 /// Counts the bytes that kernels hold.
 ///
 /// Only allocations of [`LEAST_COUNTED`] bytes or more with an alignment of at most [`MOST_ALIGNED`] count, and only those

@@ -18,6 +18,7 @@ mod error;
 mod examine;
 #[cfg(feature = "verify")]
 mod gauge;
+mod gpu;
 #[cfg(feature = "verify")]
 mod kernels;
 mod report;
@@ -37,7 +38,10 @@ pub use error::VerifyError;
 #[cfg(feature = "verify")]
 pub use examine::{Examined, Parameter, examine};
 #[cfg(feature = "verify")]
-pub use gauge::{Gauge, LEAST_COUNTED, MOST_ALIGNED};
+pub use gauge::{Gauge, LEAST_COUNTED, MOST_ALIGNED, POOL_GRANULE};
+pub use gpu::{DeviceSource, Figure, GpuMemory, Identity, Marks};
+#[cfg(feature = "verify")]
+pub use gpu::{Gpu, Pool, Session, gpu_configurations, predict_on_gpu};
 pub use report::{Measured, PhaseRun, Run, row};
 #[cfg(feature = "verify")]
 pub use run::{predict, run, warm_up};

@@ -9,7 +9,7 @@ use super::config::Configuration;
 use super::gauge::Gauge;
 use super::report::{PhaseRun, Run};
 use super::runner::{PhasePeak, Runner, Shared};
-use super::shadow::{Meter, Shadow};
+use super::shadow::{Meter, Place, Shadow};
 use crate::ghost::{Context, Playback, Tensor};
 use crate::step::{Part, Training};
 
@@ -46,11 +46,16 @@ impl Outcome {
 /// # Ok::<(), verify::VerifyError>(())
 /// ```
 pub fn predict(configuration: &Configuration) -> Result<u64> {
-    shadow(configuration).map(|outcome| outcome.peak())
+    shadow(configuration, Place::Host).map(|outcome| outcome.peak())
 }
 
-fn shadow(configuration: &Configuration) -> Result<Outcome> {
-    let meter = Rc::new(Meter::default());
+/// The same on a GPU.
+pub(super) fn predict_on_gpu(configuration: &Configuration) -> Result<u64> {
+    shadow(configuration, Place::Gpu).map(|outcome| outcome.peak())
+}
+
+fn shadow(configuration: &Configuration, place: Place) -> Result<Outcome> {
+    let meter = Rc::new(Meter::of(place));
     let runner = Runner::<Shadow>::new(
         Rc::clone(&meter),
         Rc::clone(&meter) as Rc<dyn Gauge>,
@@ -65,13 +70,25 @@ fn shadow(configuration: &Configuration) -> Result<Outcome> {
 /// # Errors
 /// Candle fails, or as [`predict`].
 pub fn run(configuration: &Configuration, gauge: &'static (dyn Gauge + Sync)) -> Result<Run> {
-    let predicted = shadow(configuration)?;
+    let predicted = shadow(configuration, Place::Host)?;
     let measured = real(configuration, &|| Rc::new(gauge))?;
+    Ok(compared(configuration, &predicted, measured))
+}
+
+/// The same on a GPU, on this thread: candle gives each a stream of its own.
+pub(super) fn run_on_gpu(configuration: &Configuration, gpu: candle_core::Device, gauge: Rc<dyn Gauge>) -> Result<Run> {
+    let predicted = shadow(configuration, Place::Gpu)?;
+    let runner = Runner::<candle_core::Tensor>::new(gpu, gauge, configuration.learning_rate, None);
+    let measured = train(configuration, &Rc::new(runner))?;
+    Ok(compared(configuration, &predicted, measured))
+}
+
+fn compared(configuration: &Configuration, predicted: &Outcome, measured: Outcome) -> Run {
     let (predicted_bytes, measured_bytes) = (predicted.peak(), measured.peak());
     let difference_bytes = predicted_bytes.cast_signed() - measured_bytes.cast_signed();
     #[expect(clippy::cast_precision_loss, reason = "a ratio")]
     let error_percent = 100.0 * difference_bytes as f64 / measured_bytes.max(1) as f64;
-    Ok(Run {
+    Run {
         name: configuration.name.clone(),
         ledger_bytes: measured.ledger_bytes,
         predicted_bytes,
@@ -83,7 +100,8 @@ pub fn run(configuration: &Configuration, gauge: &'static (dyn Gauge + Sync)) ->
         frozen_unchanged: measured.frozen_unchanged,
         moved: measured.moved,
         trainable: measured.trainable,
-    })
+        memory: None,
+    }
 }
 
 /// Takes a step that nothing counts, so that what libraries make once (threads, buffers) is there.

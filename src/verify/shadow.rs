@@ -4,12 +4,33 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::array::{Array, Binary, Compare, Result, Unary};
-use super::gauge::{Gauge, LEAST_COUNTED, MOST_ALIGNED};
+use super::gauge::{Gauge, LEAST_COUNTED, MOST_ALIGNED, POOL_GRANULE};
 use crate::dtype::DType;
+
+/// Where arrays lie; it makes a difference to what is counted, and to what a product in bf16 takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Place {
+    #[default]
+    Host,
+    /// On a GPU, which multiplies bf16 as it is, and whose pool leaves nothing out.
+    Gpu,
+}
+
+impl Place {
+    /// What an allocation counts.
+    const fn counted(self, bytes: u64, dtype: DType) -> u64 {
+        match self {
+            Self::Host if bytes < LEAST_COUNTED || dtype.bytes() > MOST_ALIGNED as u64 => 0,
+            Self::Host => bytes,
+            Self::Gpu => bytes.next_multiple_of(POOL_GRANULE),
+        }
+    }
+}
 
 /// Bytes of what is alive.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
+    place: Place,
     /// All of them.
     all: Cell<u64>,
     /// Those an allocator that leaves small ones out counts.
@@ -18,23 +39,23 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    pub(super) fn of(place: Place) -> Self {
+        Self { place, ..Self::default() }
+    }
+
     pub(super) fn all(&self) -> u64 {
         self.all.get()
     }
 
-    fn take(&self, bytes: u64, counts: bool) {
+    fn take(&self, bytes: u64, counted: u64) {
         self.all.set(self.all.get() + bytes);
-        if counts {
-            self.counted.set(self.counted.get() + bytes);
-            self.peak.set(self.peak.get().max(self.counted.get()));
-        }
+        self.counted.set(self.counted.get() + counted);
+        self.peak.set(self.peak.get().max(self.counted.get()));
     }
 
-    fn give(&self, bytes: u64, counts: bool) {
+    fn give(&self, bytes: u64, counted: u64) {
         self.all.set(self.all.get() - bytes);
-        if counts {
-            self.counted.set(self.counted.get() - bytes);
-        }
+        self.counted.set(self.counted.get() - counted);
     }
 }
 
@@ -58,13 +79,13 @@ impl Gauge for Meter {
 struct Memory {
     meter: Rc<Meter>,
     bytes: u64,
-    /// Whether an allocator's gauge counts it.
-    counts: bool,
+    /// What a gauge counts of it.
+    counted: u64,
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        self.meter.give(self.bytes, self.counts);
+        self.meter.give(self.bytes, self.counted);
     }
 }
 
@@ -80,9 +101,9 @@ pub(super) struct Shadow {
 impl Shadow {
     fn new(meter: &Rc<Meter>, dims: &[usize], dtype: DType) -> Self {
         let bytes = dims.iter().product::<usize>() as u64 * dtype.bytes();
-        let counts = bytes >= LEAST_COUNTED && dtype.bytes() <= MOST_ALIGNED as u64;
-        meter.take(bytes, counts);
-        let memory = Rc::new(Memory { meter: Rc::clone(meter), bytes, counts });
+        let counted = meter.place.counted(bytes, dtype);
+        meter.take(bytes, counted);
+        let memory = Rc::new(Memory { meter: Rc::clone(meter), bytes, counted });
         Self { memory, dims: dims.to_vec(), strides: in_order(dims), dtype }
     }
 
@@ -213,7 +234,7 @@ impl Array for Shadow {
 
     fn matmul(&self, other: &Self) -> Result<Self> {
         let [b, m, n] = [self.dims[0], self.dims[1], other.dims[2]];
-        if self.dtype != DType::BF16 {
+        if self.dtype != DType::BF16 || self.memory.meter.place == Place::Gpu {
             return Ok(self.like(&[b, m, n], self.dtype));
         }
         let widened = |of: &Self| of.like(&[usize::try_from(of.elements()).unwrap_or(usize::MAX)], DType::F32);

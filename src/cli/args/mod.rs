@@ -78,6 +78,15 @@ pub(in crate::cli) enum Command {
 impl Command {
     /// Whether its exit code is a judgement.
     pub(in crate::cli) const fn judges(&self) -> bool {
-        matches!(self, Self::Fit(_) | Self::Kv(_) | Self::Solve(_) | Self::Plan(_) | Self::Check(_) | Self::Measure(_))
+        matches!(
+            self,
+            Self::Fit(_)
+                | Self::Kv(_)
+                | Self::Solve(_)
+                | Self::Plan(_)
+                | Self::Check(_)
+                | Self::Measure(_)
+                | Self::Verify(_)
+        )
     }
 }

@@ -1,4 +1,4 @@
-//! Arguments of the commands that look for a way to train.
+//! Arguments of the commands that look for a way to train or serve.
 
 use std::path::PathBuf;
 
@@ -15,16 +15,16 @@ pub(in crate::cli) struct PlanArgs {
     /// What plans are ranked by
     #[arg(long, value_enum, default_value_t = GoalName::Cost)]
     pub(in crate::cli) goal: GoalName,
-    /// The least a method may learn
-    #[arg(long, value_enum, default_value_t = QualityName::Qlora)]
-    pub(in crate::cli) quality: QualityName,
-    /// Sequences in an optimizer step [default: the job's micro-batch times its accumulation, or 16]
+    /// Training: the least a method may learn [default: qlora]
+    #[arg(long, value_enum)]
+    pub(in crate::cli) quality: Option<QualityName>,
+    /// Training: sequences in an optimizer step [default: the job's micro-batch times its accumulation, or 16]
     #[arg(long, value_name = "N", value_parser = whole)]
     pub(in crate::cli) effective_batch: Option<u64>,
     /// GPUs to choose from, by name [default: the catalogue's]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(in crate::cli) gpus: Vec<String>,
-    /// US dollars an hour at most
+    /// US dollars an hour at most, all GPUs of a plan together
     #[arg(long, value_name = "USD", value_parser = number)]
     pub(in crate::cli) max_price: Option<f64>,
     /// Your own prices, CSV, over those that are built in

@@ -25,6 +25,6 @@ pub(in crate::cli) struct VerifyArgs {
 pub(in crate::cli) enum VerifyDevice {
     /// This machine's processor
     Cpu,
-    /// An NVIDIA GPU
+    /// An NVIDIA GPU, in a build with the feature `cuda`; other configurations, of up to several gigabytes
     Cuda,
 }

@@ -8,10 +8,6 @@ use crate::job::{Precision, Train};
 use crate::model::Model;
 use crate::step::{Held, ModelSummary};
 
-/// What is said beside every figure of this kind.
-pub const ROOFLINE: &str = "approximate: a roofline of the card's dense tensor rate and memory bandwidth; real steps reach a \
-                            third to two thirds of it";
-
 /// Tokens a second at most; `None`: the card's rates are not known.
 #[expect(clippy::cast_precision_loss, reason = "approximate")]
 pub(super) fn tokens_per_second(
