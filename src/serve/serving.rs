@@ -135,10 +135,16 @@ pub(crate) fn serving_of(
 }
 
 impl Serving {
-    /// What the engine gives its cache of a card with `total` bytes, as PyTorch reports them; `None`: it takes as much as it
-    /// needs.
-    pub fn cache(&self, total: Bytes) -> Option<Cache> {
-        self.engine.as_ref().map(|engine| engine.cache(total))
+    /// All that it holds; saturating.
+    pub fn held_bytes(&self) -> Bytes {
+        let parts = [self.weights_bytes, self.profile_bytes, self.other_bytes, self.kv_cache_bytes];
+        Bytes(parts.iter().fold(0, |sum, part| sum.saturating_add(part.0)))
+    }
+
+    /// What the engine gives its cache of a card with `total` bytes, as PyTorch reports them, where it may take `margin` more
+    /// than is said; `None`: it takes as much as it needs.
+    pub fn cache(&self, total: Bytes, margin: Bytes) -> Option<Cache> {
+        self.engine.as_ref().map(|engine| engine.cache(total, margin))
     }
 
     /// What the engine says of a card with such a compute capability, where it says something.

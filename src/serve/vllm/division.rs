@@ -89,18 +89,19 @@ impl Engine {
         })
     }
 
-    /// What it gives its cache of a card with `total` bytes, as PyTorch reports them.
+    /// What it gives its cache of a card with `total` bytes, as PyTorch reports them, where it may take `margin` more than is
+    /// said.
     ///
     /// ```
     /// use vramplan::{Bytes, model, serve::{CardSize, Engine, VllmRequest}};
     ///
     /// let engine = Engine::of(&model::resolve("llama-3.1-8b")?, &VllmRequest::on(CardSize::Small))?;
-    /// assert!(engine.cache(Bytes::from_gib(40)).error.is_none());
-    /// let error = engine.cache(Bytes::from_gib(24)).error.expect("131,072 tokens are 16 GiB");
+    /// assert!(engine.cache(Bytes::from_gib(40), Bytes::ZERO).error.is_none());
+    /// let error = engine.cache(Bytes::from_gib(24), Bytes::ZERO).error.expect("131,072 tokens are 16 GiB");
     /// assert!(error.contains("16.00 GiB KV cache is needed"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn cache(&self, total: Bytes) -> Cache {
+    pub fn cache(&self, total: Bytes, margin: Bytes) -> Cache {
         let Self { request, taken, pool, max_model_len, positions } = self;
         let requested = request.requested(total);
         let available = requested.saturating_sub(taken.total_bytes());
@@ -117,9 +118,8 @@ impl Engine {
             max_concurrency,
             needed_bytes,
             error: error(available, needed_bytes, *max_model_len, pool.longest_in(blocks, *max_model_len)),
-            least_gpu_memory_utilization: least_share(taken.total_bytes() + taken.margin_bytes + needed_bytes, total),
-            longest_max_model_len: pool
-                .longest_in(pool.blocks_in(available.saturating_sub(taken.margin_bytes)), *positions),
+            least_gpu_memory_utilization: least_share(taken.total_bytes() + margin + needed_bytes, total),
+            longest_max_model_len: pool.longest_in(pool.blocks_in(available.saturating_sub(margin)), *positions),
         }
     }
 }
@@ -144,7 +144,7 @@ pub fn vllm(model: &Model, request: &VllmRequest, total: Bytes) -> Result<Divisi
         schema: "vramplan.vllm/1",
         model: model.name().to_owned(),
         requested_bytes: request.requested(total),
-        cache: engine.cache(total),
+        cache: engine.cache(total, engine.taken.margin_bytes),
         taken: engine.taken,
     })
 }
