@@ -43,6 +43,9 @@ fn what_is_printed_is_what_the_schemas_say() {
     holds("fit", &vramplan(&format!("fit {tiny} --lora --gpus-from tests/inventories/nvidia-smi.xml --json")));
     holds("solve", &vramplan(&format!("solve {tiny} --qlora --gpu t4 --for seq --step 512 --json")));
     holds("solve", &vramplan(&format!("solve {tiny} --qlora --for gpu --json")));
+    holds("fit", &vramplan(&format!("fit {tiny} --serve --tp 2 --gpu l4 --json")));
+    holds("fit", &vramplan(&format!("fit {tiny} --serve --memory 2GiB --json")));
+    holds("solve", &vramplan(&format!("solve {tiny} --serve --for seq --step 512 --gpu t4 --json")));
     holds("plan", &vramplan(&format!("plan {tiny} --gpus l4,rtx-4090 --effective-batch 2 --seq 256 --json")));
     holds("table", &vramplan(&format!("plan {tiny} --tutorial-table --seq 256 --json")));
     #[cfg(feature = "verify")]

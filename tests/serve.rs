@@ -1,7 +1,7 @@
 //! Serving jobs: estimated and judged as engines divide a card.
 
 use proptest::prelude::*;
-use vramplan::job::{Job, KvCacheDtype, Precision, Serve, Workload};
+use vramplan::job::{Job, KvCacheDtype, Precision, Runtime, Serve, Workload};
 use vramplan::model::{Quantization, Source};
 use vramplan::plan::{self, Quantity, Question, Room, Run, Verdict};
 use vramplan::step::{Doubts, Subject};
@@ -194,5 +194,30 @@ fn cards_without_a_type_are_told_of() -> Result<(), Box<dyn std::error::Error>> 
     assert!(notes("rtx-3090")?.contains("fp8e4nv not supported in this architecture"));
     assert!(notes("t4")?.contains("Falling back to torch.float16"));
     assert_eq!(notes("rtx-4090")?, "");
+    Ok(())
+}
+
+/// What is documented: SGLang's share is of what is free before loading, TensorRT-LLM's of what the model leaves free for the
+/// cache alone, TGI's of the card, a tenth of which it keeps.
+#[test]
+fn other_engines_divide_a_card_as_their_knob_is_documented() -> Result<(), Box<dyn std::error::Error>> {
+    let model = model::resolve("llama-3.1-8b")?;
+    let room = Room::on(hardware::find("h100-sxm5-80gb")?);
+    let fit = |runtime, gpu_memory_utilization| {
+        let serve = Serve { runtime, gpu_memory_utilization, max_model_len: Some(8192), ..Serve::default() };
+        Ok::<_, Box<dyn std::error::Error>>(Question::of(&model, &job(serve))?.fit(&room))
+    };
+    let (usable, free) = (room.usable(), room.usable().saturating_sub(room.context_bytes));
+    assert_eq!(fit(Runtime::Sglang, Some(0.5))?.capacity_bytes, free.share(0.5));
+    assert_eq!(fit(Runtime::Tgi, None)?.capacity_bytes, free.saturating_sub(usable.saturating_sub(usable.share(0.9))));
+    let half = fit(Runtime::TensorRtLlm, Some(0.5))?.cache.ok_or("a cache")?.kv_cache_bytes;
+    let whole = fit(Runtime::TensorRtLlm, Some(1.0))?.cache.ok_or("a cache")?.kv_cache_bytes;
+    assert!(whole.abs_diff(2 * half) < 4, "{half} {whole}");
+    for runtime in [Runtime::Sglang, Runtime::Tgi, Runtime::TensorRtLlm] {
+        let question = Question::of(&model, &job(Serve { runtime, max_model_len: Some(8192), ..Serve::default() }))?;
+        assert!(!question.estimate().basis.validated);
+        let windows = Job::serve("gemma-3-27b", Serve { runtime, ..Serve::default() });
+        assert!(Question::of(&model::resolve("gemma-3-27b")?, &windows).is_err(), "{runtime}");
+    }
     Ok(())
 }

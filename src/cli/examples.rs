@@ -44,6 +44,8 @@ Examples:
   vramplan fit llama-2-7b --qlora --gpu rtx-4090
   vramplan fit --job job.toml --memory 80GiB --json | jq .verdict
   vramplan fit llama-3-8b --lora --memory 24GiB --context 450MiB && ./train.sh
+  vramplan fit llama-3.3-70b --serve --tensor-parallel-size 4 --max-model-len 16384 --gpu a100-80g
+  vramplan fit --vllm \"vllm serve Qwen/Qwen3-8B --max-model-len 16384\" --gpu rtx-4090
 
 The job is played against a model of PyTorch's caching allocator on a card of that size. The verdict is
   fits           it runs, and did so with less memory too: by how much estimates of this kind of job have been off

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::margin::Margin;
 use super::room::Room;
+use crate::ghost::Phase;
 use crate::job::{Job, Workload};
 use crate::model::Model;
 use crate::serve::{Cache, CardSize, Serving};
@@ -167,38 +168,45 @@ impl Question {
     /// Plays the job on a card.
     pub fn fit(&self, room: &Room) -> Fit {
         let question = self.on(room);
-        match question.serving().and_then(|serving| Some((serving, serving.share?))) {
-            Some((serving, share)) => question.fit_share(room, serving, share),
+        let free = room.capacity(question.job());
+        let divided = question
+            .serving()
+            .and_then(|serving| Some((serving, serving.capacity(room.memory_bytes, room.usable(), free)?)));
+        match divided {
+            Some((serving, capacity)) => question.fit_share(room, serving, capacity),
             None => question.fit_whole(room),
         }
     }
 
     /// On a card of which an engine takes a share, and gives its cache what is left of that.
-    fn fit_share(&self, room: &Room, serving: &Serving, share: f64) -> Fit {
+    fn fit_share(&self, room: &Room, serving: &Serving, capacity: Bytes) -> Fit {
         let beside = room.beside(self.job());
         let free = room.free().saturating_sub(beside);
-        let capacity = room.usable().share(share);
+        let needed = serving.held_bytes();
         // no log is of a card whose kernels choose otherwise
-        let margin = if room.kernels_known { self.margin.clone() } else { self.margin.unmeasured(self.reserved) };
-        let refused = capacity > free;
-        let run =
-            if refused { Run::Refused { requested_bytes: capacity, free_bytes: free } } else { self.run_in(capacity) };
-        // what the context may take more lies beside the share, as long as there is so much
+        let margin = if room.kernels_known { self.margin.clone() } else { self.margin.unmeasured(needed) };
+        let run = if capacity > free {
+            Run::Refused { requested_bytes: capacity, free_bytes: free }
+        } else if needed <= capacity {
+            Run::Completed { reserved_bytes: needed, frees_cache: false }
+        } else {
+            let cache = serving.kv_cache_bytes;
+            let allocated_bytes = needed.saturating_sub(cache);
+            Run::OutOfMemory { phase: Phase::Prefill.name(), requested_bytes: cache, allocated_bytes }
+        };
+        // what the context and CUDA graphs may take lies beside the share, as long as there is so much
         let close = capacity + serving.beside_bytes + room.context_unsure_bytes > free;
-        let verdict = match (refused, close) {
-            (true, _) => Verdict::DoesNotFit,
-            (false, true) => match self.verdict(capacity, &run, &margin, Bytes::ZERO) {
-                Verdict::Fits => Verdict::Tight,
-                other => other,
-            },
-            (false, false) => self.verdict(capacity, &run, &margin, Bytes::ZERO),
+        let verdict = match run {
+            Run::Refused { .. } => Verdict::DoesNotFit,
+            Run::Completed { .. } if needed + margin.under_bytes <= capacity && !close => Verdict::Fits,
+            Run::OutOfMemory { .. } if needed > capacity + margin.over_bytes => Verdict::DoesNotFit,
+            Run::Completed { .. } | Run::OutOfMemory { .. } => Verdict::Tight,
         };
         let headroom_bytes = match run {
             Run::Refused { .. } => difference(free, capacity),
-            Run::Completed { .. } => difference(capacity, self.reserved),
-            Run::OutOfMemory { .. } => difference(capacity, self.reserved).min(-1),
+            Run::Completed { .. } | Run::OutOfMemory { .. } => difference(capacity, needed),
         };
-        let mut cache = serving.cache(room.usable());
+        let mut cache = serving.cache(room.usable(), capacity, margin.under_bytes);
         if let Some(cache) = &mut cache {
             // what lies beside the share must have room too
             let leaves_room = |share: &f64| room.usable().share(*share) + serving.beside_bytes <= free;
@@ -206,7 +214,7 @@ impl Question {
         }
         Fit {
             verdict,
-            device_bytes: capacity.max(self.reserved) + beside,
+            device_bytes: capacity.max(needed) + beside,
             headroom_bytes,
             room: *room,
             capacity_bytes: capacity,

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::card_size::CardSize;
+use super::knobs;
 use super::kv::KvError;
+use super::share::ShareOf;
 use super::vllm::{self, Cache, Caution, Engine, VllmError};
 use crate::arch::{Network, shapes};
 use crate::ghost::Context;
@@ -46,6 +48,9 @@ pub struct Serving {
     pub block_bytes: Bytes,
     /// The share of a card that the engine takes, where it takes one.
     pub share: Option<f64>,
+    /// What that is a share of.
+    #[serde(skip)]
+    pub share_of: ShareOf,
     /// What it takes beyond that share once it runs: CUDA graphs, where the engine does not count them.
     pub beside_bytes: Bytes,
     /// How much more it may take than said.
@@ -130,15 +135,36 @@ pub(crate) fn serving_of(
             "[infer] is what asks for transformers' generate()",
         )
         .into()),
+        Runtime::Sglang | Runtime::Tgi | Runtime::TensorRtLlm => {
+            knobs::serving(network, model, quantization, serve, card)
+        }
         other => Err(JobError::unsupported("serve.runtime", format!("\"{other}\""), "use \"vllm\"").into()),
     }
 }
 
 impl Serving {
-    /// What the engine gives its cache of a card with `total` bytes, as PyTorch reports them; `None`: it takes as much as it
-    /// needs.
-    pub fn cache(&self, total: Bytes) -> Option<Cache> {
-        self.engine.as_ref().map(|engine| engine.cache(total))
+    /// All that it holds; saturating.
+    pub fn held_bytes(&self) -> Bytes {
+        let parts = [self.weights_bytes, self.profile_bytes, self.other_bytes, self.kv_cache_bytes];
+        Bytes(parts.iter().fold(0, |sum, part| sum.saturating_add(part.0)))
+    }
+
+    /// What the engine gives its cache of a card with `total` bytes, as PyTorch reports them, of which it can have `capacity`
+    /// ([`Serving::capacity`]), where it may take `margin` more than is said; `None`: it takes as much as it needs.
+    pub fn cache(&self, total: Bytes, capacity: Bytes, margin: Bytes) -> Option<Cache> {
+        let engine = self.engine.as_ref()?;
+        Some(match self.share_of {
+            ShareOf::Card => engine.cache(total, margin),
+            _ => engine.cache_in(capacity, margin),
+        })
+    }
+
+    /// What the engine can have of a card whose driver reports `memory`, PyTorch `total`, and of which `free` is left beside a
+    /// process's context; `None`: all of it.
+    pub fn capacity(&self, memory: Bytes, total: Bytes, free: Bytes) -> Option<Bytes> {
+        let default = || (self.runtime == Runtime::Sglang).then(|| knobs::mem_fraction_static(memory, self.gpu_count));
+        let taken = self.weights_bytes + self.profile_bytes + self.other_bytes;
+        Some(self.share_of.capacity(self.share.or_else(default)?, total, free, taken))
     }
 
     /// What the engine says of a card with such a compute capability, where it says something.

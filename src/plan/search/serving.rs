@@ -122,14 +122,20 @@ fn plan(
 
 fn flags(serve: &Serve, serving: &Serving) -> String {
     let mut flags = format!("--serve --max-model-len {} --concurrency {}", serving.max_model_len, serving.concurrency);
-    if serve.tensor_parallel_size > 1 {
-        flags.push_str(&format!(" --tensor-parallel-size {}", serve.tensor_parallel_size));
-    }
-    if serve.kv_cache_dtype != KvCacheDtype::Auto {
-        flags.push_str(&format!(" --kv-cache-dtype {}", serve.kv_cache_dtype));
-    }
-    if let Some(share) = serve.gpu_memory_utilization {
-        flags.push_str(&format!(" --gpu-memory-utilization {share}"));
+    let several = |count: u64| (count > 1).then(|| count.to_string());
+    let on = |switch: bool| switch.then(String::new);
+    for (flag, value) in [
+        ("runtime-version", serve.runtime_version.clone()),
+        ("tensor-parallel-size", several(serve.tensor_parallel_size)),
+        ("pipeline-parallel-size", several(serve.pipeline_parallel_size)),
+        ("enable-expert-parallel", on(serve.enable_expert_parallel)),
+        ("enforce-eager", on(serve.enforce_eager)),
+        ("kv-cache-dtype", (serve.kv_cache_dtype != KvCacheDtype::Auto).then(|| serve.kv_cache_dtype.to_string())),
+        ("gpu-memory-utilization", serve.gpu_memory_utilization.map(|share| share.to_string())),
+    ] {
+        if let Some(value) = value {
+            flags.push_str(format!(" --{flag} {value}").trim_end());
+        }
     }
     flags
 }

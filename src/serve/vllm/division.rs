@@ -89,20 +89,34 @@ impl Engine {
         })
     }
 
-    /// What it gives its cache of a card with `total` bytes, as PyTorch reports them.
+    /// What it gives its cache of a card with `total` bytes, as PyTorch reports them, where it may take `margin` more than is
+    /// said.
     ///
     /// ```
     /// use vramplan::{Bytes, model, serve::{CardSize, Engine, VllmRequest}};
     ///
     /// let engine = Engine::of(&model::resolve("llama-3.1-8b")?, &VllmRequest::on(CardSize::Small))?;
-    /// assert!(engine.cache(Bytes::from_gib(40)).error.is_none());
-    /// let error = engine.cache(Bytes::from_gib(24)).error.expect("131,072 tokens are 16 GiB");
+    /// assert!(engine.cache(Bytes::from_gib(40), Bytes::ZERO).error.is_none());
+    /// let error = engine.cache(Bytes::from_gib(24), Bytes::ZERO).error.expect("131,072 tokens are 16 GiB");
     /// assert!(error.contains("16.00 GiB KV cache is needed"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn cache(&self, total: Bytes) -> Cache {
-        let Self { request, taken, pool, max_model_len, positions } = self;
+    pub fn cache(&self, total: Bytes, margin: Bytes) -> Cache {
+        let Self { request, taken, pool, max_model_len, .. } = self;
         let requested = request.requested(total);
+        let cache = self.cache_in(requested, margin);
+        let available = requested.saturating_sub(taken.total_bytes());
+        let longest = pool.longest_in(cache.num_gpu_blocks, *max_model_len);
+        Cache {
+            error: error(available, cache.needed_bytes, *max_model_len, longest),
+            least_gpu_memory_utilization: least_share(taken.total_bytes() + margin + cache.needed_bytes, total),
+            ..cache
+        }
+    }
+
+    /// What is left for the cache of `requested`, in which all that the engine takes must have room.
+    pub(crate) fn cache_in(&self, requested: Bytes, margin: Bytes) -> Cache {
+        let Self { request, taken, pool, max_model_len, positions } = self;
         let available = requested.saturating_sub(taken.total_bytes());
         let blocks = pool.blocks_in(available);
         let needed = pool.blocks_of(*max_model_len);
@@ -116,10 +130,9 @@ impl Engine {
             max_model_len: *max_model_len,
             max_concurrency,
             needed_bytes,
-            error: error(available, needed_bytes, *max_model_len, pool.longest_in(blocks, *max_model_len)),
-            least_gpu_memory_utilization: least_share(taken.total_bytes() + taken.margin_bytes + needed_bytes, total),
-            longest_max_model_len: pool
-                .longest_in(pool.blocks_in(available.saturating_sub(taken.margin_bytes)), *positions),
+            error: None,
+            least_gpu_memory_utilization: None,
+            longest_max_model_len: pool.longest_in(pool.blocks_in(available.saturating_sub(margin)), *positions),
         }
     }
 }
@@ -144,7 +157,7 @@ pub fn vllm(model: &Model, request: &VllmRequest, total: Bytes) -> Result<Divisi
         schema: "vramplan.vllm/1",
         model: model.name().to_owned(),
         requested_bytes: request.requested(total),
-        cache: engine.cache(total),
+        cache: engine.cache(total, engine.taken.margin_bytes),
         taken: engine.taken,
     })
 }

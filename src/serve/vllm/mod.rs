@@ -21,7 +21,7 @@ pub use line::ServeLine;
 pub use parallel::Parallel;
 pub use pool::{Keeps, Pool, PoolGroup, pool};
 pub use request::VllmRequest;
-pub(super) use serving::serving;
+pub(super) use serving::{serving, serving_as};
 pub use taken::{Taken, taken};
 pub use version::{VllmVersion, VllmVersionError};
 pub use weights::vllm_weights;

@@ -10,7 +10,7 @@ use super::weights::weights_of;
 use crate::arch::Network;
 use crate::job::{JobError, Precision, Serve};
 use crate::model::{CompressedTensors, Model, QuantMethod, Quantization, Scales};
-use crate::serve::{CardSize, ServeError, Serving};
+use crate::serve::{CardSize, ServeError, Serving, ShareOf};
 use crate::units::Bytes;
 
 /// Rows of `tests/truth/engine_pools.jsonl` whose cache is predicted and whose kind is called validated.
@@ -27,7 +27,17 @@ pub(crate) fn serving(
     serve: &Serve,
     card: CardSize,
 ) -> Result<Serving, ServeError> {
-    let request = request(serve, card)?;
+    serving_as(network, model, stored, serve, request(serve, card)?)
+}
+
+/// The same for an engine that is told `request`.
+pub(crate) fn serving_as(
+    network: &mut dyn Network,
+    model: &Model,
+    stored: Option<&Quantization>,
+    serve: &Serve,
+    request: VllmRequest,
+) -> Result<Serving, ServeError> {
     let assumed = assumed(serve.precision)?;
     let quantization = stored.or(assumed.as_ref());
     let weights = weights_of(network, model, request.parallel, quantization)?;
@@ -59,6 +69,7 @@ pub(crate) fn serving(
         block_size: pool.block_size,
         block_bytes: pool.block_bytes,
         share: Some(request.gpu_memory_utilization),
+        share_of: ShareOf::Card,
         beside_bytes: if counted { Bytes::ZERO } else { request.graphs() },
         margin_bytes: taken.margin_bytes,
         logs: LOGS,
