@@ -19,7 +19,7 @@ const TENSOR_PARALLEL: [u64; 4] = [1, 2, 4, 8];
 /// job says where it says so).
 ///
 /// Rates are those of the sequences that are asked for, not of as many as a card would hold. What is best is then judged as
-/// [`Question::fit`] does.
+/// [`Question::fit`](crate::plan::Question::fit) does.
 ///
 /// # Errors
 /// The engine is not modelled for the model at all.

@@ -28,7 +28,7 @@ pub struct TrainConstraints<'a> {
 /// autocast, by every method of at least the quality that is asked for.
 ///
 /// Every job is recorded once and left out where live tensors alone are more than a card has; what is best of the rest is
-/// then judged as [`Question::fit`] does, so that no plan is given that was not played.
+/// then judged as [`Question::fit`](crate::plan::Question::fit) does, so that no plan is given that was not played.
 ///
 /// # Errors
 /// No job at all can be estimated.
