@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use super::Row;
 
 /// What lies beside them, of other forms.
-const OTHER_FILES: [&str; 16] = [
+const OTHER_FILES: [&str; 17] = [
     "allocator.jsonl",
     "caches.jsonl",
     "contexts_gpu.jsonl",
+    "engine_configs.json",
     "engine_kv.jsonl",
     "engine_pools.jsonl",
     "layouts.jsonl",

@@ -29,7 +29,7 @@ const VOCABULARY_PADDING: u64 = 64;
 /// // vLLM 0.9.2 logged 6.9461 GiB for Qwen2.5 14B on each of four GPUs
 /// let four = Parallel { tensor_parallel_size: 4, ..Parallel::default() };
 /// let weights = vllm_weights(&model::resolve("qwen2.5-14b")?, four, None)?;
-/// assert!((weights.gib() - 6.9461).abs() < 0.01);
+/// assert!((weights.gib() / 6.9461 - 1.0).abs() < 0.01);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn vllm_weights(
