@@ -68,11 +68,6 @@ pub(super) fn paragraph(out: &mut String, text: &str, width: u16) {
     out.push('\n');
 }
 
-/// The method of a job that does not train the model itself.
-pub(super) fn peft(job: &Job) -> Option<&Peft> {
-    job.workload.peft()
-}
-
 fn workload(workload: &Workload) -> String {
     match workload {
         Workload::Train(train) => training(train),

@@ -86,7 +86,7 @@ impl CliError {
             Self::Job(error) | Self::Estimate(EstimateError::Job(error)) => error.is_unsupported(),
             Self::Model(error) => matches!(error, ModelError::UnknownModelType { .. }),
             Self::NoGpu | Self::Unmodelled(_) | Self::Kv(KvError::Unknown { .. }) => true,
-            Self::Vllm(error) => matches!(error, VllmError::Paging { .. } | VllmError::Kv(KvError::Unknown { .. })),
+            Self::Vllm(error) => error.is_unknown(),
             #[cfg(feature = "verify")]
             Self::NoDevice(_) => true,
             Self::Estimate(error) | Self::Solve(SolveError::Estimate(error)) => {

@@ -75,7 +75,7 @@ fn formula_alone(
     formula: Formula,
     width: u16,
 ) -> Result<String, CliError> {
-    let peft = describe::peft(job);
+    let peft = job.workload.peft();
     let count = backend::count_parameters(model, peft)?;
     if args.json {
         let summary = backend::summary(model, count);

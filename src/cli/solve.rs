@@ -71,7 +71,7 @@ pub(super) fn run(args: &SolveArgs) -> Result<Answer, CliError> {
     let width = text::width();
     let mut out = String::new();
     if args.quantity != Solved::Model {
-        let parameters = super::backend::count_parameters(asked.model(), describe::peft(&asked.job))?.total;
+        let parameters = super::backend::count_parameters(asked.model(), asked.job.workload.peft())?.total;
         out.push_str(&describe::heading(asked.model(), &asked.job, args.job.is_default(), parameters, width));
     }
     out.push_str(&report(&told, width));

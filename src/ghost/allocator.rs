@@ -6,8 +6,8 @@
 
 use super::sorted_set::SortedSet;
 
-/// No device has more (4 PiB); a power of two that leaves room in [`free_key`].
-const MOST: u64 = 1 << 52;
+/// No device has more (4 PiB); a power of two that leaves room in the key of a free block.
+pub const MOST: u64 = 1 << 52;
 
 /// Every block's size is a multiple of this (`kMinBlockSize`).
 pub const MIN_BLOCK: u64 = 512;

@@ -32,7 +32,7 @@ mod sorted_set;
 mod tape;
 mod tensor;
 
-pub use allocator::{BlockId, CachingAllocator, MIN_BLOCK, OutOfMemory};
+pub use allocator::{BlockId, CachingAllocator, MIN_BLOCK, MOST, OutOfMemory};
 pub use context::{CUBLAS_WORKSPACE, Context, trainable_copy};
 pub use executor::{Executor, Kernel, Value};
 pub use layout::{Layout, MAX_RANK};

@@ -95,6 +95,16 @@ impl Gpu {
         compute_capability(self.compute_capability.as_deref()?)
     }
 
+    /// Dense rate of matrix products in 16 bits, in operations a second.
+    pub fn dense_rate(&self) -> Option<f64> {
+        Some(self.bf16_dense_tflops.or(self.fp16_dense_tflops)? * 1e12)
+    }
+
+    /// Bandwidth of its memory, in bytes a second.
+    pub fn bandwidth(&self) -> Option<f64> {
+        Some(self.memory_bandwidth_gb_s? * 1e9)
+    }
+
     /// Whether PyTorch's CUDA allocator runs on it, which is what is modelled.
     pub fn runs_cuda(&self) -> bool {
         self.vendor == "nvidia"

@@ -158,8 +158,8 @@ impl Prices {
     /// # Ok::<(), hardware::GpuError>(())
     /// ```
     pub fn cheapest(&self, gpu: &Gpu, count: u64) -> Vec<Offer<'_>> {
-        let machines = self.0.iter().filter(|price| price.gpu_slug == gpu.slug && price.gpu_count >= count);
-        let mut offers: Vec<Offer<'_>> = machines
+        let mut offers: Vec<Offer<'_>> = self
+            .machines(gpu, count)
             .flat_map(|price| {
                 let ways = [(false, price.price_per_hour_usd), (true, price.spot_price_per_hour_usd)];
                 ways.into_iter().filter_map(move |(spot, cost)| Some(Offer { price, spot, usd_per_hour: cost? }))
@@ -171,14 +171,19 @@ impl Prices {
         offers
     }
 
+    fn machines(&self, gpu: &Gpu, count: u64) -> impl Iterator<Item = &Price> {
+        self.0.iter().filter(move |price| price.gpu_slug == gpu.slug && price.gpu_count >= count)
+    }
+
     /// What machines with this GPU cost on demand, a GPU and hour, cheapest first; one for each cloud.
     pub fn of(&self, gpu: &Gpu) -> Vec<(&Price, f64)> {
-        let mut found: Vec<(&Price, f64)> = self
-            .0
-            .iter()
-            .filter(|price| price.gpu_slug == gpu.slug)
-            .filter_map(|price| Some((price, price.per_gpu_hour()?)))
-            .collect();
+        self.of_several(gpu, 1)
+    }
+
+    /// The same of machines with `count` of them or more.
+    pub fn of_several(&self, gpu: &Gpu, count: u64) -> Vec<(&Price, f64)> {
+        let mut found: Vec<(&Price, f64)> =
+            self.machines(gpu, count).filter_map(|price| Some((price, price.per_gpu_hour()?))).collect();
         found.sort_by(|a, b| a.1.total_cmp(&b.1));
         let mut clouds = Vec::new();
         found.retain(|(price, _)| {

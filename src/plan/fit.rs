@@ -181,7 +181,7 @@ impl Question {
     /// On a card of which an engine takes a share, and gives its cache what is left of that.
     fn fit_share(&self, room: &Room, serving: &Serving, capacity: Bytes) -> Fit {
         let beside = room.beside(self.job());
-        let free = room.free().saturating_sub(beside);
+        let free = room.capacity(self.job());
         let needed = serving.held_bytes();
         // no log is of a card whose kernels choose otherwise
         let margin = if room.kernels_known { self.margin.clone() } else { self.margin.unmeasured(needed) };

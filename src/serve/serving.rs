@@ -91,9 +91,7 @@ impl ServeError {
         match self {
             Self::Job(error) => error.is_unsupported(),
             Self::Kv(error) => matches!(error, KvError::Unknown { .. }),
-            Self::Vllm(error) => {
-                matches!(error, VllmError::Paging { .. } | VllmError::Kv(KvError::Unknown { .. }))
-            }
+            Self::Vllm(error) => error.is_unknown(),
         }
     }
 }

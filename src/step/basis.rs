@@ -12,15 +12,19 @@ use crate::units::Bytes;
 /// The versions whose behaviour is modelled and whose measurements the tests hold it against.
 const VERSIONS: &str = "torch 2.11, transformers 5.17, peft 0.21, bitsandbytes 0.50";
 
+/// What is said of a model that is guessed from its size.
+pub(super) fn guessed(model: &Model) -> Option<String> {
+    let says = || format!("{}: a Llama-shaped guess from a size, not a model that is known", model.name());
+    (model.origin() == Origin::Guess).then(says)
+}
+
 pub(super) fn of(model: &Model, job: &Job, paged: u64, host: u64) -> Basis {
     let mut notes = vec![
         "kernels' heuristics are those of a card with compute capability 8.0 and 132 multiprocessors; on H100 and H200 \
          cuBLAS' workspaces are larger: 47.75 MiB more in training, 23.9 MiB in inference"
             .to_owned(),
     ];
-    if model.origin() == Origin::Guess {
-        notes.push(format!("{}: a Llama-shaped guess from a size, not a model that is known", model.name()));
-    }
+    notes.extend(guessed(model));
     let length = match &job.workload {
         Workload::Train(train) => train.max_seq_length,
         Workload::Infer(infer) => infer.prompt_length.saturating_add(infer.max_new_tokens),

@@ -1,9 +1,10 @@
 //! A serving job as a run: what an engine holds, charged as its phases take it.
 
+use super::basis::guessed;
 use super::error::EstimateError;
 use super::estimate::Basis;
 use super::record::Recorded;
-use crate::ghost::{Category, ChargeId, Entry, Phase};
+use crate::ghost::{Category, ChargeId, Entry, MOST, Phase};
 use crate::model::{Model, Origin};
 use crate::serve::Serving;
 
@@ -24,13 +25,11 @@ pub(super) fn recorded(serving: &Serving) -> Recorded {
         _ => None,
     });
     let begin = |phase| Some(Entry::Begin { phase });
-    let held = [serving.weights_bytes, serving.other_bytes, serving.kv_cache_bytes, serving.profile_bytes];
-    let total = held.iter().try_fold(0_u64, |sum, bytes| sum.checked_add(bytes.0));
     Recorded {
         load: [begin(Phase::Load)].into_iter().chain(load).flatten().collect(),
         first: [begin(Phase::Prefill), cache, step, end, begin(Phase::Decode)].into_iter().flatten().collect(),
         steady: Vec::new(),
-        overflowed: total.is_none_or(|total| total > LARGEST),
+        overflowed: serving.held_bytes().0 > MOST,
         gradients: 0,
         optimizer: 0,
         paged: 0,
@@ -38,15 +37,9 @@ pub(super) fn recorded(serving: &Serving) -> Recorded {
     }
 }
 
-/// 4 PiB, as for every job.
-const LARGEST: u64 = 1 << 52;
-
 /// What the figures rest on.
 pub(super) fn basis(model: &Model, serving: &Serving) -> Basis {
-    let mut notes = serving.notes.clone();
-    if model.origin() == Origin::Guess {
-        notes.insert(0, format!("{}: a Llama-shaped guess from a size, not a model that is known", model.name()));
-    }
+    let mut notes: Vec<String> = guessed(model).into_iter().chain(serving.notes.iter().cloned()).collect();
     if serving.gpu_count > 1 {
         notes.push(format!(
             "the figures are of the fullest of {} GPUs, each of which holds as much at most",

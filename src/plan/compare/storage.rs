@@ -1,7 +1,7 @@
 //! Ways of storing a model's weights and its cache for inference and serving.
 
 use super::{Comparison, choice};
-use crate::job::{FloatType, KvCacheDtype, Precision, Serve, Workload};
+use crate::job::{FloatType, KvCacheDtype, Precision, Workload};
 use crate::step::Subject;
 use crate::step::{self, EstimateError};
 
@@ -48,7 +48,7 @@ pub fn compare_storage<'a>(subject: impl Into<Subject<'a>>, workload: &Workload)
     };
     let fp8 = Some(KvCacheDtype::Fp8);
     let ways = match workload {
-        Workload::Serve(Serve { .. }) => vec![
+        Workload::Serve(_) => vec![
             (half.name(), HALF, with(half, Some(KvCacheDtype::Auto))),
             (with_fp8(half), HALF_FP8, with(half, fp8)),
             ("int8", EIGHT, with(Precision::Int8, Some(KvCacheDtype::Auto))),

@@ -22,9 +22,7 @@ pub struct Offer {
 impl Offer {
     /// The cheapest a GPU and hour, on demand, of machines that have `count` of them.
     pub(super) fn cheapest(prices: &Prices, gpu: &Gpu, count: u64) -> Option<Self> {
-        let machines = prices.all().iter().filter(|price| price.gpu_slug == gpu.slug && price.gpu_count >= count);
-        let priced = machines.filter_map(|price| Some((price, price.per_gpu_hour()?)));
-        let (price, usd_per_gpu_hour) = priced.min_by(|a, b| a.1.total_cmp(&b.1))?;
+        let (price, usd_per_gpu_hour) = prices.of_several(gpu, count).into_iter().next()?;
         Some(Self {
             usd_per_gpu_hour,
             cloud: price.cloud.clone(),

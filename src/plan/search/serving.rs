@@ -2,7 +2,7 @@
 
 use super::frontier::frontier;
 use super::offer::per_million;
-use super::serving_rate::serving_rate;
+use super::serving_rate::{Work, rate_of};
 use super::{Constraints, Offer, Plan, Searched};
 use crate::hardware::Gpu;
 use crate::job::{Job, KvCacheDtype, Serve, Workload};
@@ -48,6 +48,7 @@ pub fn search_serving<'a>(
 ) -> Result<Searched, EstimateError> {
     let subject = subject.into();
     let sizes = if serve.tensor_parallel_size == 1 { &TENSOR_PARALLEL[..] } else { &[serve.tensor_parallel_size] };
+    let work = Work::of(subject.model);
     let (mut plausible, mut errors, mut jobs_run) = (Vec::new(), Vec::new(), 0);
     for (effort, tensor_parallel_size) in (0..).zip(sizes.iter().copied()) {
         let divided = Serve { tensor_parallel_size, ..serve.clone() };
@@ -61,7 +62,7 @@ pub fn search_serving<'a>(
         };
         jobs_run += 1;
         for gpu in &constraints.gpus {
-            plausible.extend(plan(subject, &question, gpu, constraints, effort));
+            plausible.extend(plan(subject, work.as_ref(), &question, gpu, constraints, effort));
         }
     }
     if jobs_run == 0
@@ -80,6 +81,7 @@ pub fn search_serving<'a>(
 #[expect(clippy::cast_precision_loss, reason = "a machine has few GPUs")]
 fn plan(
     subject: Subject<'_>,
+    work: Option<&Work>,
     question: &Question,
     gpu: &Gpu,
     constraints: &Constraints<'_>,
@@ -98,7 +100,7 @@ fn plan(
     if fit.headroom_bytes < 0 {
         return None;
     }
-    let rate = serving_rate(subject.model, serve, serving, gpu);
+    let rate = work.and_then(|work| rate_of(work, subject.model, serve, serving, gpu));
     let hour = price.as_ref().map(|offer| offer.usd_per_gpu_hour * gpus);
     let cost = |tokens: Option<f64>| hour.and_then(|hour| per_million(hour, tokens));
     let generated = rate.map(|rate| rate.decode_tokens_per_second);

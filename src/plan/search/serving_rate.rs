@@ -56,11 +56,14 @@ pub struct ServingRate {
 /// assert!((15.0..25.0).contains(&rate.decode_tokens_per_second));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[expect(clippy::cast_precision_loss, reason = "approximate")]
 pub fn serving_rate(model: &Model, serve: &Serve, serving: &Serving, gpu: &Gpu) -> Option<ServingRate> {
-    let rate = gpu.bf16_dense_tflops.or(gpu.fp16_dense_tflops)? * 1e12;
-    let bandwidth = gpu.memory_bandwidth_gb_s? * 1e9;
-    let work = Work::of(model)?;
+    rate_of(&Work::of(model)?, model, serve, serving, gpu)
+}
+
+/// The same where what the model does for a token is known.
+#[expect(clippy::cast_precision_loss, reason = "approximate")]
+pub(super) fn rate_of(work: &Work, model: &Model, serve: &Serve, serving: &Serving, gpu: &Gpu) -> Option<ServingRate> {
+    let (rate, bandwidth) = (gpu.dense_rate()?, gpu.bandwidth()?);
     let gpus = serving.gpu_count as f64;
     let (sequences, length) = (serving.concurrency as f64, serving.sequence_length as f64);
     let cache = KvRequest {
@@ -100,7 +103,7 @@ fn link(gpu: &Gpu) -> f64 {
 }
 
 /// What a model does for a token.
-struct Work {
+pub(super) struct Work {
     /// Parameters that are multiplied with.
     active: f64,
     /// Parameters that any step reads, as a share of all.
@@ -117,7 +120,7 @@ struct Work {
 
 impl Work {
     #[expect(clippy::cast_precision_loss, reason = "approximate")]
-    fn of(model: &Model) -> Option<Self> {
+    pub(super) fn of(model: &Model) -> Option<Self> {
         let Parameters { total, embedding, experts, head, .. } = step::count_parameters(model, None).ok()?;
         let (total, experts) = (total as f64, experts as f64);
         // of an embedding of its own a few rows are read; one that is the head too is multiplied with

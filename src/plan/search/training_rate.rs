@@ -17,8 +17,7 @@ pub(super) fn tokens_per_second(
     held: &Held,
     gpu: &Gpu,
 ) -> Option<f64> {
-    let rate = gpu.bf16_dense_tflops.or(gpu.fp16_dense_tflops)? * 1e12;
-    let bandwidth = gpu.memory_bandwidth_gb_s? * 1e9;
+    let (rate, bandwidth) = (gpu.dense_rate()?, gpu.bandwidth()?);
     let parameters = counts.parameters as f64;
     let trained = counts.trainable_parameters as f64;
     let tokens = (train.per_device_train_batch_size * train.max_seq_length) as f64;

@@ -25,6 +25,14 @@ pub struct Change {
     pub costs: &'static str,
 }
 
+impl Change {
+    /// A field that goes from one value to another, and whose flag says which.
+    pub(super) fn value<T: ToString>(field: &'static str, flag: &str, from: T, to: T, costs: &'static str) -> Self {
+        let to = to.to_string();
+        Self { field, from: from.to_string(), flags: format!("{flag} {to}"), to, costs }
+    }
+}
+
 /// How much of a burden a lever is, for the order people are told of it: what costs nothing first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Burden {
@@ -152,26 +160,15 @@ fn of_inference(infer: &Infer) -> Vec<Lever> {
         add(Burden::Nothing, vec![sdpa("infer.attn_implementation")]);
     }
     if infer.logits_to_keep != 1 {
-        let change = Change {
-            field: "infer.logits_to_keep",
-            from: infer.logits_to_keep.to_string(),
-            to: "1".to_owned(),
-            flags: "--logits-to-keep 1".to_owned(),
-            costs: "no logits of the prompt",
-        };
+        let (flag, now) = ("--logits-to-keep", infer.logits_to_keep);
+        let change = Change::value("infer.logits_to_keep", flag, now, 1, "no logits of the prompt");
         add(
             Burden::Nothing,
             vec![notch(change, 1, |workload, keep| with_infer(workload, |i| i.logits_to_keep = keep))],
         );
     }
     let batches = halvings(infer.batch_size, 1).map(|batch| {
-        let change = Change {
-            field: "infer.batch_size",
-            from: infer.batch_size.to_string(),
-            to: batch.to_string(),
-            flags: format!("--batch-size {batch}"),
-            costs: "less throughput",
-        };
+        let change = Change::value("infer.batch_size", "--batch-size", infer.batch_size, batch, "less throughput");
         notch(change, batch, |workload, batch| with_infer(workload, |i| i.batch_size = batch))
     });
     add(Burden::Time, batches.collect());
@@ -307,16 +304,7 @@ fn store(workload: &mut Workload, to: Precision, double: bool) {
 /// Shorter sequences than `tokens`, no shorter than 256.
 fn shorter(tokens: u64, field: &'static str, flag: &str, apply: fn(&mut Workload, u64)) -> Vec<Notch> {
     halvings(tokens, 256)
-        .map(|fewer| {
-            let change = Change {
-                field,
-                from: tokens.to_string(),
-                to: fewer.to_string(),
-                flags: format!("{flag} {fewer}"),
-                costs: "longer texts are cut",
-            };
-            notch(change, fewer, apply)
-        })
+        .map(|fewer| notch(Change::value(field, flag, tokens, fewer, "longer texts are cut"), fewer, apply))
         .collect()
 }
 

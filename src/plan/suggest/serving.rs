@@ -16,13 +16,9 @@ pub(super) fn of_serving(serve: &Serve, serving: &Serving) -> Vec<Lever> {
     let mut add = |burden, notches| levers.push(Lever { burden, notches });
     if let Some(share) = serving.share {
         let shares = [92, LARGEST_SHARE].into_iter().filter(|percent| share < hundredths(*percent)).map(|percent| {
-            let change = Change {
-                field: "serve.gpu_memory_utilization",
-                from: share.to_string(),
-                to: hundredths(percent).to_string(),
-                flags: format!("--gpu-memory-utilization {}", hundredths(percent)),
-                costs: "less of the card is left for other processes and for CUDA graphs",
-            };
+            let costs = "less of the card is left for other processes and for CUDA graphs";
+            let flag = "--gpu-memory-utilization";
+            let change = Change::value("serve.gpu_memory_utilization", flag, share, hundredths(percent), costs);
             notch(change, percent, |workload, percent| {
                 with_serve(workload, |s| s.gpu_memory_utilization = Some(hundredths(percent)));
             })
@@ -30,24 +26,15 @@ pub(super) fn of_serving(serve: &Serve, serving: &Serving) -> Vec<Lever> {
         add(Burden::Nothing, shares.collect());
     }
     let tokens = halvings(serving.max_num_batched_tokens, 1024).map(|tokens| {
-        let change = Change {
-            field: "serve.max_num_batched_tokens",
-            from: serving.max_num_batched_tokens.to_string(),
-            to: tokens.to_string(),
-            flags: format!("--max-num-batched-tokens {tokens}"),
-            costs: "prompts are read in smaller pieces, which takes longer",
-        };
+        let (flag, now) = ("--max-num-batched-tokens", serving.max_num_batched_tokens);
+        let costs = "prompts are read in smaller pieces, which takes longer";
+        let change = Change::value("serve.max_num_batched_tokens", flag, now, tokens, costs);
         notch(change, tokens, |workload, tokens| with_serve(workload, |s| s.max_num_batched_tokens = Some(tokens)))
     });
     add(Burden::Time, tokens.collect());
     let sequences = halvings(serving.max_num_seqs, serve.concurrency.max(8)).map(|sequences| {
-        let change = Change {
-            field: "serve.max_num_seqs",
-            from: serving.max_num_seqs.to_string(),
-            to: sequences.to_string(),
-            flags: format!("--max-num-seqs {sequences}"),
-            costs: "fewer sequences in a step: less throughput where more would fit",
-        };
+        let costs = "fewer sequences in a step: less throughput where more would fit";
+        let change = Change::value("serve.max_num_seqs", "--max-num-seqs", serving.max_num_seqs, sequences, costs);
         notch(change, sequences, |workload, most| with_serve(workload, |s| s.max_num_seqs = Some(most)))
     });
     add(Burden::Time, sequences.collect());
@@ -64,24 +51,15 @@ pub(super) fn of_serving(serve: &Serve, serving: &Serving) -> Vec<Lever> {
     }
     let several = std::iter::successors(serve.tensor_parallel_size.checked_mul(2), |gpus| gpus.checked_mul(2));
     let divided = several.take_while(|gpus| *gpus <= MACHINE).map(|gpus| {
-        let change = Change {
-            field: "serve.tensor_parallel_size",
-            from: serve.tensor_parallel_size.to_string(),
-            to: gpus.to_string(),
-            flags: format!("--tensor-parallel-size {gpus}"),
-            costs: "that many GPUs of this kind, and time for what they tell each other",
-        };
+        let (flag, now) = ("--tensor-parallel-size", serve.tensor_parallel_size);
+        let costs = "that many GPUs of this kind, and time for what they tell each other";
+        let change = Change::value("serve.tensor_parallel_size", flag, now, gpus, costs);
         notch(change, gpus, |workload, gpus| with_serve(workload, |s| s.tensor_parallel_size = gpus))
     });
     add(Burden::Gpus, divided.collect());
     let shorter = halvings(serving.max_model_len, 1024).map(|tokens| {
-        let change = Change {
-            field: "serve.max_model_len",
-            from: serving.max_model_len.to_string(),
-            to: tokens.to_string(),
-            flags: format!("--max-model-len {tokens}"),
-            costs: "longer requests are refused",
-        };
+        let (flag, now) = ("--max-model-len", serving.max_model_len);
+        let change = Change::value("serve.max_model_len", flag, now, tokens, "longer requests are refused");
         notch(change, tokens, |workload, tokens| {
             with_serve(workload, |s| {
                 s.max_model_len = Some(tokens);
@@ -91,13 +69,8 @@ pub(super) fn of_serving(serve: &Serve, serving: &Serving) -> Vec<Lever> {
     });
     add(Burden::Data, shorter.collect());
     let fewer = halvings(serve.concurrency, 1).map(|sequences| {
-        let change = Change {
-            field: "serve.concurrency",
-            from: serve.concurrency.to_string(),
-            to: sequences.to_string(),
-            flags: format!("--concurrency {sequences}"),
-            costs: "fewer requests at the same time; others wait",
-        };
+        let costs = "fewer requests at the same time; others wait";
+        let change = Change::value("serve.concurrency", "--concurrency", serve.concurrency, sequences, costs);
         notch(change, sequences, |workload, sequences| with_serve(workload, |s| s.concurrency = sequences))
     });
     add(Burden::Data, fewer.collect());

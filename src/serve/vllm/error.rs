@@ -30,6 +30,11 @@ pub enum VllmError {
 }
 
 impl VllmError {
+    /// Whether this version could not answer although what is asked makes sense.
+    pub const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Paging { .. } | Self::Kv(KvError::Unknown { .. }))
+    }
+
     pub(super) fn paging(model: &crate::model::Model, what: &'static str) -> Self {
         Self::Paging { model: model.name().to_owned(), what }
     }
